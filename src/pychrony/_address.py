@@ -1,0 +1,133 @@
+"""What a caller may give as an address and a timeout, and what libchrony takes for it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from .exceptions import ChronyConnectionError
+
+PORT = 323  # chronyd's default command port, as in candm.h of chrony
+MAX_PATH = 107  # of a Unix socket: sun_path has 108 bytes
+MAX_TIMEOUT = 1e9  # seconds: 31 years, far inside 64 bits of nanoseconds
+
+
+class Address(NamedTuple):
+    """A valid address; an empty host stands for libchrony's own choice."""
+
+    host: str
+    port: int = PORT
+
+    def candidates(self) -> list[str]:
+        """Return the addresses to try in turn, in libchrony's notation; resolve a host name.
+
+        libchrony tries the Unix socket, 127.0.0.1 and ::1, but takes the second for good whether
+        or not chronyd is there; so the third is ours to try.
+        """
+        if not self.host:
+            return ["", f"[::1]:{PORT}"]
+        if self.host.startswith("/"):
+            return [self.host]
+        if _is_numeric(self.host):
+            return [_join(self.host, self.port)]
+        return _resolve(self.host, self.port)
+
+
+def parse_address(address: str | os.PathLike[str] | None) -> Address:
+    """Check an address of any form; raise `TypeError` or `ValueError` for what cannot be one."""
+    if address is None:
+        return Address("")
+    path = isinstance(address, os.PathLike)
+    text = os.fspath(address) if isinstance(address, os.PathLike) else address
+    if not isinstance(text, str):
+        raise TypeError(f"address must be a str, a path or None, not {type(address).__name__}")
+    if not text:
+        raise ValueError("address is empty; None stands for the local chronyd")
+    if "\0" in text:
+        raise ValueError(f"address {text!r} contains a null character")
+    if text.startswith("/"):
+        if len(os.fsencode(text)) > MAX_PATH:
+            raise ValueError(f"address {text!r} is longer than a socket's {MAX_PATH} bytes")
+        return Address(text)
+    if path or "/" in text:
+        raise ValueError(f"address {text!r} is a relative path; a socket's must be absolute")
+    return _parse_host(text)
+
+
+def parse_timeout(timeout: float | None) -> int:
+    """Check a timeout; return nanoseconds, or -1 for none."""
+    if timeout is None:
+        return -1
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number or None, not {type(timeout).__name__}")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"timeout {timeout!r} must be above 0 and at most {MAX_TIMEOUT:.0f} seconds; "
+            "None waits for ever"
+        )
+    return int(timeout * 1e9)
+
+
+def _parse_host(text: str) -> Address:
+    """Take apart `host`, `host:port`, an IPv6 address, `[IPv6]` or `[IPv6]:port`."""
+    match = re.fullmatch(r"\[([^]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?|([^][]*)", text, re.DOTALL)
+    if match is None:
+        raise ValueError(f"address {text!r} is neither host, host:port nor [IPv6]:port")
+    bracketed, port_behind, host, port, bare = match.groups()
+    six = bracketed if bracketed is not None else bare
+    if six is not None:
+        _check_ipv6(text, six)
+        return Address(six, _parse_port(text, port_behind))
+    _check_name(text, host)
+    return Address(host, _parse_port(text, port))
+
+
+def _check_ipv6(text: str, host: str) -> None:
+    from ipaddress import IPv6Address  # slow to import, and a Unix socket does not need it
+
+    if "%" in host:
+        raise ValueError(f"address {text!r} has a scope, which libchrony cannot use")
+    try:
+        IPv6Address(host)
+    except ValueError as error:
+        raise ValueError(f"address {text!r} is no IPv6 address: {error}") from None
+
+
+def _check_name(text: str, host: str) -> None:
+    if not re.fullmatch(r"(?!-)[\w-]+(\.[\w-]+)*\.?", host) or len(host) > 253:
+        raise ValueError(f"address {text!r} has no valid host name")
+    if re.fullmatch(r"\d+", host.rstrip(".").rpartition(".")[2]) and not _is_numeric(host):
+        raise ValueError(f"address {text!r} is no IPv4 address")
+
+
+def _parse_port(text: str, port: str | None) -> int:
+    if port is None:
+        return PORT
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError(f"address {text!r} has a port that is not from 1 to 65535")
+    return int(port)
+
+
+def _is_numeric(host: str) -> bool:
+    parts = host.split(".")
+    octet = re.compile(r"0|[1-9][0-9]{0,2}")
+    dotted = len(parts) == 4 and all(octet.fullmatch(part) and int(part) < 256 for part in parts)
+    return dotted or ":" in host
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    import socket  # slow to import, and only a host name needs it
+
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:
+        raise ChronyConnectionError(
+            f"resolving {host}: {error}; check the name, or give an IP address",
+        ) from error
+    hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
+    return [_join(h, port) for h in hosts if "%" not in h]

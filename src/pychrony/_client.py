@@ -1,0 +1,204 @@
+"""Asks one chronyd, and keeps what that takes: sockets, and memory for the answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from struct import iter_unpack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._failures import DISABLED, absurd, failure
+from ._fields import (
+    FieldContent,
+    FieldType,
+    Report,
+    Shape,
+    layout,
+    nanoseconds,
+    reader,
+    signed16,
+)
+from ._library import reports
+from ._shim import ffi, lib
+from .exceptions import ChronyConnectionError, ChronyError
+from .models import ReportField, RTCData, Smoothing
+
+if TYPE_CHECKING:
+    from ._shim import Ask
+
+R = TypeVar("R", bound=Report)
+
+OPTIONAL = (RTCData, Smoothing)
+"""Reports that chronyd itself may not keep, which is an answer and not an error."""
+
+_PLACE = "=iII"
+_PLACE_SIZE = 12
+
+
+class Gate:
+    """Tells the clients of a connection, which may be in a call, that it was closed."""
+
+    closed = False
+
+
+class Client:
+    """The sockets to one chronyd, and the memory that answers are copied to, for one call.
+
+    It closes itself when it is dropped: an exception that a signal handler raises may lose it.
+    """
+
+    def __init__(self, address: str, gate: Gate, sessions: int) -> None:
+        """Open a first socket to `address`, which may be empty for libchrony's own choice."""
+        reports()
+        error, system = ffi.new("int[]", 1), ffi.new("int[]", 1)
+        shim = lib.shim_open(os.fsencode(address), sessions, error, system)
+        if shim == ffi.NULL:
+            action = f"connecting to {address or 'the local chronyd'}"
+            raise failure(action, address, error[0], system[0])
+        self._shim = ffi.gc(shim, lib.shim_close)
+        self.address = os.fsdecode(ffi.string(lib.shim_address(self._shim)))
+        self._gate = gate
+        self._batch = ffi.new("shim_batch *")
+        self._batch.client = self._shim
+        self._reserve_asks(1)
+        self._reserve_bytes(4096)
+        self._reserve_places(16)
+
+    def close(self) -> None:
+        """Close all sockets; the client cannot be used again."""
+        ffi.release(self._shim)
+
+    def read(self, model: type[R], timeout: int) -> list[R]:
+        """Return the records of one report; `timeout` is in nanoseconds, negative for none."""
+        ask = self._asks[0]
+        ask.report = reports()[model._report]
+        ask.flags = lib.SHIM_JOINED if model._joined else 0
+        self._collect(1, timeout)
+        if ask.error:
+            if ask.error == DISABLED and model in OPTIONAL:
+                return []
+            raise self._failure(model._report, ask, timeout)
+        return self._decode(model, ask)
+
+    def read_fields(self, name: str, timeout: int) -> list[dict[str, ReportField]]:
+        """Return the records of any report by libchrony's names; empty for those without fields."""
+        ask = self._asks[0]
+        ask.report = reports()[name]
+        ask.flags = lib.SHIM_NAMED
+        self._collect(1, timeout)
+        if ask.error == DISABLED:
+            return []
+        if ask.error:
+            raise self._failure(name, ask, timeout)
+        return [
+            _describe(_shape(shape), self._view[offset : offset + size]) if shape >= 0 else {}
+            for shape, offset, size in self._places_of(ask)
+        ]
+
+    def _collect(self, asked: int, timeout: int) -> None:
+        """Ask, wait, and give the shim room; signal handlers run in between."""
+        self._batch.asked = asked
+        state = lib.shim_start(self._batch, timeout)
+        while state != lib.SHIM_DONE:
+            if state == lib.SHIM_ROOM:
+                self._enlarge()
+            elif self._gate.closed:
+                lib.shim_stop(self._batch)
+                raise ChronyConnectionError(f"asking {self.address}: closed by another thread")
+            state = lib.shim_run(self._batch)
+
+    def _decode(self, model: type[R], ask: Ask) -> list[R]:
+        readers, view = _readers(model), self._view
+        return [
+            readers[shape](view, offset) for shape, offset, _ in self._places_of(ask) if shape >= 0
+        ]
+
+    def _places_of(self, ask: Ask) -> Iterator[tuple[int, int, int]]:
+        start = ask.first * _PLACE_SIZE
+        return iter_unpack(_PLACE, self._directory[start : start + ask.records * _PLACE_SIZE])
+
+    def _failure(self, report: str, ask: Ask, timeout: int) -> ChronyError:
+        action = f"reading {report} from {self.address}"
+        if ask.error == lib.SHIM_ABSURD:
+            return absurd(action, ask.records)
+        waited = timeout / 1e9
+        return failure(action, self.address, ask.error, ask.system, report=report, waited=waited)
+
+    def _enlarge(self) -> None:
+        """Give the batch at least the room that it wants, with what it has copied so far."""
+        batch = self._batch
+        if batch.wanted_size > batch.size:
+            old = self._bytes, batch.size
+            self._reserve_bytes(max(2 * batch.size, batch.wanted_size))
+            ffi.memmove(self._bytes, *old)
+        if batch.wanted_capacity > batch.capacity:
+            directory = self._places, batch.capacity * _PLACE_SIZE
+            self._reserve_places(max(2 * batch.capacity, batch.wanted_capacity))
+            ffi.memmove(self._places, *directory)
+
+    def _reserve_asks(self, count: int) -> None:
+        self._asks = self._batch.asks = ffi.new("shim_ask[]", count)
+
+    def _reserve_bytes(self, size: int) -> None:
+        self._bytes = self._batch.bytes = ffi.new("char[]", size)
+        self._batch.size = size
+        self._view = memoryview(ffi.buffer(self._bytes))
+
+    def _reserve_places(self, count: int) -> None:
+        self._places = self._batch.places = ffi.new("shim_place[]", count)
+        self._batch.capacity = count
+        self._directory = memoryview(ffi.buffer(self._places))
+
+
+class _Readers(dict[int, Callable[[Any, int], Any]]):
+    """The function that reads a model from a record of each shape, written when first needed."""
+
+    def __init__(self, model: type[Report]) -> None:
+        super().__init__()
+        self._model = model
+
+    def __missing__(self, shape: int) -> Callable[[Any, int], Any]:
+        self[shape] = read = reader(self._model, _shape(shape))
+        return read
+
+
+_all_readers: dict[type[Report], _Readers] = {}
+
+
+def _readers(model: type[Report]) -> _Readers:
+    try:
+        return _all_readers[model]
+    except KeyError:
+        return _all_readers.setdefault(model, _Readers(model))
+
+
+def _shape(number: int) -> Shape:
+    shape = lib.shim_get_shape(number)
+    fields = [shape.fields[i] for i in range(shape.count)]
+    return Shape(
+        tuple(ffi.string(field.name).decode() for field in fields),
+        tuple(FieldType(field.type) for field in fields),
+        tuple(FieldContent(field.content) for field in fields),
+    )
+
+
+def _describe(shape: Shape, record: memoryview) -> dict[str, ReportField]:
+    """Return the fields of a record under libchrony's own names."""
+    struct, places = layout(shape)
+    raw = struct.unpack_from(record)
+    texts = bytes(record[struct.size :]).decode().split("\0")
+    described = {}
+    for name, kind, content, text in zip(*shape, texts, strict=False):
+        values = [raw[place] for place in places[name]]
+        value: int | float | str | bool = values[0] if values else 0
+        if kind is FieldType.TIMESPEC:
+            value = nanoseconds(*values)
+        elif kind is FieldType.INTEGER:
+            value = signed16(values[0])
+        elif kind is FieldType.STRING:
+            value = values[0].decode()
+            content = content if value else FieldContent.NONE
+        elif content is FieldContent.BOOLEAN and values[0] <= 1:
+            value = bool(values[0])
+        described[name] = ReportField(value, kind, content, tuple(text.split("\n")[:-1]))
+    return described

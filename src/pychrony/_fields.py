@@ -1,0 +1,292 @@
+"""How a field of a libchrony report becomes an attribute of a model.
+
+A model's field names its libchrony field, its unit and its converter with `of()`. The shim hands
+over a record as bytes of a known `Shape`; `reader()` writes, once for a model and a shape, the
+function that builds the one from the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from enum import Enum
+from struct import Struct
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
+
+from .exceptions import ChronyDataError
+
+
+class OpenEnum(Enum):
+    """An enum that takes a value newer than this package as a member `UNKNOWN_<value>`."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        if type(value) is not type(next(iter(cls)).value) or (isinstance(value, int) and value < 0):
+            return None
+        member = object.__new__(cls)
+        member._name_ = f"UNKNOWN_{value}"
+        member._value_ = value
+        # As in any enum, a value has one member.
+        return cls._value2member_map_.setdefault(value, member)
+
+
+class FieldType(OpenEnum):
+    """How libchrony holds the value of a field (`chrony_field_type`)."""
+
+    NONE = 0
+    UINTEGER = 1
+    INTEGER = 2
+    FLOAT = 3
+    TIMESPEC = 4
+    STRING = 5
+
+
+class FieldContent(OpenEnum):
+    """What the value of a field means, and its unit (`chrony_field_content`)."""
+
+    NONE = 0
+    COUNT = 1
+    TIME = 2
+    INTERVAL_LOG2_SECONDS = 3
+    INTERVAL_SECONDS = 4
+    OFFSET_SECONDS = 5
+    MEASURE_SECONDS = 6
+    OFFSET_PPM = 7
+    MEASURE_PPM = 8
+    OFFSET_PPM_PER_SECOND = 9
+    RATIO = 10
+    REFERENCE_ID = 11
+    ENUM = 12
+    BITS = 13
+    FLAGS = 14
+    ADDRESS = 15
+    PORT = 16
+    INDEX = 17
+    LENGTH_BITS = 18
+    LENGTH_BYTES = 19
+    BOOLEAN = 20
+
+
+class Report:
+    """Base of the models: one class for each libchrony report."""
+
+    _report: ClassVar[str]
+    """libchrony's name of the report."""
+    _joined: ClassVar[bool] = False
+    """Whether the record lacks its source's address, so that the shim must put it in front."""
+
+
+R = TypeVar("R", bound=Report)
+
+
+class Shape(NamedTuple):
+    """The fields of one kind of record, as libchrony lists them."""
+
+    names: tuple[str, ...]
+    types: tuple[FieldType, ...]
+    contents: tuple[FieldContent, ...]
+
+
+class Origin(NamedTuple):
+    """Where an attribute comes from: what `of()` notes in a field's metadata."""
+
+    names: tuple[str, ...]
+    content: FieldContent
+    convert: Callable[..., Any] | None
+    given: tuple[str, ...]
+
+
+def of(
+    *names: str,
+    content: FieldContent,
+    convert: Callable[..., Any] | None = None,
+    given: tuple[str, ...] = (),
+) -> Mapping[str, Origin]:
+    """Metadata of a model's field: it is the first of libchrony's `names` that a record has.
+
+    `content` is libchrony's class of the field, and with it the unit. `convert` makes the
+    attribute's value from the raw one, followed by the raw values of the fields in `given`; it
+    raises `ValueError` for what it cannot represent. A default marks a field that older versions
+    of chronyd do not send.
+    """
+    return {"origin": Origin(names, content, convert, given)}
+
+
+def origins(model: type[Report]) -> dict[str, Origin]:
+    """Where each attribute of `model` comes from."""
+    return {f.name: f.metadata["origin"] for f in dataclasses.fields(model)}  # type: ignore[arg-type]
+
+
+# Converters. A time arrives as two raw values, all others as one.
+
+
+def signed16(raw: int) -> int:
+    """libchrony returns 16-bit integers without their sign."""
+    return raw - 0x1_0000 if raw >= 0x8000 else raw
+
+
+def unless_never(raw: int) -> int | None:
+    """All ones in 32 bits is chronyd's "never" and "not supported"."""
+    return None if raw == 0xFFFF_FFFF else raw
+
+
+def unless_zero(raw: int) -> int | None:
+    """Key numbers count from one: zero is chronyd's "there is none"."""
+    return raw or None
+
+
+def yes_or_no(raw: int) -> bool:
+    """A boolean has 8 or 16 bits on the wire."""
+    if raw > 1:
+        raise ValueError("neither 0 nor 1")
+    return raw == 1
+
+
+def nanoseconds(seconds: int, fraction: int) -> int:
+    """A chronyd with 32-bit time marks the high half of the seconds; nothing checks the rest."""
+    if seconds >> 32 == 0x7FFF_FFFF:
+        seconds &= 0xFFFF_FFFF
+    return seconds * 1_000_000_000 + min(fraction, 999_999_999)
+
+
+def epoch(seconds: int, fraction: int) -> float:
+    """A float holds seconds since 1970 to about a quarter of a microsecond."""
+    return nanoseconds(seconds, fraction) / 1e9
+
+
+def clock_name(raw: int) -> str:
+    """A reference clock's ID is up to four ASCII characters; like chronyc, skip what is not."""
+    return "".join(chr(byte) for byte in raw.to_bytes(4, "big") if 0x20 <= byte < 0x7F)
+
+
+def dotted(raw: int) -> str:
+    """A reference ID that is no text is an IPv4 address, or looks like one."""
+    return ".".join(map(str, raw.to_bytes(4, "big"))) if raw else ""
+
+
+def source_name(raw: int | str) -> str:
+    """`sources` has an address, or the ID of a reference clock in its place."""
+    return clock_name(raw) if isinstance(raw, int) else raw
+
+
+LOCAL_REFERENCE = 0x7F7F_0101  # NTP_REFID_LOCAL of chrony: its `local` directive
+
+
+def tracked_name(raw: int, address: str) -> str:
+    """Only a reference clock is tracked without an address, besides chronyd itself."""
+    return dotted(raw) if address or raw == LOCAL_REFERENCE else clock_name(raw)
+
+
+def upstream_name(raw: int, stratum: int) -> str:
+    """A stratum 1 server follows a reference clock; stratum 0 is a kiss code (RFC 5905, 7.3)."""
+    return clock_name(raw) if stratum <= 1 else dotted(raw)
+
+
+# From bytes to models.
+
+_CODES = {
+    FieldType.UINTEGER: "Q",
+    FieldType.INTEGER: "q",
+    FieldType.FLOAT: "d",
+    FieldType.TIMESPEC: "qq",
+    FieldType.STRING: "48p",
+}
+
+
+def layout(shape: Shape) -> tuple[Struct, dict[str, tuple[int, ...]]]:
+    """How the shim packs a record of `shape`, and where each field's raw values stand in it."""
+    codes = [_CODES.get(kind, "") for kind in shape.types]
+    places: dict[str, tuple[int, ...]] = {}
+    position = 0
+    for name, code in zip(shape.names, codes, strict=True):
+        width = len(code.lstrip("0123456789"))
+        places[name] = tuple(range(position, position + width))
+        position += width
+    return Struct("=" + "".join(codes)), places
+
+
+def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
+    """Return the function that builds a `model` from the bytes of a record and its offset there.
+
+    It is written as source, like a dataclass's own methods: it runs for every record, and this
+    spares it all look-ups by name. Setting `__dict__` whole spares a frozen class one guarded
+    assignment a field.
+    """
+    struct, places = layout(shape)
+    strings = {
+        n for n, kind in zip(shape.names, shape.types, strict=True) if kind is FieldType.STRING
+    }
+    scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
+    scope |= {"put": object.__setattr__, "refuse": _refuse, "shape": shape}
+
+    def raw(name: str) -> list[str]:
+        return [f"r[{p}].decode()" if name in strings else f"r[{p}]" for p in places[name]]
+
+    def value(attribute: str, origin: Origin, name: str) -> str:
+        arguments = [*raw(name), *(part for given in origin.given for part in raw(given))]
+        if origin.convert is None:
+            return arguments[0]
+        scope[f"c_{attribute}"] = origin.convert
+        call = f"c_{attribute}({', '.join(arguments)})"
+        if origin.content not in (FieldContent.ENUM, FieldContent.FLAGS):
+            return call
+        scope[f"m_{attribute}"] = _Memo(origin.convert)  # an enum's own call is slow
+        return f"m_{attribute}[{arguments[0]}]"
+
+    parts = []
+    for f in dataclasses.fields(model):  # type: ignore[arg-type]
+        origin: Origin = f.metadata["origin"]
+        name = next((n for n in origin.names if n in places), None)
+        if name is not None:
+            parts.append(f"{f.name!r}: {value(f.name, origin, name)}")
+        elif f.default is dataclasses.MISSING:
+            raise ChronyDataError(
+                f"reading {model._report}: the answer has no field {origin.names[0]!r}; "
+                "this libchrony or chronyd is not one that pychrony knows"
+            )
+        else:
+            parts.append(f"{f.name!r}: {f.default!r}")
+    source = f"""
+def read(buffer, offset):
+    r = unpack(buffer, offset)
+    self = new(model)
+    try:
+        put(self, "__dict__", {{{", ".join(parts)}}})
+    except (ValueError, OverflowError):
+        refuse(model, shape, r)
+    return self
+"""
+    exec(source, scope)
+    read: Callable[[Any, int], R] = scope["read"]
+    return read
+
+
+class _Memo(dict[int, Any]):
+    """Remembers what a converter made of a value; not for ever, since some have 32 bits."""
+
+    def __init__(self, convert: Callable[[int], Any]) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __missing__(self, raw: int) -> Any:
+        if len(self) == 1024:
+            self.clear()
+        self[raw] = value = self._convert(raw)
+        return value
+
+
+def _refuse(model: type[Report], shape: Shape, raw: tuple[Any, ...]) -> NoReturn:
+    """Find the field that could not be converted, and say so."""
+    _, places = layout(shape)
+    for origin in origins(model).values():
+        for name in origin.names:
+            if name not in places or origin.convert is None:
+                continue
+            values = [raw[p] for field in (name, *origin.given) for p in places[field]]
+            try:
+                origin.convert(*(v.decode() if isinstance(v, bytes) else v for v in values))
+            except (ValueError, OverflowError) as error:
+                raise ChronyDataError(
+                    f"reading {model._report}: {name!r} cannot be {values[0]!r} ({error})"
+                ) from error
+    raise AssertionError("a record that fails must have a field that fails")

@@ -1,0 +1,88 @@
+"""The clients of one connection: one for each call that is under way at the same time."""
+
+from __future__ import annotations
+
+import weakref
+
+from ._client import Client, Gate
+from .exceptions import ChronyConnectionError, ChronyTimeoutError
+
+SESSIONS = 16
+"""How many sockets the first client opens at most: from eight on, chronyd itself is what waits."""
+
+
+class Pool:
+    """Lends clients to calls; needs no lock, since a list's own operations are atomic.
+
+    The first client opens up to 16 sockets, as long lists need them; the others, for calls that
+    come while it is lent, open one each.
+    """
+
+    def __init__(self, candidates: list[str]) -> None:
+        """Open a client to the first of the addresses where that is possible."""
+        self.others = list(candidates)
+        """Where to look next, until chronyd has answered."""
+        self._gate = Gate()
+        self._idle: list[Client] = []
+        self._open_first()
+
+    def take(self) -> Client:
+        """Return a client for one call."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._open()
+
+    def give(self, client: Client) -> None:
+        """Take a client back after its call."""
+        if client.address != self.address:
+            client.close()
+        elif client is self._first():
+            self._idle.append(client)  # to be the next to go
+        else:
+            self._idle.insert(0, client)
+        if self._gate.closed:
+            self.close()
+
+    def move_on(self, client: Client, error: ChronyConnectionError) -> bool:
+        """Open the next address, if chronyd was not there for `client`; tell whether it opened."""
+        if isinstance(error, ChronyTimeoutError) or self._gate.closed:
+            return False
+        if client.address != self.address:
+            return True  # another thread has moved on
+        if not self.others:
+            return False
+        try:
+            self._open_first()
+        except ChronyConnectionError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close all clients; one that is in a call is closed when it comes back."""
+        self._gate.closed = True
+        for _ in range(len(self._idle)):
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread closes them too
+                return
+
+    def _open_first(self) -> None:
+        while True:
+            try:
+                client = Client(self.others.pop(0), self._gate, SESSIONS)
+                break
+            except ChronyConnectionError:
+                if not self.others:
+                    raise
+        self.address = client.address
+        self._first = weakref.ref(client)
+        self._idle = [client]
+
+    def _open(self) -> Client:
+        """Open a further client; a first again, if an exception lost it between two lines."""
+        if self._first() is not None:
+            return Client(self.address, self._gate, 1)
+        client = Client(self.address, self._gate, SESSIONS)
+        self._first = weakref.ref(client)
+        return client

@@ -1,0 +1,272 @@
+"""A connection to chronyd, and functions that open one for a single question.
+
+The functions take the arguments of `ChronyConnection`, raise what it raises, and return what its
+method of the same name returns.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+from ._address import parse_address, parse_timeout
+from ._client import Client
+from ._fields import Report
+from ._library import reports
+from ._pool import Pool
+from .exceptions import ChronyConnectionError
+from .models import (
+    Activity,
+    AuthData,
+    NTPData,
+    ReportField,
+    RTCData,
+    SelectData,
+    ServerStats,
+    Smoothing,
+    Source,
+    SourceStats,
+    TrackingStatus,
+    Transport,
+)
+
+__all__ = [
+    "ChronyConnection",
+    "get_activity",
+    "get_auth_data",
+    "get_ntp_data",
+    "get_report",
+    "get_rtc_data",
+    "get_select_data",
+    "get_server_stats",
+    "get_smoothing",
+    "get_source_stats",
+    "get_sources",
+    "get_tracking",
+]
+
+R = TypeVar("R", bound=Report)
+What = TypeVar("What")
+Answer = TypeVar("Answer")
+AnyAddress = str | os.PathLike[str] | None
+
+
+class ChronyConnection:
+    """Asks one chronyd for its reports; a context manager, to be used for many questions.
+
+    It may be used from several threads at once. It survives a restart of chronyd, and a fork: the
+    child opens sockets of its own. Sockets are opened as they are needed: up to 16, and one more
+    for each further thread that is in a call at the same time.
+
+    `address` is `None` for the local chronyd (its Unix socket, else 127.0.0.1, else ::1), the
+    absolute path of a Unix socket, or an IP address or host name with or without a port. A host
+    name is resolved when the connection is opened, which is not part of any timeout.
+
+    `timeout` is how long a call waits for chronyd in all, in seconds; `None` waits for ever.
+
+    Raises `TypeError` or `ValueError` for arguments that cannot be right. Opening it raises
+    `ChronyLibraryError`, `ChronyConnectionError` or `ChronyPermissionError`. So does every method,
+    besides `ChronyTimeoutError`, `ChronyDataError`, and `RuntimeError` outside a `with` block.
+    """
+
+    def __init__(self, address: AnyAddress = None, *, timeout: float | None = 1.0) -> None:
+        self._wanted = parse_address(address)
+        self._timeout = parse_timeout(timeout)
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> ChronyConnection:
+        if self._pool is not None:
+            raise RuntimeError("this ChronyConnection is open already")
+        pool = self._pool = Pool(self._wanted.candidates())
+        self._finalizer = weakref.finalize(self, _close_dropped, pool, os.getpid())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a call that another thread is in ends with an error.
+
+        Closing it twice does no harm.
+        """
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+            self._finalizer.detach()
+
+    @property
+    def address(self) -> str | None:
+        """The address in use; `None` while not connected."""
+        pool = self._pool
+        return pool.address if pool else None
+
+    @property
+    def transport(self) -> Transport | None:
+        """How chronyd is reached; `None` while not connected."""
+        address = self.address
+        if address is None:
+            return None
+        return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
+
+    def get_tracking(self) -> TrackingStatus:
+        """Return the state of the system clock."""
+        return self._read(TrackingStatus)[0]
+
+    def get_sources(self) -> list[Source]:
+        """Return all sources, in chronyd's order."""
+        return self._read(Source)
+
+    def get_source_stats(self) -> list[SourceStats]:
+        """Return what is estimated of each source, in chronyd's order."""
+        return self._read(SourceStats)
+
+    def get_rtc_data(self) -> RTCData | None:
+        """Return what is known of the hardware clock; `None` if chronyd keeps no watch of it."""
+        return next(iter(self._read(RTCData)), None)
+
+    def get_select_data(self) -> list[SelectData]:
+        """Return how each source stands in the selection, in chronyd's order."""
+        return self._read(SelectData)
+
+    def get_activity(self) -> Activity:
+        """Return how many sources are in which state."""
+        return self._read(Activity)[0]
+
+    def get_auth_data(self) -> list[AuthData]:
+        """Return how each NTP source is authenticated; reference clocks are left out."""
+        return self._read(AuthData)
+
+    def get_ntp_data(self) -> list[NTPData]:
+        """Return the last measurement of each NTP source; reference clocks are left out."""
+        return self._read(NTPData)
+
+    def get_server_stats(self) -> ServerStats:
+        """Return what chronyd has served since it started."""
+        return self._read(ServerStats)[0]
+
+    def get_smoothing(self) -> Smoothing | None:
+        """Return how the served time is smoothed; `None` if chronyd does not smooth it."""
+        return next(iter(self._read(Smoothing)), None)
+
+    def get_report(self, name: str) -> list[dict[str, ReportField]]:
+        """Return any report that the loaded libchrony knows, by libchrony's own names.
+
+        A list has a dictionary for each source, which is empty where the source has no such
+        record. The list is empty if chronyd has the report disabled.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        if name not in reports():
+            raise ValueError(f"name {name!r} is no report of libchrony: {', '.join(reports())}")
+        return self._ask(Client.read_fields, name)
+
+    def _read(self, model: type[R]) -> list[R]:
+        return self._ask(Client.read, model)
+
+    def _ask(self, method: Callable[[Client, What, int], Answer], what: What) -> Answer:
+        pool = self._pool
+        if pool is None:
+            raise RuntimeError("this ChronyConnection is not open: use it in a 'with' block")
+        client = pool.take()
+        try:
+            answer = method(client, what, self._timeout)
+        except ChronyConnectionError as error:
+            if not pool.move_on(client, error):
+                raise
+        else:
+            if pool.others:
+                pool.others.clear()  # chronyd is where it was first looked for
+            return answer
+        finally:
+            pool.give(client)
+        return self._ask(method, what)
+
+
+def _close_dropped(pool: Pool, process: int) -> None:
+    """Clean up behind a connection that was dropped, or left open at the end of the process."""
+    pool.close()
+    if os.getpid() == process:  # a child has nothing to close
+        warnings.warn(
+            f"unclosed ChronyConnection to {pool.address}: use a 'with' block, or close()",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+
+def get_tracking(address: AnyAddress = None, *, timeout: float | None = 1.0) -> TrackingStatus:
+    """Ask once for the state of the system clock."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_tracking()
+
+
+def get_sources(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[Source]:
+    """Ask once for all sources, in chronyd's order."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_sources()
+
+
+def get_source_stats(
+    address: AnyAddress = None, *, timeout: float | None = 1.0
+) -> list[SourceStats]:
+    """Open a connection, and return what is estimated of each source, in chronyd's order."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_source_stats()
+
+
+def get_rtc_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> RTCData | None:
+    """Ask once for what is known of the hardware clock; `None` if it is not watched."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_rtc_data()
+
+
+def get_select_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[SelectData]:
+    """Ask once for how each source stands in the selection, in chronyd's order."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_select_data()
+
+
+def get_activity(address: AnyAddress = None, *, timeout: float | None = 1.0) -> Activity:
+    """Ask once for how many sources are in which state."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_activity()
+
+
+def get_auth_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[AuthData]:
+    """Ask once for how each NTP source is authenticated."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_auth_data()
+
+
+def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[NTPData]:
+    """Ask once for the last measurement of each NTP source."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_ntp_data()
+
+
+def get_server_stats(address: AnyAddress = None, *, timeout: float | None = 1.0) -> ServerStats:
+    """Ask once for what chronyd has served since it started."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_server_stats()
+
+
+def get_smoothing(address: AnyAddress = None, *, timeout: float | None = 1.0) -> Smoothing | None:
+    """Ask once for how the served time is smoothed; `None` if it is not."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_smoothing()
+
+
+def get_report(
+    name: str, address: AnyAddress = None, *, timeout: float | None = 1.0
+) -> list[dict[str, ReportField]]:
+    """Ask once for any report that the loaded libchrony knows, by its own names."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_report(name)
