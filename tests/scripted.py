@@ -1,0 +1,552 @@
+"""A scripted chronyd: a thread, a socket, and a dict from request to answer; faults on demand.
+
+with ScriptedChronyd({Command.N_SOURCES: 1, Command.SOURCES: source(poll=-4)}) as chronyd:
+    ask(chronyd.address)
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+import select
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, get_args
+
+from wire import (
+    BY_ADDRESS,
+    BY_INDEX,
+    HEADER_FIELDS,
+    REQUEST,
+    VERSION,
+    Command,
+    Record,
+    Source,
+    Status,
+    activity,
+    address_bytes,
+    n_sources,
+    ntp_source,
+    refclock,
+    response,
+    rtcdata,
+    serverstats,
+    smoothing,
+    tracking,
+)
+
+Transport = Literal["udp", "udp6", "unix"]
+TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
+
+# What chronyd answers over UDP unless `opencommands` says otherwise.
+OPEN_COMMANDS = frozenset(
+    {
+        Command.N_SOURCES,
+        Command.SOURCES,
+        Command.TRACKING,
+        Command.SOURCESTATS,
+        Command.RTCDATA,
+        Command.ACTIVITY,
+        Command.SMOOTHING,
+    }
+)
+
+_LONGEST_REQUEST = 860  # of chronyd 4.3; other commands than ours need it
+_COMMANDS = {int(command): command for command in Command}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A datagram as it came in, and who sent it."""
+
+    raw: bytes
+    client: Any
+
+    @property
+    def command(self) -> Command | None:
+        """What is asked for; `None` for what libchrony would not ask."""
+        return _COMMANDS.get(int.from_bytes(self.raw[4:6], "big"))
+
+    @property
+    def sequence(self) -> int:
+        return int.from_bytes(self.raw[8:12], "big")
+
+    @property
+    def index(self) -> int | None:
+        """Which source, in a request by index."""
+        by_index = self.command in BY_INDEX
+        return int.from_bytes(self.raw[20:24], "big") if by_index else None
+
+    @property
+    def address(self) -> bytes | None:
+        """Which source, in a request by address; compare it with `address_bytes()`."""
+        return self.raw[20:40] if self.command in BY_ADDRESS else None
+
+    def is_dropped(self) -> bool:
+        """Whether chronyd ignores the datagram without an answer."""
+        if not 28 <= len(self.raw) <= _LONGEST_REQUEST:
+            return True
+        return self.raw[1] != REQUEST or self.raw[2:4] != b"\0\0"
+
+
+# What the script says about one source: `None` is silence.
+Entry: TypeAlias = Record | Status | None
+# What the script says about a command: the same for whoever asks, a plain number of sources,
+# by index, by address, or whatever the function makes of the request.
+Answer: TypeAlias = (
+    Entry | int | Sequence[Entry] | Mapping[bytes, Entry] | Callable[[Request], "Answer"]
+)
+Script: TypeAlias = Mapping[Command, Answer]
+
+# A fault says which datagrams really go out, each after a pause in seconds, when `reply` would be
+# the answer to a request; `number` counts the answers from 0.
+Fault: TypeAlias = Callable[[Request, bytes, int], Iterable[tuple[float, bytes]]]
+
+
+def script(sources: Iterable[Source] | None = None, *records: Record) -> dict[Command, Answer]:
+    """All reports of a chronyd with these sources (by default an NTP one and a reference clock).
+
+    Records given replace those of the reports that are not about a source.
+    """
+    known = [ntp_source(), refclock()] if sources is None else list(sources)
+    addresses = [source[Command.SOURCESTATS].values["address"] for source in known]
+    unresolved = sum(str(address).startswith("ID#") for address in addresses)
+    online = sum(Command.NTPDATA in source for source in known) - unresolved
+    answers: dict[Command, Answer] = {Command.N_SOURCES: len(known)}
+    for command in BY_INDEX:
+        answers[command] = [source[command] for source in known]
+    for command in BY_ADDRESS:
+        answers[command] = {
+            address_bytes(str(address)): source[command]
+            for address, source in zip(addresses, known, strict=True)
+            if command in source
+        }
+    counts = activity(online_sources=online, unresolved_sources=unresolved)
+    for record in (tracking(), counts, serverstats(), rtcdata(), smoothing(), *records):
+        answers[record.layout.command] = record
+    return answers
+
+
+def in_turn(*answers: Answer) -> Callable[[Request], Answer]:
+    """Another answer each time; the last one stays."""
+    left = deque(answers)
+    return lambda request: left.popleft() if len(left) > 1 else left[0]
+
+
+def honest(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return [(0, reply)]
+
+
+class ScriptedChronyd:
+    """A chronyd that answers from a script, on a free loopback port or a Unix socket.
+
+    `script`, `fault` and `opencommands` may be replaced at any time. What goes wrong in a script
+    or a fault is raised by `close()`.
+    """
+
+    address: str  # as libchrony takes it
+    requests: deque[Request]  # the last ten thousand, also those that got no answer
+
+    def __init__(
+        self,
+        answers: Script | None = None,
+        transport: Transport = "udp",
+        *,
+        fault: Fault = honest,
+        opencommands: Collection[Command] = _COMMANDS.values(),
+    ) -> None:
+        self.script = script() if answers is None else answers
+        self.transport = transport
+        self.opencommands = opencommands
+        self.requests = deque(maxlen=10_000)
+        self._fault = fault
+        self._number = 0
+        self._lock = threading.RLock()  # a fault may restart the server from its own thread
+        self._polling = threading.Lock()  # a socket lives on in a poll(), closed or not
+        self._socket: socket.socket | None = None
+        self._due: list[_Due] = []
+        self._order = itertools.count()
+        self._thread = threading.Thread(target=self._run, name="scripted chronyd", daemon=True)
+        self._ending = False
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> ScriptedChronyd:
+        with ExitStack() as resources:
+            self._waker, self._wakened = (
+                resources.enter_context(end) for end in socket.socketpair()
+            )
+            self._waker.setblocking(False)
+            reserve = self._reserve_path if self.transport == "unix" else self._reserve_port
+            self._place = reserve(resources)
+            self.start()
+            self._resources = resources.pop_all()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End for good; raises what went wrong in the script or the fault, if anything did."""
+        self.stop()
+        self._ending = True
+        self._wake()
+        self._thread.join()
+        self._resources.close()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    @property
+    def fault(self) -> Fault:
+        """What is done to the answers; a new one starts to count at 0."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        with self._lock:
+            self._fault, self._number = fault, 0
+
+    def start(self) -> None:
+        """Listen, after `stop()` at the same address."""
+        with self._lock:
+            self._socket = self._bind()
+            self._wake()
+
+    def stop(self, *, crash: bool = False) -> None:
+        """Close the port, and forget what was still to be sent.
+
+        A Unix socket's file goes too, unless chronyd is to `crash`.
+        """
+        with self._lock:
+            self._due.clear()
+            self._wake()
+            if self._socket is not None:
+                with self._polling:
+                    self._socket.close()
+                self._socket = None
+                if self.transport == "unix" and not crash:
+                    Path(self.address).unlink(missing_ok=True)
+
+    def restart(self, answers: Script | None = None, *, crash: bool = False) -> None:
+        """Stop and start at the same address, if wanted as another chronyd."""
+        with self._lock:
+            self.stop(crash=crash)
+            if answers is not None:
+                self.script = answers
+            self.start()
+
+    def _reserve_path(self, resources: ExitStack) -> str:
+        # libchrony allows the folder 62 bytes
+        roomy = len(tempfile.gettempdir()) < 40
+        folder = tempfile.mkdtemp(prefix="chronyd.", dir=None if roomy else "/tmp")
+        resources.callback(shutil.rmtree, folder, ignore_errors=True)
+        self.address = f"{folder}/chronyd.sock"
+        return self.address
+
+    def _reserve_port(self, resources: ExitStack) -> Any:
+        # This socket hears nobody, being connected to itself, and keeps the port from others
+        # while chronyd is stopped. Bound with SO_REUSEPORT, it could get a port in such use.
+        holder = resources.enter_context(socket.socket(self._family(), socket.SOCK_DGRAM))
+        holder.bind(("::1" if self.transport == "udp6" else "127.0.0.1", 0))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        place = holder.getsockname()
+        holder.connect(place)
+        self.address = f"[::1]:{place[1]}" if self.transport == "udp6" else f"127.0.0.1:{place[1]}"
+        return place
+
+    def _family(self) -> socket.AddressFamily:
+        families = {"udp": socket.AF_INET, "udp6": socket.AF_INET6, "unix": socket.AF_UNIX}
+        return families[self.transport]
+
+    def _bind(self) -> socket.socket:
+        listener = socket.socket(self._family(), socket.SOCK_DGRAM)
+        listener.setblocking(False)
+        if self.transport == "unix":
+            Path(self.address).unlink(missing_ok=True)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(self._place)
+        return listener
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # it has enough reasons to wake up, or is gone
+            self._waker.send(b"!")
+
+    def _run(self) -> None:
+        try:
+            while not self._ending:
+                self._wait()
+                with self._lock:
+                    self._receive()
+                    self._send_due()
+        except BaseException as failure:
+            self._failure = failure
+            self.stop()
+
+    def _wait(self) -> None:
+        with self._lock:
+            poll = select.poll()
+            poll.register(self._wakened, select.POLLIN)
+            if self._socket is not None:
+                poll.register(self._socket, select.POLLIN)
+            pause = max(0.0, self._due[0].time - time.monotonic()) if self._due else None
+            self._polling.acquire()
+        try:
+            ready = poll.poll(None if pause is None else math.ceil(pause * 1000))
+        finally:
+            self._polling.release()
+        if (self._wakened.fileno(), select.POLLIN) in ready:
+            self._wakened.recv(4096)
+
+    def _receive(self) -> None:
+        for _ in range(64):  # then the answers' turn
+            if self._socket is None:
+                return
+            try:
+                raw, client = self._socket.recvfrom(4096)
+            except BlockingIOError:
+                return
+            self._handle(Request(raw, client))
+
+    def _handle(self, request: Request) -> None:
+        self.requests.append(request)
+        reply = self._reply(request)
+        if reply is not None:
+            number, self._number = self._number, self._number + 1
+            self._schedule(request.client, iter(self._fault(request, reply, number)))
+
+    def _reply(self, request: Request) -> bytes | None:
+        entry = None if request.is_dropped() else self._judge(request)
+        if entry is None:
+            return None
+        command = int.from_bytes(request.raw[4:6], "big")
+        if isinstance(entry, Status):
+            return response(command, request.sequence, status=entry)
+        return response(command, request.sequence, reply=entry.layout.reply, body=entry.body)
+
+    def _judge(self, request: Request) -> Entry:
+        """chronyd's checks, in its order."""
+        if request.raw[0] != VERSION:
+            return Status.BADPKTVERSION
+        command = request.command
+        if command is None:
+            return Status.INVALID
+        default = self._count() if command is Command.N_SOURCES else Status.INVALID
+        entry = self._resolve(self.script.get(command, default), request)
+        if isinstance(entry, Record) and len(request.raw) < entry.layout.length:
+            return Status.BADPKTLENGTH
+        if self.transport != "unix" and command not in self.opencommands:
+            return Status.UNAUTH
+        return entry
+
+    def _count(self) -> int:
+        """The number of sources, for a script that does not give one."""
+        return max((len(a) for a in self.script.values() if isinstance(a, Sequence)), default=0)
+
+    def _resolve(self, answer: Answer, request: Request) -> Entry:
+        if answer is None or isinstance(answer, Record | Status):
+            return answer
+        if isinstance(answer, int):
+            return n_sources(sources=answer)
+        if isinstance(answer, Mapping):
+            return answer.get(request.address or b"", Status.NOSUCHSOURCE)
+        if isinstance(answer, Sequence):
+            index = request.index or 0
+            return answer[index] if index < len(answer) else Status.NOSUCHSOURCE
+        return self._resolve(answer(request), request)
+
+    def _schedule(self, client: Any, plan: Iterator[tuple[float, bytes]]) -> None:
+        """Put the plan's next datagram in the queue."""
+        for pause, datagram in plan:
+            due = time.monotonic() + pause
+            heapq.heappush(self._due, _Due(due, next(self._order), datagram, client, plan))
+            return
+
+    def _send_due(self) -> None:
+        now = time.monotonic()
+        ready = []
+        while self._due and self._due[0].time <= now:
+            ready.append(heapq.heappop(self._due))
+        for due in ready:
+            if self._send(due.datagram, due.client):
+                self._schedule(due.client, due.plan)
+
+    def _send(self, datagram: bytes, client: Any) -> bool:
+        """Whether the client is still there; a full queue loses datagrams, as chronyd's does."""
+        if self._socket is None or not client:
+            return False
+        try:
+            self._socket.sendto(datagram, client)
+        except BlockingIOError:
+            return True
+        except (ConnectionError, FileNotFoundError, PermissionError):
+            return False
+        return True
+
+
+@dataclass(order=True, frozen=True)
+class _Due:
+    """A datagram that waits for its time, and what is to follow it."""
+
+    time: float
+    order: int
+    datagram: bytes
+    client: Any
+    plan: Iterator[tuple[float, bytes]]
+
+
+def at(numbers: Container[int], fault: Fault) -> Fault:
+    """The fault for the answers of these numbers alone: `at({0}, drop)`."""
+    return lambda request, reply, number: (fault if number in numbers else honest)(
+        request, reply, number
+    )
+
+
+def on(command: Command, fault: Fault) -> Fault:
+    """The fault for one command alone, whose answers it counts from 0."""
+    numbers = itertools.count()
+
+    def only(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        if request.command is command:
+            return fault(request, reply, next(numbers))
+        return honest(request, reply, number)
+
+    return only
+
+
+def drop(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return []
+
+
+def delay(seconds: float) -> Fault:
+    return lambda request, reply, number: [(seconds, reply)]
+
+
+def duplicate(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return [(0, reply), (0, reply)]
+
+
+def reorder() -> Fault:
+    """Every other answer waits until the next one to the same client has overtaken it."""
+    waiting: dict[Any, bytes] = {}
+
+    def overtake(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        if request.client not in waiting:
+            waiting[request.client] = reply
+            return []
+        return [(0, reply), (0, waiting.pop(request.client))]
+
+    return overtake
+
+
+def stale() -> Fault:
+    """Each answer comes after the one before it has come once more."""
+    last: dict[Any, bytes] = {}
+
+    def repeat(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        old = last.get(request.client)
+        last[request.client] = reply
+        return [(0, reply)] if old is None else [(0, old), (0, reply)]
+
+    return repeat
+
+
+def header(**fields: int) -> Fault:
+    """Other values in the header: `header(version=7, status=18)`."""
+
+    def change(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        for name, value in fields.items():
+            offset, size = HEADER_FIELDS[name]
+            reply = reply[:offset] + value.to_bytes(size, "big") + reply[offset + size :]
+        return [(0, reply)]
+
+    return change
+
+
+def wrong(field: str) -> Fault:
+    """A header field with every bit flipped."""
+    offset, size = HEADER_FIELDS[field]
+
+    def flip(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        flipped = bytes(byte ^ 0xFF for byte in reply[offset : offset + size])
+        return [(0, reply[:offset] + flipped + reply[offset + size :])]
+
+    return flip
+
+
+def refuse(status: int) -> Fault:
+    """An error instead of the answer."""
+    return lambda request, reply, number: [
+        (0, response(int.from_bytes(reply[4:6], "big"), request.sequence, status=status))
+    ]
+
+
+def resize(length: int) -> Fault:
+    """Each answer cut, or filled up with zeros, to this length."""
+    return lambda request, reply, number: [(0, reply[:length].ljust(length, b"\0"))]
+
+
+def instead(*datagrams: bytes) -> Fault:
+    """Other datagrams, without a look at the request."""
+    return lambda request, reply, number: [(0, datagram) for datagram in datagrams]
+
+
+def garbage(seed: int = 0) -> Fault:
+    """Random bytes, up to twice as many as in the answer."""
+    chance = random.Random(seed)
+    return lambda request, reply, number: [
+        (0, chance.randbytes(chance.randrange(2 * len(reply)))),
+    ]
+
+
+def drip(every: float = 0.01, *, junk: Fault | None = None, count: int | None = None) -> Fault:
+    """Junk again and again, after `count` times the answer; without a count, never.
+
+    The junk is what another fault makes of the answer, by default one with a wrong sequence.
+    """
+    bad = wrong("sequence") if junk is None else junk
+
+    def pour(request: Request, reply: bytes, number: int) -> Iterator[tuple[float, bytes]]:
+        for _ in itertools.count() if count is None else range(count):
+            for _, datagram in bad(request, reply, number):
+                yield every, datagram
+        yield 0, reply
+
+    return pour
+
+
+def dies(chronyd: ScriptedChronyd, *, crash: bool = False) -> Fault:
+    """chronyd stops instead of answering."""
+
+    def die(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        chronyd.stop(crash=crash)
+        return []
+
+    return die
+
+
+def restarts(chronyd: ScriptedChronyd, answers: Script | None = None) -> Fault:
+    """chronyd restarts instead of answering, if wanted as another one."""
+
+    def restart(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        chronyd.restart(answers)
+        return []
+
+    return restart
