@@ -1,0 +1,122 @@
+# What the tasks of tools/run need, one function each. Read by tools/run, in the project's folder.
+# shellcheck shell=bash
+#
+# PYTHON=...          make the virtual environment with this Python, not with the newest here
+# PYCHRONY_VENV=...   make it in this folder, not in .venv
+
+venv=$(realpath -m "${PYCHRONY_VENV:-.venv}")
+
+# Editable: only a change of the compiled module or of the metadata calls for another installation.
+setup_package() {
+    setup_venv
+    pip_install package pyproject.toml src/pychrony/*.[ch] src/pychrony/_build.py -- --editable .
+}
+
+setup_test_tools() {
+    setup_venv
+    pip_install test pyproject.toml -- --group test
+}
+
+setup_dev_tools() {
+    setup_venv
+    pip_install dev pyproject.toml -- --group dev
+}
+
+setup_chronyd() {
+    local folder
+    folder=$(tools/chronyd.sh)
+    PATH=$folder:$PATH
+}
+
+setup_libchrony() {
+    [[ -n ${PYCHRONY_LIBCHRONY:-} ]] && return
+    setup_venv # for its pip
+    PYCHRONY_LIBCHRONY=$(python tools/libchrony.py)
+    export PYCHRONY_LIBCHRONY
+}
+
+setup_venv() {
+    venv_is_current || make_venv
+    PATH=$venv/bin:$PATH
+}
+
+venv_is_current() {
+    # Its scripts hold its path: a copied or moved one would run the programs of the original.
+    [[ -f $venv/made-in && $(<"$venv/made-in") == "$venv" ]] || return
+    local ours
+    ours=$(describe "$venv/bin/python") && [[ -z ${PYTHON:-} || $(describe "$PYTHON") == "$ours" ]]
+}
+
+describe() {
+    "$1" -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null
+}
+
+make_venv() {
+    install_missing
+    local python
+    python=$(find_python) || fail "cannot use ${PYTHON:-any Python here}:" \
+        "it takes 3.10 or later, with the venv module and the C headers"
+    say "making $venv with $("$python" --version)"
+    "$python" -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install --quiet 'pip>=25.1' # the first with --group
+    echo "$venv" >"$venv/made-in"
+}
+
+# Print the newest Python that can make an environment and compile for it.
+find_python() {
+    local python pythons
+    mapfile -t pythons < <(compgen -c python3 | grep -x 'python3\.[0-9]*' | sort -Vru)
+    [[ -z ${PYTHON:-} ]] || pythons=("$PYTHON")
+    for python in "${pythons[@]}"; do
+        is_usable "$python" && echo "$python" && return
+    done
+    return 1
+}
+
+is_usable() {
+    "$1" - <<'SCRIPT' &>/dev/null
+import ensurepip, os, sys, sysconfig, venv
+headers = os.path.join(sysconfig.get_path("include"), "Python.h")
+sys.exit(sys.version_info < (3, 10) or not os.path.exists(headers))
+SCRIPT
+}
+
+install_missing() {
+    local packages=()
+    command -v "${CC:-cc}" >/dev/null || packages+=(gcc libc6-dev)
+    [[ -n ${PYTHON:-} ]] || find_python >/dev/null || packages+=(python3-venv python3-dev)
+    [[ ${#packages[@]} == 0 ]] && return
+    if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
+        fail "a C compiler, or a Python from 3.10 on with venv and C headers, is missing;" \
+            "on Debian and Ubuntu: apt-get install ${packages[*]}"
+    fi
+    say "installing ${packages[*]}"
+    apt-get -qq update >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${packages[@]}" >&2
+}
+
+# pip_install NAME FILE... -- ARGUMENT...: pip install ARGUMENT..., unless that was done in this
+# environment, for this folder, with the files as they are now. A file NAME in it remembers.
+pip_install() {
+    local stamp=$venv/installed-$1 files=() state
+    shift
+    while [[ $1 != -- ]]; do
+        files+=("$1")
+        shift
+    done
+    shift
+    state=$(pwd; sha256sum "${files[@]}")
+    [[ -f $stamp && $(<"$stamp") == "$state" ]] && return
+    say "installing $* into $venv"
+    python -m pip install --quiet "$@"
+    echo "$state" >"$stamp"
+}
+
+say() {
+    echo "tools/run: $*" >&2
+}
+
+fail() {
+    say "$@"
+    exit 1
+}
