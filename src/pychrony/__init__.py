@@ -9,6 +9,7 @@ from ._version import __version__
 from .connection import (
     ChronyConnection,
     get_activity,
+    get_all,
     get_auth_data,
     get_ntp_data,
     get_report,
@@ -30,6 +31,7 @@ from .exceptions import (
 )
 from .models import (
     Activity,
+    AllReports,
     AuthData,
     AuthMode,
     FieldContent,
@@ -57,6 +59,7 @@ from .models import (
 
 __all__ = [
     "Activity",
+    "AllReports",
     "AuthData",
     "AuthMode",
     "ChronyConnection",
@@ -89,6 +92,7 @@ __all__ = [
     "Transport",
     "__version__",
     "get_activity",
+    "get_all",
     "get_auth_data",
     "get_ntp_data",
     "get_report",

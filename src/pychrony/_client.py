@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from struct import iter_unpack
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,8 +21,13 @@ from ._fields import (
 )
 from ._library import reports
 from ._shim import ffi, lib
-from .exceptions import ChronyConnectionError, ChronyError
-from .models import ReportField, RTCData, Smoothing
+from .exceptions import (
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyError,
+    ChronyPermissionError,
+)
+from .models import MODELS, ReportField, RTCData, Smoothing, Source, SourceMode
 
 if TYPE_CHECKING:
     from ._shim import Ask
@@ -30,6 +36,9 @@ R = TypeVar("R", bound=Report)
 
 OPTIONAL = (RTCData, Smoothing)
 """Reports that chronyd itself may not keep, which is an answer and not an error."""
+
+ATTEMPTS = 3
+"""How often several lists are asked for, while sources come and go between them."""
 
 _PLACE = "=iII"
 _PLACE_SIZE = 12
@@ -71,14 +80,44 @@ class Client:
     def read(self, model: type[R], timeout: int) -> list[R]:
         """Return the records of one report; `timeout` is in nanoseconds, negative for none."""
         ask = self._asks[0]
-        ask.report = reports()[model._report]
-        ask.flags = lib.SHIM_JOINED if model._joined else 0
+        _prepare(ask, model)
         self._collect(1, timeout)
-        if ask.error:
-            if ask.error == DISABLED and model in OPTIONAL:
-                return []
-            raise self._failure(model._report, ask, timeout)
-        return self._decode(model, ask)
+        if ask.error == DISABLED and model in OPTIONAL:
+            return []
+        return self._answer(model, ask, timeout)
+
+    def read_all(
+        self, models: Sequence[type[Report]], timeout: int
+    ) -> dict[str, list[Report] | ChronyError]:
+        """Return the records of several reports, or what is wrong with each.
+
+        Sources may come and go meanwhile: the lists are asked for again until they agree.
+        """
+        end = time.monotonic_ns() + timeout
+        answers = self._read_together(models, timeout)
+        for _ in range(ATTEMPTS - 1):
+            left = max(0, end - time.monotonic_ns()) if timeout >= 0 else timeout
+            if left == 0 or _agree(answers):
+                break
+            answers = self._read_together(models, left)
+        return answers
+
+    def _read_together(
+        self, models: Sequence[type[Report]], timeout: int
+    ) -> dict[str, list[Report] | ChronyError]:
+        if len(models) > self._room:
+            self._reserve_asks(len(models))
+        asks = [self._asks[i] for i in range(len(models))]
+        for ask, model in zip(asks, models, strict=True):
+            _prepare(ask, model)
+        self._collect(len(models), timeout)
+        answers: dict[str, list[Report] | ChronyError] = {}
+        for ask, model in zip(asks, models, strict=True):
+            try:
+                answers[model._report] = self._answer(model, ask, timeout)
+            except (ChronyPermissionError, ChronyDataError) as error:
+                answers[model._report] = error
+        return answers
 
     def read_fields(self, name: str, timeout: int) -> list[dict[str, ReportField]]:
         """Return the records of any report by libchrony's names; empty for those without fields."""
@@ -107,7 +146,9 @@ class Client:
                 raise ChronyConnectionError(f"asking {self.address}: closed by another thread")
             state = lib.shim_run(self._batch)
 
-    def _decode(self, model: type[R], ask: Ask) -> list[R]:
+    def _answer(self, model: type[R], ask: Ask, timeout: int) -> list[R]:
+        if ask.error:
+            raise self._failure(model._report, ask, timeout)
         readers, view = _readers(model), self._view
         return [
             readers[shape](view, offset) for shape, offset, _ in self._places_of(ask) if shape >= 0
@@ -138,6 +179,7 @@ class Client:
 
     def _reserve_asks(self, count: int) -> None:
         self._asks = self._batch.asks = ffi.new("shim_ask[]", count)
+        self._room = count
 
     def _reserve_bytes(self, size: int) -> None:
         self._bytes = self._batch.bytes = ffi.new("char[]", size)
@@ -148,6 +190,29 @@ class Client:
         self._places = self._batch.places = ffi.new("shim_place[]", count)
         self._batch.capacity = count
         self._directory = memoryview(ffi.buffer(self._places))
+
+
+def _agree(answers: dict[str, list[Report] | ChronyError]) -> bool:
+    """Whether all reports are about the same NTP sources in the same order."""
+    lists = [
+        [name for name in map(_ntp_source, records) if name]
+        for report, records in answers.items()
+        if MODELS[report]._per_source and not isinstance(records, ChronyError)
+    ]
+    return all(names == lists[0] for names in lists)
+
+
+def _ntp_source(record: Report) -> str:
+    """Return the address of the record's NTP source; empty for a reference clock."""
+    if isinstance(record, Source):
+        return "" if record.mode is SourceMode.REFCLOCK else record.address
+    address: str = getattr(record, "address", "") or getattr(record, "remote_address", "")
+    return address
+
+
+def _prepare(ask: Ask, model: type[Report]) -> None:
+    ask.report = reports()[model._report]
+    ask.flags = lib.SHIM_JOINED if model._joined else 0
 
 
 class _Readers(dict[int, Callable[[Any, int], Any]]):

@@ -28,6 +28,11 @@ SINCE = {
     "smoothing": "2.1",
 }
 
+OFF = {
+    "rtcdata": "chronyd keeps no watch of the hardware clock (rtcfile)",
+    "smoothing": "chronyd does not smooth the time that it serves (smoothtime)",
+}
+
 START = "start it ('systemctl start chronyd', on Debian and Ubuntu 'chrony')"
 OPEN_REPORTS = "127.0.0.1 serves tracking, sources and the other open reports to everyone"
 MAX_FOLDER = 62  # bytes, of the folder of chronyd's socket, in libchrony 0.2
@@ -135,7 +140,7 @@ def _unusable(code: int, report: str) -> str:
     if code == INVALID_RESPONSE:
         return "a malformed answer; check what answers at that address"
     if code == DISABLED:
-        return "the report is disabled in this chronyd"
+        return OFF.get(report, "chronyd has this report disabled")
     if code == UNEXPECTED_STATUS:
         return "chronyd answered with an error; see its log"
     return ffi.string(lib.shim_error(code)).decode().lower()

@@ -72,6 +72,8 @@ class Report:
 
     _report: ClassVar[str]
     """libchrony's name of the report."""
+    _per_source: ClassVar[bool] = False
+    """Whether there is a record for each source."""
     _joined: ClassVar[bool] = False
     """Whether the record lacks its source's address, so that the shim must put it in front."""
 

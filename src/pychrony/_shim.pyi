@@ -1,6 +1,6 @@
 """The compiled module, as CFFI makes it of `_shim.h`: see there for what each name means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Literal, overload
 
 class _Null: ...
@@ -32,6 +32,7 @@ class Ask:
 
 class Asks:
     def __getitem__(self, index: int) -> Ask: ...
+    def __iter__(self) -> Iterator[Ask]: ...
 
 class Place:
     @property

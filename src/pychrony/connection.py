@@ -18,9 +18,11 @@ from ._client import Client
 from ._fields import Report
 from ._library import reports
 from ._pool import Pool
-from .exceptions import ChronyConnectionError
+from .exceptions import ChronyConnectionError, ChronyError
 from .models import (
+    MODELS,
     Activity,
+    AllReports,
     AuthData,
     NTPData,
     ReportField,
@@ -37,6 +39,7 @@ from .models import (
 __all__ = [
     "ChronyConnection",
     "get_activity",
+    "get_all",
     "get_auth_data",
     "get_ntp_data",
     "get_report",
@@ -157,6 +160,25 @@ class ChronyConnection:
         """Return how the served time is smoothed; `None` if chronyd does not smooth it."""
         return next(iter(self._read(Smoothing)), None)
 
+    def get_all(self, *names: str) -> AllReports:
+        """Return several reports, all asked for at the same time; without names, every report.
+
+        The names are libchrony's, such as "sourcestats". The lists agree on the sources, unless
+        these change all the while. A report that is not permitted, off or unusable is `None`, and
+        `missing` says why; if chronyd cannot be reached, that is raised.
+        """
+        unknown = [name for name in names if name not in MODELS]
+        if unknown:
+            raise ValueError(f"names {unknown} are no reports: {', '.join(MODELS)}")
+        answers = self._ask(Client.read_all, [MODELS[name] for name in names or MODELS])
+        missing = {name: a for name, a in answers.items() if isinstance(a, ChronyError)}
+        values = {
+            name: answer if MODELS[name]._per_source else answer[0]
+            for name, answer in answers.items()
+            if not isinstance(answer, ChronyError)
+        }
+        return AllReports(**values, missing=missing)  # type: ignore[arg-type]
+
     def get_report(self, name: str) -> list[dict[str, ReportField]]:
         """Return any report that the loaded libchrony knows, by libchrony's own names.
 
@@ -262,6 +284,12 @@ def get_smoothing(address: AnyAddress = None, *, timeout: float | None = 1.0) ->
     """Ask once for how the served time is smoothed; `None` if it is not."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_smoothing()
+
+
+def get_all(*names: str, address: AnyAddress = None, timeout: float | None = 1.0) -> AllReports:
+    """Ask once for several reports at the same time; without names, for all."""
+    with ChronyConnection(address, timeout=timeout) as connection:
+        return connection.get_all(*names)
 
 
 def get_report(

@@ -7,6 +7,7 @@ floats. The signs are chrony's own and differ between reports; each offset says 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import NamedTuple
@@ -28,9 +29,11 @@ from ._fields import (
     yes_or_no,
 )
 from ._fields import FieldContent as C
+from .exceptions import ChronyError
 
 __all__ = [
     "Activity",
+    "AllReports",
     "AuthData",
     "AuthMode",
     "FieldContent",
@@ -307,6 +310,7 @@ class Source(Report):
     """One configured source and the state chronyd holds it in."""
 
     _report = "sources"
+    _per_source = True
 
     address: str = field(
         metadata=of("address", "reference ID", content=C.ADDRESS, convert=source_name)
@@ -349,6 +353,7 @@ class SourceStats(Report):
     """What chronyd estimates from the samples of one source."""
 
     _report = "sourcestats"
+    _per_source = True
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
     """Of the source; 0 while a name is not resolved."""
@@ -409,6 +414,7 @@ class SelectData(Report):
     """How one source stands in the selection (chronyd 4.0 and later; Unix socket only)."""
 
     _report = "selectdata"
+    _per_source = True
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
     """Of the source; 0 while a name is not resolved."""
@@ -463,6 +469,7 @@ class AuthData(Report):
     """How one NTP source is authenticated (chronyd 4.0 and later; Unix socket only)."""
 
     _report = "authdata"
+    _per_source = True
     _joined = True
 
     address: str = field(metadata=of("address", content=C.ADDRESS))
@@ -501,6 +508,7 @@ class NTPData(Report):
     """
 
     _report = "ntpdata"
+    _per_source = True
 
     remote_address: str = field(metadata=of("remote address", content=C.ADDRESS))
     """Of the source; `ID#…` while a name is not resolved."""
@@ -659,3 +667,42 @@ class Smoothing(Report):
     """In seconds; 0 while not active."""
     remaining_time: float = field(metadata=of("remaining time", content=C.INTERVAL_SECONDS))
     """Until offset and frequency are zero, in seconds; 0 while not active."""
+
+
+@dataclass(frozen=True)
+class AllReports:
+    """Several reports of one chronyd, asked for together.
+
+    A report is `None` if it was not asked for, or if `missing` says why it is not there.
+    """
+
+    tracking: TrackingStatus | None = None
+    sources: list[Source] | None = None
+    sourcestats: list[SourceStats] | None = None
+    selectdata: list[SelectData] | None = None
+    activity: Activity | None = None
+    authdata: list[AuthData] | None = None
+    ntpdata: list[NTPData] | None = None
+    serverstats: ServerStats | None = None
+    rtcdata: RTCData | None = None
+    smoothing: Smoothing | None = None
+    missing: Mapping[str, ChronyError] = field(default_factory=dict)
+    """Why a report that was asked for is not there: not permitted, off, or not usable."""
+
+
+MODELS: dict[str, type[Report]] = {
+    model._report: model
+    for model in (
+        TrackingStatus,
+        Source,
+        SourceStats,
+        SelectData,
+        Activity,
+        AuthData,
+        NTPData,
+        ServerStats,
+        RTCData,
+        Smoothing,
+    )
+}
+"""The model of each report, by libchrony's name."""
