@@ -634,6 +634,14 @@ static void refuse(shim_batch *batch, struct slot *slot, int error)
         fail(ask, error, 0);
 }
 
+/* Ask for the address first, where the record is to have one: both from the same session, which
+   thereby are of the same source. */
+static void join_again(const shim_batch *batch, struct slot *slot)
+{
+    int flags = batch->asks[slot->ask].flags;
+    slot->joining = (flags & SHIM_JOINED) != 0 && slot->record != NUMBER;
+}
+
 /* Send the request that `slot` stands for, on a new socket if the one at hand is of no use. */
 static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
 {
@@ -645,6 +653,7 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
                 return;
             }
             slot->fresh = true;
+            join_again(batch, slot);
         }
         chrony_err error = request(batch, slot);
         if (error == OK)
@@ -690,6 +699,7 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
         return;
     } else if (error == SEND_FAILED && (errno == EAGAIN || errno == EINTR || errno == ENOBUFS)) {
         renew_session(batch->client, slot); /* its second request was not sent: begin again */
+        join_again(batch, slot);
         slot->state = BLOCKED;
     } else if (error != RECV_FAILED && error != SEND_FAILED) {
         batch->answers++;
@@ -705,8 +715,7 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
 /* Send the request that `slot` has just been given, or must send anew. */
 static void begin(shim_batch *batch, struct slot *slot, int64_t now)
 {
-    int flags = batch->asks[slot->ask].flags;
-    slot->joining = (flags & SHIM_JOINED) != 0 && slot->record != NUMBER;
+    join_again(batch, slot);
     slot->again = now + slot->interval;
     send_request(batch, slot, now);
 }
