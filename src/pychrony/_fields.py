@@ -152,8 +152,11 @@ def nanoseconds(seconds: int, fraction: int) -> int:
 
 
 def epoch(seconds: int, fraction: int) -> float:
-    """A float holds seconds since 1970 to about a quarter of a microsecond."""
-    return nanoseconds(seconds, fraction) / 1e9
+    """A float holds seconds since 1970 to about a quarter of a microsecond.
+
+    The division is of two integers, which rounds only once.
+    """
+    return nanoseconds(seconds, fraction) / 1_000_000_000
 
 
 def clock_name(raw: int) -> str:
@@ -238,12 +241,13 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
     parts = []
     for f in dataclasses.fields(model):  # type: ignore[arg-type]
         origin: Origin = f.metadata["origin"]
-        name = next((n for n in origin.names if n in places), None)
-        if name is not None:
+        name = next(filter(places.get, origin.names), origin.names[0])
+        missing = next((n for n in (name, *origin.given) if not places.get(n)), None)
+        if missing is None:
             parts.append(f"{f.name!r}: {value(f.name, origin, name)}")
         elif f.default is dataclasses.MISSING:
             raise ChronyDataError(
-                f"reading {model._report}: the answer has no field {origin.names[0]!r}; "
+                f"reading {model._report}: the answer has no field {missing!r}; "
                 "this libchrony or chronyd is not one that pychrony knows"
             )
         else:

@@ -1,0 +1,1083 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import wire
+from scripted import Script, ScriptedChronyd, Transport, script
+from wire import (
+    LAYOUTS,
+    NEVER,
+    NO_HIGH_WORD,
+    NTPDATA,
+    SERVERSTATS,
+    Command,
+    Layout,
+    Record,
+    Status,
+    activity,
+    authdata,
+    ntp_source,
+    ntpdata,
+    rtcdata,
+    selectdata,
+    serverstats,
+    smoothing,
+    source,
+    sourcestats,
+    timespec,
+    tracking,
+    unresolved_source,
+)
+
+import pychrony
+from pychrony import (
+    Activity,
+    AuthData,
+    AuthMode,
+    ChronyConnection,
+    ChronyDataError,
+    FieldContent,
+    FieldType,
+    KeyType,
+    LeapStatus,
+    NTPData,
+    NTPFlag,
+    NTPMode,
+    ReportField,
+    RTCData,
+    SelectData,
+    SelectOption,
+    SelectState,
+    ServerStats,
+    Smoothing,
+    Source,
+    SourceMode,
+    SourceState,
+    SourceStats,
+    Timestamping,
+    TrackingStatus,
+)
+from pychrony._fields import Report, Shape, origins, reader
+
+METHODS: dict[str, tuple[str, type[Any]]] = {
+    "tracking": ("get_tracking", TrackingStatus),
+    "sources": ("get_sources", Source),
+    "sourcestats": ("get_source_stats", SourceStats),
+    "selectdata": ("get_select_data", SelectData),
+    "activity": ("get_activity", Activity),
+    "authdata": ("get_auth_data", AuthData),
+    "ntpdata": ("get_ntp_data", NTPData),
+    "serverstats": ("get_server_stats", ServerStats),
+    "rtcdata": ("get_rtc_data", RTCData),
+    "smoothing": ("get_smoothing", Smoothing),
+}
+
+# Records in which each value is another one, exact on the wire, and what is to come of them. The
+# names on both sides are written out: the package's own tables cannot vouch for themselves.
+SENT_AND_READ: list[tuple[Record, Report]] = [
+    (
+        tracking(
+            reference_id=0xC0000203,
+            address="192.0.2.3",
+            stratum=4,
+            leap_status=2,
+            reference_time=1_700_000_000_250_000_001,
+            current_correction=0.25,
+            last_offset=-0.5,
+            rms_offset=0.75,
+            frequency_offset=-12.5,
+            residual_frequency=-0.125,
+            skew=1.5,
+            root_delay=0.0625,
+            root_dispersion=0.03125,
+            last_update_interval=65.5,
+        ),
+        TrackingStatus(
+            reference_id=0xC0000203,
+            reference_id_name="192.0.2.3",
+            reference_ip="192.0.2.3",
+            stratum=4,
+            leap_status=LeapStatus.DELETE,
+            ref_time=1_700_000_000.25,
+            offset=0.25,
+            last_offset=-0.5,
+            rms_offset=0.75,
+            frequency=-12.5,
+            residual_freq=-0.125,
+            skew=1.5,
+            root_delay=0.0625,
+            root_dispersion=0.03125,
+            update_interval=65.5,
+            ref_time_ns=1_700_000_000_250_000_001,
+        ),
+    ),
+    (
+        source(
+            address="2001:db8::2",
+            poll=-4,
+            stratum=3,
+            state=5,
+            mode=1,
+            flags=9,
+            reachability=0o357,
+            last_sample_ago=17,
+            original_last_sample_offset=-0.5,
+            adjusted_last_sample_offset=0.25,
+            last_sample_error=0.125,
+        ),
+        Source(
+            address="2001:db8::2",
+            poll=-4,
+            stratum=3,
+            state=SourceState.SELECTABLE,
+            mode=SourceMode.PEER,
+            flags=9,
+            reachability=0o357,
+            last_sample_ago=17,
+            orig_latest_meas=-0.5,
+            latest_meas=0.25,
+            latest_meas_err=0.125,
+        ),
+    ),
+    (
+        wire.refclock_source(
+            reference_id=wire.reference_id("GPS"),
+            poll=4,
+            stratum=0,
+            state=4,
+            mode=2,
+            reachability=1,
+            last_sample_ago=NEVER,
+            original_last_sample_offset=0.5,
+            adjusted_last_sample_offset=-0.25,
+            last_sample_error=0.75,
+        ),
+        Source(
+            address="GPS",
+            poll=4,
+            stratum=0,
+            state=SourceState.UNSELECTED,
+            mode=SourceMode.REFCLOCK,
+            flags=0,
+            reachability=1,
+            last_sample_ago=None,
+            orig_latest_meas=0.5,
+            latest_meas=-0.25,
+            latest_meas_err=0.75,
+        ),
+    ),
+    (
+        sourcestats(
+            reference_id=0xC0000204,
+            address="192.0.2.4",
+            samples=11,
+            runs=6,
+            span=781,
+            standard_deviation=0.5,
+            residual_frequency=-0.25,
+            skew=0.75,
+            offset=-1.5,
+            offset_error=2.5,
+        ),
+        SourceStats(
+            reference_id=0xC0000204,
+            address="192.0.2.4",
+            samples=11,
+            runs=6,
+            span=781,
+            std_dev=0.5,
+            resid_freq=-0.25,
+            skew=0.75,
+            offset=-1.5,
+            offset_err=2.5,
+        ),
+    ),
+    (
+        selectdata(
+            reference_id=0xC0000205,
+            address="192.0.2.5",
+            state=ord("+"),
+            authentication=1,
+            leap_status=1,
+            configured_options=5,
+            effective_options=10,
+            last_sample_ago=18,
+            score=1.25,
+            low_limit=-0.5,
+            high_limit=0.75,
+        ),
+        SelectData(
+            reference_id=0xC0000205,
+            address="192.0.2.5",
+            state=SelectState.COMBINED,
+            authentication=True,
+            leap_status=LeapStatus.INSERT,
+            configured_options=SelectOption.NOSELECT | SelectOption.TRUST,
+            effective_options=SelectOption.PREFER | SelectOption.REQUIRE,
+            last_sample_ago=18,
+            score=1.25,
+            low_limit=-0.5,
+            high_limit=0.75,
+        ),
+    ),
+    (
+        activity(
+            online_sources=1,
+            offline_sources=2,
+            burst_online_return_sources=3,
+            burst_offline_return_sources=4,
+            unresolved_sources=5,
+        ),
+        Activity(online=1, offline=2, burst_online=3, burst_offline=4, unresolved=5),
+    ),
+    (
+        authdata(
+            mode=2,
+            key_type=30,
+            key_id=7,
+            key_length=128,
+            key_establishment_attempts=3,
+            last_key_establishment_ago=3601,
+            cookies=8,
+            cookie_length=100,
+            nak=1,
+        ),
+        AuthData(
+            address="192.0.2.1",
+            mode=AuthMode.NTS,
+            key_type=KeyType.AEAD_AES_128_GCM_SIV,
+            key_id=7,
+            key_length=128,
+            ke_attempts=3,
+            last_ke_ago=3601,
+            cookies=8,
+            cookie_length=100,
+            nak=True,
+        ),
+    ),
+    (
+        ntpdata(
+            remote_address="192.0.2.1",
+            local_address="192.0.2.101",
+            remote_port=124,
+            leap_status=1,
+            version=3,
+            mode=2,
+            stratum=5,
+            poll=-6,
+            precision=-23,
+            root_delay=0.5,
+            root_dispersion=0.25,
+            reference_id=0xC6336402,
+            reference_time=1_699_999_950_500_000_001,
+            offset=-0.125,
+            peer_delay=0.0625,
+            peer_dispersion=0.75,
+            response_time=1.5,
+            jitter_asymmetry=-0.375,
+            flags=0x8204,
+            transmit_timestamping=ord("H"),
+            receive_timestamping=ord("D"),
+            transmitted_messages=52,
+            received_messages=51,
+            received_valid_messages=50,
+            received_good_messages=49,
+            kernel_transmit_timestamps=48,
+            kernel_receive_timestamps=47,
+            hardware_transmit_timestamps=46,
+            hardware_receive_timestamps=45,
+        ),
+        NTPData(
+            remote_address="192.0.2.1",
+            local_address="192.0.2.101",
+            remote_port=124,
+            leap_status=LeapStatus.INSERT,
+            version=3,
+            mode=NTPMode.PASSIVE_SYMMETRIC,
+            stratum=5,
+            poll=-6,
+            precision=-23,
+            root_delay=0.5,
+            root_dispersion=0.25,
+            reference_id=0xC6336402,
+            reference_id_name="198.51.100.2",
+            ref_time=1_699_999_950.5,
+            ref_time_ns=1_699_999_950_500_000_001,
+            offset=-0.125,
+            peer_delay=0.0625,
+            peer_dispersion=0.75,
+            response_time=1.5,
+            jitter_asymmetry=-0.375,
+            flags=NTPFlag.AUTHENTICATED | NTPFlag.TEST1 | NTPFlag.TESTB,
+            tx_timestamping=Timestamping.HARDWARE,
+            rx_timestamping=Timestamping.DAEMON,
+            tx_messages=52,
+            rx_messages=51,
+            rx_valid_messages=50,
+            rx_good_messages=49,
+            kernel_tx_timestamps=48,
+            kernel_rx_timestamps=47,
+            hardware_tx_timestamps=46,
+            hardware_rx_timestamps=45,
+        ),
+    ),
+    (
+        serverstats(
+            received_ntp_requests=2**63,
+            accepted_nts_ke_connections=2,
+            received_command_requests=3,
+            dropped_ntp_requests=4,
+            dropped_nts_ke_connections=5,
+            dropped_command_requests=6,
+            dropped_client_log_records=7,
+            received_authenticated_ntp_requests=8,
+            received_interleaved_ntp_requests=9,
+            held_ntp_timestamps=10,
+            ntp_timestamp_span=11,
+            served_daemon_rx_timestamps=12,
+            served_daemon_tx_timestamps=13,
+            served_kernel_rx_timestamps=14,
+            served_kernel_tx_timestamps=15,
+            served_hardware_rx_timestamps=16,
+            served_hardware_tx_timestamps=17,
+        ),
+        ServerStats(
+            ntp_requests=2**63,
+            nts_ke_connections=2,
+            command_requests=3,
+            ntp_dropped=4,
+            nts_ke_dropped=5,
+            command_dropped=6,
+            log_dropped=7,
+            ntp_auth_requests=8,
+            ntp_interleaved_requests=9,
+            ntp_timestamps_held=10,
+            ntp_timestamp_span=11,
+            daemon_rx_timestamps=12,
+            daemon_tx_timestamps=13,
+            kernel_rx_timestamps=14,
+            kernel_tx_timestamps=15,
+            hardware_rx_timestamps=16,
+            hardware_tx_timestamps=17,
+        ),
+    ),
+    (
+        rtcdata(
+            reference_time=1_699_999_000_000_000_000,
+            samples=9,
+            runs=4,
+            span=7201,
+            offset=-0.5,
+            frequency_offset=3.25,
+        ),
+        RTCData(
+            ref_time=1_699_999_000.0,
+            samples=9,
+            runs=4,
+            span=7201,
+            offset=-0.5,
+            freq_offset=3.25,
+            ref_time_ns=1_699_999_000_000_000_000,
+        ),
+    ),
+    (
+        smoothing(
+            flags=2,
+            offset=-0.5,
+            frequency_offset=0.25,
+            wander=-0.125,
+            last_update_ago=12.5,
+            remaining_time=341.0,
+        ),
+        Smoothing(
+            active=False,
+            leap_only=True,
+            offset=-0.5,
+            frequency=0.25,
+            wander=-0.125,
+            last_update_ago=12.5,
+            remaining_time=341.0,
+        ),
+    ),
+]
+
+each_report = pytest.mark.parametrize(
+    ("sent", "expected"),
+    SENT_AND_READ,
+    ids=[f"{number}-{sent.layout.report}" for number, (sent, _) in enumerate(SENT_AND_READ)],
+)
+
+each_layout = pytest.mark.parametrize(
+    "layout", LAYOUTS, ids=[f"{layout} {layout.fields[0].keyword}" for layout in LAYOUTS]
+)
+
+
+def answers(*records: Record) -> dict[Command, Any]:
+    """A chronyd with one NTP source, whose reports are these, and the defaults for the rest."""
+    by_index = {r.layout.command: [r] for r in records if r.layout.command in wire.BY_INDEX}
+    others = [r for r in records if r.layout.command not in by_index]
+    return script([ntp_source("192.0.2.1", *others)], *others) | by_index
+
+
+@contextmanager
+def connected(answers: Script, transport: Transport = "unix") -> Iterator[ChronyConnection]:
+    with (
+        ScriptedChronyd(answers, transport) as chronyd,
+        ChronyConnection(chronyd.address) as connection,
+    ):
+        yield connection
+
+
+def ask(report: str, *records: Record, transport: Transport = "unix") -> Any:
+    """What the package makes of the report of a chronyd that sends these records."""
+    with ScriptedChronyd(answers(*records), transport) as chronyd:
+        read = getattr(pychrony, METHODS[report][0])(chronyd.address)
+    return read[0] if isinstance(read, list) else read
+
+
+def ask_fields(report: str, *records: Record) -> dict[str, ReportField]:
+    with ScriptedChronyd(answers(*records), "unix") as chronyd:
+        return pychrony.get_report(report, chronyd.address)[0]
+
+
+@pytest.mark.parametrize("transport", ["udp", "udp6", "unix"])
+@each_report
+def test_every_attribute_is_what_chronyd_sent(
+    sent: Record, expected: Report, transport: Transport
+) -> None:
+    read = ask(sent.layout.report, sent, transport=transport)
+    assert read == expected
+    kinds = {f.name: type(getattr(expected, f.name)) for f in dataclasses.fields(read)}
+    assert {name: type(value) for name, value in vars(read).items()} == kinds
+
+
+@pytest.mark.parametrize(("reply", "counts"), [(16, [None] * 4), (26, [38, 37, 2, 1])])
+def test_an_older_chronyd_does_not_count_timestamps(reply: int, counts: list[int | None]) -> None:
+    read = ask("ntpdata", NTPDATA[reply]())
+    assert [
+        read.kernel_tx_timestamps,
+        read.kernel_rx_timestamps,
+        read.hardware_tx_timestamps,
+        read.hardware_rx_timestamps,
+    ] == counts
+    assert read.rx_good_messages == 39
+
+
+SINCE_22 = {"nts_ke_connections", "nts_ke_dropped", "ntp_auth_requests"}
+SINCE_24 = {"ntp_interleaved_requests", "ntp_timestamps_held", "ntp_timestamp_span"}
+SINCE_25 = {
+    f"{origin}_{direction}_timestamps"
+    for origin in ("daemon", "kernel", "hardware")
+    for direction in ("rx", "tx")
+}
+
+
+@pytest.mark.parametrize(
+    ("reply", "lacking"),
+    [(14, SINCE_22 | SINCE_24 | SINCE_25), (22, SINCE_24 | SINCE_25), (24, SINCE_25), (25, set())],
+    ids=["14", "22", "24", "25"],
+)
+def test_what_an_older_chronyd_does_not_count_is_none(reply: int, lacking: set[str]) -> None:
+    read = ask("serverstats", SERVERSTATS[reply]())
+    sent = SERVERSTATS[reply]().values
+    assert {name for name, value in vars(read).items() if value is None} == lacking
+    assert read.ntp_requests == sent["received NTP requests"]
+    assert read.log_dropped == sent["dropped client log records"]
+
+
+@each_layout
+def test_every_table_agrees_with_libchrony(layout: Layout) -> None:
+    """Names, units, and that no field is left out: from the loaded libchrony itself."""
+    model = METHODS[layout.report][1]
+    described = ask_fields(layout.report, layout())
+    used: set[str] = set()
+    for attribute, origin in origins(model).items():
+        known = [name for name in origin.names if name in described]
+        used.update(known, origin.given)
+        if not known:
+            defaults = {f.name: f.default for f in dataclasses.fields(model)}
+            joined = model is AuthData and attribute == "address"
+            assert joined or defaults[attribute] is None, attribute
+        elif known[0] == origin.names[0]:
+            assert described[known[0]].content is origin.content, attribute
+    meaningful = {n for n, f in described.items() if f.content is not FieldContent.NONE}
+    assert meaningful - used == set()
+
+
+TYPES = {wire.FLOAT: FieldType.FLOAT, wire.TIMESPEC: FieldType.TIMESPEC}
+TYPES |= {wire.ADDRESS: FieldType.STRING, wire.I8: FieldType.INTEGER, wire.I16: FieldType.INTEGER}
+
+
+@each_layout
+def test_get_report_gives_every_field_by_libchronys_name(layout: Layout) -> None:
+    described = ask_fields(layout.report, layout())
+    sent = layout().values
+    assert list(described) == list(sent)
+    assert {n: f.value for n, f in described.items()} == sent
+    assert {n: f.type for n, f in described.items()} == {
+        field.name: TYPES.get(field.kind, FieldType.UINTEGER) for field in layout.fields
+    }
+
+
+def test_a_negative_poll_keeps_its_sign() -> None:
+    assert ask("sources", source(poll=-4)).poll == -4
+    assert ask("sources", source(poll=-7)).poll == -7
+    assert ask("ntpdata", ntpdata(poll=-4)).poll == -4
+    assert ask_fields("sources", source(poll=-4))["poll"].value == -4
+
+
+def test_what_never_happened_is_none() -> None:
+    assert ask("sources", source(last_sample_ago=NEVER)).last_sample_ago is None
+    assert ask("authdata", authdata(last_key_establishment_ago=NEVER)).last_ke_ago is None
+    assert ask("ntpdata", NTPDATA[16](received_good_messages=NEVER)).rx_good_messages is None
+    assert ask("sources", source(last_sample_ago=NEVER - 1)).last_sample_ago == NEVER - 1
+
+
+def test_an_age_of_zero_seconds_is_not_never() -> None:
+    assert ask("sources", source(last_sample_ago=0)).last_sample_ago == 0
+    assert ask("authdata", authdata(last_key_establishment_ago=0)).last_ke_ago == 0
+    assert ask("selectdata", selectdata(last_sample_ago=0)).last_sample_ago == 0
+
+
+def test_a_source_without_a_key_has_none() -> None:
+    read = ask("authdata", authdata())
+    assert (read.mode, read.key_type, read.key_id, read.key_length) == (
+        AuthMode.NONE,
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_symmetric_key_is_described() -> None:
+    read = ask("authdata", authdata(mode=1, key_type=13, key_id=42, key_length=128))
+    assert read.mode is AuthMode.SYMMETRIC_KEY
+    assert (read.key_type, read.key_id, read.key_length) == (KeyType.AES128, 42, 128)
+    assert read.last_ke_ago is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "nanoseconds"),
+    [
+        (timespec(NO_HIGH_WORD, 1_700_000_000, 5), 1_700_000_000_000_000_005),
+        (timespec(0, 2**32 - 1, 999_999_999), 4_294_967_295_999_999_999),
+        (timespec(1, 0, 0), 4_294_967_296_000_000_000),
+        (timespec(0xFFFFFFFF, 0xFFFFFFFF, 0), -1_000_000_000),
+        (timespec(0x80000000, 0, 0), -(2**63) * 10**9),
+        (timespec(0, 1_700_000_000, 250_000_001), 1_700_000_000_250_000_001),
+        (timespec(0, 1, 0xFFFFFFFF), 1_999_999_999),
+        (timespec(0, 0, 0), 0),
+    ],
+    ids=[
+        "32-bit chronyd",
+        "below 2106",
+        "above 2106",
+        "before 1970",
+        "least",
+        "now",
+        "hostile",
+        "none",
+    ],
+)
+def test_a_time_is_exact_whatever_its_words(sent: bytes, nanoseconds: int) -> None:
+    read = ask("tracking", tracking(reference_time=sent))
+    assert read.ref_time_ns == nanoseconds
+    assert read.ref_time == float(Fraction(nanoseconds, 10**9))
+    assert ask_fields("tracking", tracking(reference_time=sent))["reference time"].value == (
+        nanoseconds
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (b"PPS0", "PPS0"),
+        (b"GPS\0", "GPS"),
+        (b"P\x01\xffS", "PS"),
+        (b"\1\2\3\4", ""),
+        (b"A B~", "A B~"),
+    ],
+)
+def test_a_reference_clock_is_named_by_what_is_printable_of_its_id(raw: bytes, name: str) -> None:
+    number = int.from_bytes(raw, "big")
+    assert ask("sources", wire.refclock_source(reference_id=number)).address == name
+    tracked = ask("tracking", tracking(reference_id=number, address=None))
+    assert (tracked.reference_id, tracked.reference_id_name, tracked.reference_ip) == (
+        number,
+        name,
+        "",
+    )
+
+
+@pytest.mark.parametrize("address", ["80.80.83.48", "2001:db8::1"])
+def test_a_reference_id_that_only_looks_like_text_stays_dotted(address: str) -> None:
+    number = wire.reference_id("PPS0")
+    read = ask("tracking", tracking(reference_id=number, address=address))
+    assert (read.reference_id_name, read.reference_ip) == ("80.80.83.48", address)
+    assert ask("ntpdata", ntpdata(reference_id=number, stratum=2)).reference_id_name == (
+        "80.80.83.48"
+    )
+
+
+def test_chronyd_as_its_own_reference_is_no_reference_clock() -> None:
+    read = ask("tracking", tracking(reference_id=0x7F7F0101, address=None, stratum=10))
+    assert read.reference_id_name == "127.127.1.1"
+    assert read.is_synchronized()
+
+
+@pytest.mark.parametrize(
+    ("stratum", "raw", "name"),
+    [(0, b"RATE", "RATE"), (1, b"GPS\0", "GPS"), (1, b"\0\0\0\0", ""), (3, b"\0\0\0\0", "")],
+)
+def test_the_reference_of_a_first_stratum_or_a_kiss_code_is_text(
+    stratum: int, raw: bytes, name: str
+) -> None:
+    sent = ntpdata(stratum=stratum, reference_id=int.from_bytes(raw, "big"))
+    assert ask("ntpdata", sent).reference_id_name == name
+
+
+def test_a_source_without_an_address_yet_is_told_by_its_number() -> None:
+    with connected(script([unresolved_source(7)])) as connection:
+        (listed,) = connection.get_sources()
+        (stats,) = connection.get_source_stats()
+        (selection,) = connection.get_select_data()
+        (auth,) = connection.get_auth_data()
+        (ntp,) = connection.get_ntp_data()
+    names = [listed.address, stats.address, selection.address, auth.address, ntp.remote_address]
+    assert names == ["ID#0000000007"] * 5
+    assert (stats.reference_id, listed.last_sample_ago) == (0, None)
+    assert (ntp.local_address, ntp.mode) == ("", NTPMode.UNDEFINED)
+    assert ntp.tx_timestamping is ntp.rx_timestamping is Timestamping.NONE
+
+
+def test_an_address_of_an_unknown_family_does_not_hide_the_source() -> None:
+    read = ask("sourcestats", sourcestats(address=wire.packed_address(b"\1\2\3\4", 9)))
+    assert (read.address, read.samples) == ("?", 12)
+
+
+def test_reference_clocks_have_no_authentication_and_no_packets() -> None:
+    sources = [wire.refclock("PPS0"), ntp_source("192.0.2.1"), wire.refclock("GPS")]
+    sources += [ntp_source("2001:db8::2")]
+    with connected(script(sources)) as connection:
+        auth = connection.get_auth_data()
+        ntp = connection.get_ntp_data()
+        stats = connection.get_source_stats()
+        described = [connection.get_report(name) for name in ("authdata", "ntpdata")]
+    assert [record.address for record in auth] == ["192.0.2.1", "2001:db8::2"]
+    assert [record.remote_address for record in ntp] == ["192.0.2.1", "2001:db8::2"]
+    assert [record.address for record in stats] == ["", "192.0.2.1", "", "2001:db8::2"]
+    assert [[bool(record) for record in report] for report in described] == [
+        [False, True, False, True]
+    ] * 2
+
+
+UNKNOWN: list[tuple[Record, str, type[Enum], Any]] = [
+    (tracking(leap_status=9), "leap_status", LeapStatus, 9),
+    (source(state=65535), "state", SourceState, 65535),
+    (source(mode=3), "mode", SourceMode, 3),
+    (selectdata(state=ord("r")), "state", SelectState, "r"),
+    (selectdata(leap_status=4), "leap_status", LeapStatus, 4),
+    (authdata(mode=3), "mode", AuthMode, 3),
+    (authdata(key_type=12), "key_type", KeyType, 12),
+    (ntpdata(mode=7), "mode", NTPMode, 7),
+    (ntpdata(leap_status=255), "leap_status", LeapStatus, 255),
+    (ntpdata(transmit_timestamping=ord("X")), "tx_timestamping", Timestamping, "X"),
+    (ntpdata(receive_timestamping=ord("Y")), "rx_timestamping", Timestamping, "Y"),
+]
+
+
+@pytest.mark.parametrize(("sent", "attribute", "enum", "value"), UNKNOWN)
+def test_an_enum_value_newer_than_the_package_becomes_a_member(
+    sent: Record, attribute: str, enum: type[Enum], value: Any
+) -> None:
+    member = getattr(ask(sent.layout.report, sent), attribute)
+    assert isinstance(member, enum)
+    assert (member.name, member.value) == (f"UNKNOWN_{value}", value)
+    assert getattr(ask(sent.layout.report, sent), attribute) is member
+    assert enum(value) is member
+    assert pickle.loads(pickle.dumps(member)) is member
+    assert copy.deepcopy(member) is member
+    assert member not in list(enum)
+
+
+def names_of(kind: Layout, keyword: str, values: list[int]) -> dict[int, tuple[str, ...]]:
+    """What libchrony calls these values of a field."""
+    addresses = [f"192.0.2.{number}" for number, _ in enumerate(values)]
+    sources = [
+        ntp_source(address, kind(**{keyword: value}))
+        for address, value in zip(addresses, values, strict=True)
+    ]
+    with ScriptedChronyd(script(sources), "unix") as chronyd:
+        records = pychrony.get_report(kind.report, chronyd.address)
+    field = kind.keywords[keyword]
+    return {value: record[field].names for value, record in zip(values, records, strict=True)}
+
+
+OTHER_WORDS: dict[tuple[type[Enum], str], str] = {
+    (LeapStatus, "insert second"): "INSERT",
+    (LeapStatus, "delete second"): "DELETE",
+    (LeapStatus, "not synchronized"): "UNSYNC",
+    (SourceMode, "reference clock"): "REFCLOCK",
+}
+NAMELESS = {NTPMode.UNDEFINED, Timestamping.NONE}  # zeros that libchrony has no name for
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword", "enum"),
+    [
+        (selectdata, "leap_status", LeapStatus),
+        (source, "state", SourceState),
+        (source, "mode", SourceMode),
+        (selectdata, "state", SelectState),
+        (authdata, "mode", AuthMode),
+        (authdata, "key_type", KeyType),
+        (ntpdata, "mode", NTPMode),
+        (ntpdata, "transmit_timestamping", Timestamping),
+        (ntpdata, "receive_timestamping", Timestamping),
+    ],
+    ids=lambda part: part if isinstance(part, str) else getattr(part, "report", ""),
+)
+def test_every_constant_of_libchrony_has_a_member_of_its_name(
+    kind: Layout, keyword: str, enum: type[Enum]
+) -> None:
+    words = {
+        value: names[0]
+        for value, names in names_of(kind, keyword, list(range(128))).items()
+        if names
+    }
+    expected = {
+        value: OTHER_WORDS.get((enum, word), word.upper().translate({32: "_", 45: "_"}))
+        for value, word in words.items()
+    }
+    named = [member for member in enum if member not in NAMELESS]
+    assert {
+        m.value if isinstance(m.value, int) else ord(m.value): m.name for m in named
+    } == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword", "flags"),
+    [(selectdata, "configured_options", SelectOption), (ntpdata, "flags", NTPFlag)],
+)
+def test_every_flag_of_libchrony_has_a_member_of_its_name(
+    kind: Layout, keyword: str, flags: type[SelectOption | NTPFlag]
+) -> None:
+    names = names_of(kind, keyword, [1 << bit for bit in range(16)])
+    expected = {names[0].upper(): flag for flag, names in names.items() if names}
+    if flags is NTPFlag:  # libchrony has these two exchanged
+        expected["TESTB"], expected["TESTC"] = expected["TESTC"], expected["TESTB"]
+    assert {name: int(flag) for name, flag in flags.__members__.items()} == expected
+
+
+def test_one_odd_source_does_not_hide_the_others() -> None:
+    odd = ntp_source("192.0.2.2", source(state=77), selectdata(state=0))
+    with connected(script([ntp_source(), odd])) as connection:
+        states = [s.state for s in connection.get_sources()]
+        selection = [s.state for s in connection.get_select_data()]
+    assert states[0] is SourceState.SELECTED
+    assert states[1].name == "UNKNOWN_77"
+    assert selection[0] is SelectState.BEST
+    assert selection[1].value == "\0"
+
+
+def test_an_unknown_member_can_be_read_by_another_process() -> None:
+    dump = pickle.dumps((SourceState(77), SelectState("r"), SelectOption(16)))
+    code = f"import pickle; print(*pickle.loads({dump!r}))"
+    read = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert read.stdout.split()[:2] == ["SourceState.UNKNOWN_77", "SelectState.UNKNOWN_r"]
+
+
+@pytest.mark.parametrize(("enum", "value"), [(SourceState, "best"), (SourceState, -1)])
+@pytest.mark.parametrize("again", [1, 2])
+def test_what_chronyd_cannot_send_is_no_member(enum: type[Enum], value: Any, again: int) -> None:
+    with pytest.raises(ValueError, match=str(value)):
+        enum(value)
+
+
+def test_unknown_flags_are_kept() -> None:
+    read = ask("selectdata", selectdata(configured_options=0x12, effective_options=0xFFFF))
+    options = read.configured_options
+    assert isinstance(options, SelectOption)
+    assert (options, SelectOption.PREFER in options, SelectOption.TRUST in options) == (
+        0x12,
+        True,
+        False,
+    )
+    assert read.effective_options == 0xFFFF
+    flags = ask("ntpdata", ntpdata(flags=0x0C01)).flags
+    assert isinstance(flags, NTPFlag)
+    assert (flags, NTPFlag.TESTD in flags, NTPFlag.TEST1 in flags) == (0x0C01, True, False)
+    read = ask("smoothing", smoothing(flags=0x8000_0005))
+    assert (read.active, read.leap_only) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "raw"),
+    [
+        (selectdata(authentication=2), "authentication", 2),
+        (selectdata(authentication=255), "authentication", 255),
+        (authdata(nak=256), "NAK", 256),
+    ],
+)
+def test_a_boolean_that_is_neither_yes_nor_no_is_refused(
+    sent: Record, field: str, raw: int
+) -> None:
+    report = sent.layout.report
+    with pytest.raises(ChronyDataError, match=f"{report}: '{field}' cannot be {raw} "):
+        ask(report, sent)
+    described = ask_fields(report, sent)[field]
+    assert (described.value, type(described.value)) == (raw, int)
+
+
+def shape(report: str, *records: Record) -> dict[str, ReportField]:
+    described = ask_fields(report, *records)
+    if report != "authdata":
+        return described
+    joined = ReportField("", FieldType.STRING, FieldContent.ADDRESS, ())
+    return {"address": joined, **described}
+
+
+@pytest.mark.parametrize("report", METHODS)
+def test_a_field_that_is_missing_is_named(report: str) -> None:
+    """As a libchrony that is not like any of today would leave it out, or hold it otherwise."""
+    model = METHODS[report][1]
+    described = shape(report)
+    needed = {n for o in origins(model).values() for n in (*o.names, *o.given)} & described.keys()
+    defaults = {
+        o.names[0]
+        for f, o in zip(dataclasses.fields(model), origins(model).values(), strict=True)
+        if f.default is None
+    }
+    for missing in needed - defaults:
+        for left in (
+            {n: f for n, f in described.items() if n != missing},
+            described | {missing: ReportField(0, FieldType.NONE, FieldContent.NONE, ())},
+        ):
+            record = Shape(
+                tuple(left),
+                tuple(field.type for field in left.values()),
+                tuple(field.content for field in left.values()),
+            )
+            with pytest.raises(ChronyDataError, match=f"{report}: .*'{missing}'"):
+                reader(model, record)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "pending"),
+    [
+        (0, LeapStatus.NORMAL, False),
+        (1, LeapStatus.INSERT, True),
+        (2, LeapStatus.DELETE, True),
+        (3, LeapStatus.UNSYNC, False),
+    ],
+)
+def test_a_leap_second_is_pending_if_one_is_inserted_or_deleted(
+    number: int, status: LeapStatus, pending: bool
+) -> None:
+    read = ask("tracking", tracking(leap_status=number))
+    assert read.leap_status is status
+    assert read.is_leap_pending() is pending
+
+
+@pytest.mark.parametrize(
+    ("sent", "synchronized"),
+    [
+        (tracking(), True),
+        (tracking(reference_id=0, address=None, stratum=0, leap_status=3), False),
+        (tracking(stratum=16), False),
+        (tracking(stratum=15), True),
+        (tracking(leap_status=3), True),
+    ],
+    ids=["following", "unsynchronised", "stratum 16", "stratum 15", "applying a leap second"],
+)
+def test_synchronized_means_following_a_source(sent: Record, synchronized: bool) -> None:
+    assert ask("tracking", sent).is_synchronized() is synchronized
+
+
+def test_a_source_is_reachable_if_one_of_eight_polls_was_answered() -> None:
+    assert ask("sources", source(reachability=0o200)).is_reachable()
+    assert not ask("sources", source(reachability=0)).is_reachable()
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_one_state_alone_means_selected(number: int) -> None:
+    assert ask("sources", source(state=number)).is_selected() is (number == 0)
+
+
+def test_four_samples_are_sufficient_unless_said_otherwise() -> None:
+    read = ask("sourcestats", sourcestats(samples=4))
+    assert read.has_sufficient_samples()
+    assert not read.has_sufficient_samples(5)
+    assert read.has_sufficient_samples(minimum=4)
+    assert not ask("sourcestats", sourcestats(samples=3)).has_sufficient_samples()
+
+
+def test_an_rtc_is_calibrated_once_it_was_measured() -> None:
+    assert ask("rtcdata", rtcdata(samples=1)).is_calibrated()
+    assert not ask("rtcdata", rtcdata(samples=0)).is_calibrated()
+
+
+@pytest.mark.parametrize("transport", ["udp", "unix"])
+def test_what_chronyd_does_not_keep_is_none(transport: Transport) -> None:
+    off = script() | {Command.RTCDATA: Status.NORTC, Command.SMOOTHING: Status.NOTENABLED}
+    with connected(off, transport) as connection:
+        assert connection.get_rtc_data() is None
+        assert connection.get_smoothing() is None
+        assert connection.get_report("rtcdata") == []
+        assert connection.get_report("smoothing") == []
+        assert connection.get_tracking().stratum == 3
+
+
+@pytest.mark.parametrize("report", ["tracking", "sources", "serverstats"])
+def test_a_report_that_cannot_be_disabled_is_not_taken_for_empty(report: str) -> None:
+    off = script() | {c: Status.NOTENABLED for c in Command if c.name.lower() == report}
+    with ScriptedChronyd(off, "unix") as chronyd, pytest.raises(ChronyDataError, match="disabled"):
+        getattr(pychrony, METHODS[report][0])(chronyd.address)
+
+
+def test_a_chronyd_without_sources_has_empty_lists() -> None:
+    with connected(script([]), "unix") as connection:
+        lists = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
+        assert [getattr(connection, METHODS[name][0])() for name in lists] == [[]] * 5
+        assert [connection.get_report(name) for name in lists] == [[]] * 5
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "names"),
+    [
+        (tracking(leap_status=1), "leap status", ("insert second",)),
+        (source(state=5), "state", ("selectable",)),
+        (source(state=9), "state", ()),
+        (source(), "poll", ()),
+        (selectdata(state=ord("M")), "state", ("missing samples",)),
+        (selectdata(configured_options=6), "configured options", ("prefer", "trust")),
+        (selectdata(effective_options=0x8011), "effective options", ("noselect",)),
+        (authdata(mode=2), "mode", ("NTS",)),
+        (authdata(key_type=15), "key type", ("AEAD-AES-SIV-CMAC-256",)),
+        (ntpdata(flags=0xC200), "flags", ("test1", "interleaved", "authenticated")),
+        (smoothing(flags=3), "flags", ("active", "leaponly")),
+    ],
+    ids=lambda part: part.layout.report if isinstance(part, Record) else str(part),
+)
+def test_get_report_names_the_constants_and_flags_that_apply(
+    sent: Record, field: str, names: tuple[str, ...]
+) -> None:
+    assert ask_fields(sent.layout.report, sent)[field].names == names
+
+
+def test_get_report_gives_plain_values() -> None:
+    counter, content = FieldType.UINTEGER, FieldContent
+    described = ask_fields("selectdata", selectdata(address=None, authentication=1))
+    assert described["authentication"] == ReportField(True, counter, content.BOOLEAN, ())
+    assert described["authentication"].value is True
+    assert described["address"] == ReportField("", FieldType.STRING, content.NONE, ())
+    assert described["reserved #1"] == ReportField(0, counter, content.NONE, ())
+    time = ask_fields("tracking", tracking())["reference time"]
+    assert time == ReportField(1_700_000_000_123_456_789, FieldType.TIMESPEC, content.TIME, ())
+    assert type(time.value) is int
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("nothing", ValueError, "'nothing' is no report .*tracking, sources, "),
+        ("", ValueError, "'' is no report"),
+        ("Tracking", ValueError, "'Tracking'"),
+        ("tracking\0", ValueError, "tracking"),
+        (b"tracking", TypeError, "name must be a str, not bytes"),
+        (None, TypeError, "name must be a str, not NoneType"),
+        (3, TypeError, "name must be a str, not int"),
+    ],
+)
+def test_a_report_that_libchrony_does_not_know_is_the_callers_mistake(
+    name: Any, error: type[Exception], words: str
+) -> None:
+    with ScriptedChronyd() as chronyd, pytest.raises(error, match=words):
+        pychrony.get_report(name, chronyd.address)
+    assert not chronyd.requests
+
+
+def test_the_loaded_libchrony_lists_all_reports() -> None:
+    assert set(pychrony.supported_reports()) >= METHODS.keys()
+    assert isinstance(pychrony.supported_reports(), tuple)
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[ChronyConnection]:
+    with connected(script()) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("method", [name for name, _ in METHODS.values()])
+def test_the_function_returns_what_the_method_does(
+    connection: ChronyConnection, method: str
+) -> None:
+    read = getattr(connection, method)()
+    assert getattr(pychrony, method)(connection.address) == read
+    assert getattr(pychrony, method)(address=connection.address, timeout=None) == read
+    with pytest.raises(TypeError):
+        getattr(pychrony, method)(connection.address, 1.0)
+
+
+@pytest.mark.parametrize("report", METHODS)
+def test_the_function_get_report_returns_what_the_method_does(
+    connection: ChronyConnection, report: str
+) -> None:
+    read = connection.get_report(report)
+    assert pychrony.get_report(report, connection.address, timeout=5) == read
+
+
+@pytest.mark.parametrize(
+    ("model", "of_version_2", "new"),
+    [
+        (
+            TrackingStatus,
+            "reference_id reference_id_name reference_ip stratum leap_status ref_time offset "
+            "last_offset rms_offset frequency residual_freq skew root_delay root_dispersion "
+            "update_interval",
+            "ref_time_ns",
+        ),
+        (
+            Source,
+            "address poll stratum state mode flags reachability last_sample_ago orig_latest_meas "
+            "latest_meas latest_meas_err",
+            "",
+        ),
+        (
+            SourceStats,
+            "reference_id address samples runs span std_dev resid_freq skew offset offset_err",
+            "",
+        ),
+        (RTCData, "ref_time samples runs span offset freq_offset", "ref_time_ns"),
+    ],
+)
+def test_the_fields_of_version_2_alone_make_a_model(
+    model: type[Any], of_version_2: str, new: str
+) -> None:
+    old = of_version_2.split()
+    made = model(**{name: number for number, name in enumerate(old)})
+    assert [getattr(made, name) for name in old] == list(range(len(old)))
+    assert [f.name for f in dataclasses.fields(made)] == old + new.split()
+
+
+@each_report
+def test_a_model_is_a_value(sent: Record, expected: Report) -> None:
+    read = ask(sent.layout.report, sent)
+    assert pickle.loads(pickle.dumps(read)) == read
+    assert copy.deepcopy(read) == read
+    assert hash(read) == hash(expected)
+    assert repr(read) == repr(expected)
+    assert dataclasses.replace(read) == read
+    name = dataclasses.fields(read)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(read, name, None)
