@@ -47,7 +47,11 @@ def parse_address(address: str | os.PathLike[str] | None) -> Address:
     if "\0" in text:
         raise ValueError(f"address {text!r} contains a null character")
     if text.startswith("/"):
-        if len(os.fsencode(text)) > MAX_PATH:
+        try:
+            size = len(os.fsencode(text))
+        except UnicodeEncodeError as error:
+            raise ValueError(f"address {text!r} cannot be a path: {error.reason}") from None
+        if size > MAX_PATH:
             raise ValueError(f"address {text!r} is longer than a socket's {MAX_PATH} bytes")
         return Address(text)
     if path or "/" in text:
