@@ -1,0 +1,36 @@
+"""Fixtures for all tests: a real chronyd, kept for the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pychrony import ChronyError
+from pychrony.testing import PrivateChronyd
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Nothing is skipped for want of chronyd, chronyc or libchrony: without one, nothing runs."""
+    if hasattr(session.config, "workerinput"):
+        return  # of pytest-xdist, whose controller has looked
+    try:
+        with PrivateChronyd() as chronyd:
+            chronyd.chronyc("activity")
+    except ChronyError as error:
+        raise pytest.UsageError(f"the tests need chronyd, chronyc and libchrony: {error}") from None
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PrivateChronyd]:
+    """A chronyd that is its own reference, at stratum 5; leave it as it is."""
+    with PrivateChronyd("local stratum 5") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chronyd(server: PrivateChronyd) -> Iterator[PrivateChronyd]:
+    """A chronyd that follows `server`; leave it as it is: it takes 0.03 s to start your own."""
+    with PrivateChronyd(server.as_source()) as chronyd:
+        chronyd.wait_until_synchronized()
+        yield chronyd

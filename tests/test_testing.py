@@ -1,0 +1,319 @@
+"""`pychrony.testing` and its pytest plug-in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pychrony
+from pychrony import (
+    ChronyConnectionError,
+    ChronyError,
+    ChronyTimeoutError,
+    LeapStatus,
+    SourceMode,
+    SourceState,
+    testing,
+)
+from pychrony.testing import PrivateChronyd
+
+Factory = Callable[..., Any]
+
+FACTORIES: list[tuple[Factory, dict[str, Any]]] = [
+    (testing.make_tracking, testing.TRACKING_DEFAULTS),
+    (testing.make_source, testing.SOURCE_DEFAULTS),
+    (testing.make_source_stats, testing.SOURCESTATS_DEFAULTS),
+    (testing.make_rtc_data, testing.RTCDATA_DEFAULTS),
+    (testing.make_select_data, testing.SELECTDATA_DEFAULTS),
+    (testing.make_activity, testing.ACTIVITY_DEFAULTS),
+    (testing.make_auth_data, testing.AUTHDATA_DEFAULTS),
+    (testing.make_ntp_data, testing.NTPDATA_DEFAULTS),
+    (testing.make_server_stats, testing.SERVERSTATS_DEFAULTS),
+    (testing.make_smoothing, testing.SMOOTHING_DEFAULTS),
+]
+every_factory = pytest.mark.parametrize(
+    ("make", "defaults"), FACTORIES, ids=[make.__name__ for make, _ in FACTORIES]
+)
+with_a_time = pytest.mark.parametrize(
+    "make", [testing.make_tracking, testing.make_rtc_data, testing.make_ntp_data]
+)
+
+
+@every_factory
+def test_a_factory_replaces_what_is_given_and_nothing_else(
+    make: Factory, defaults: dict[str, Any]
+) -> None:
+    name = next(iter(defaults))
+    changed = make(**{name: 77})
+    assert {key: getattr(changed, key) for key in defaults} == {**defaults, name: 77}
+
+
+@every_factory
+def test_a_factory_refuses_an_unknown_field(make: Factory, defaults: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="last_offest"):
+        make(last_offest=0.1)
+
+
+def test_the_defaults_are_those_of_version_2() -> None:
+    clock, measured = 1705320000.1234567, 0.000123456
+    assert tuple(testing.TRACKING_DEFAULTS.values()) == (
+        *(2130706433, "127.0.0.1", "127.0.0.1", 2, LeapStatus.NORMAL, clock, measured),
+        *(0.000111222, 0.0001, 1.234, 0.001, 0.005, 0.001234, 0.002345, 64.0),
+    )
+    assert tuple(testing.SOURCE_DEFAULTS.values()) == (
+        *("192.168.1.100", 6, 2, SourceState.SELECTED, SourceMode.CLIENT, 0, 255, 32),
+        *(measured, measured, 1e-05),
+    )
+    assert tuple(testing.SOURCESTATS_DEFAULTS.values()) == (
+        *(3232235876, "192.168.1.100", 8, 3, 512, 0.0001, 0.001, 0.005, measured, 1e-05),
+    )
+    assert tuple(testing.RTCDATA_DEFAULTS.values()) == (clock, 10, 4, 86400, 0.123456, -1.234)
+
+
+@with_a_time
+@pytest.mark.parametrize("time", [0.0, 0.3, 5, 1705320000.1, 1705320000.1234567])
+def test_of_a_time_and_its_nanoseconds_each_follows_the_other(make: Factory, time: float) -> None:
+    made = make(ref_time=time)
+    assert abs(made.ref_time_ns - int(time * 1e9)) < 256  # a float is no closer
+    assert make(ref_time_ns=made.ref_time_ns).ref_time == time
+
+
+@with_a_time
+def test_a_time_that_is_not_overridden_has_its_nanoseconds(make: Factory) -> None:
+    assert make().ref_time_ns / 1_000_000_000 == make().ref_time
+
+
+@with_a_time
+def test_seconds_and_nanoseconds_may_contradict_each_other_if_wanted(make: Factory) -> None:
+    made = make(ref_time=1.0, ref_time_ns=2)
+    assert (made.ref_time, made.ref_time_ns) == (1.0, 2)
+
+
+PROJECT = """
+import sys
+
+def test_imports():
+    assert [name for name in sys.modules if name.startswith("pychrony.")] == ["pychrony._fixtures"]
+
+def test_fixtures(tracking_status, source, source_stats, rtc_data):
+    from pychrony.testing import make_rtc_data, make_source, make_source_stats, make_tracking
+    assert (tracking_status, source) == (make_tracking(), make_source())
+    assert (source_stats, rtc_data) == (make_source_stats(), make_rtc_data())
+"""
+
+
+@pytest.fixture(scope="module")
+def other_project(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What pytest says in a project that does not mention the plug-in."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "test_it.py").write_text(PROJECT)
+    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_pytest_finds_the_fixtures_once_the_package_is_installed(other_project: str) -> None:
+    assert "PASSED test_it.py::test_fixtures" in other_project
+
+
+@pytest.mark.xfail(reason="to import the plug-in is to import the package around it", strict=True)
+def test_the_plug_in_imports_nothing_until_a_fixture_is_used(other_project: str) -> None:
+    assert "PASSED test_it.py::test_imports" in other_project
+
+
+def stratum(address: str) -> int:
+    return pychrony.get_tracking(address).stratum
+
+
+def test_a_private_chronyd_answers_at_both_of_its_addresses() -> None:
+    with PrivateChronyd("local stratum 7") as chronyd:
+        chronyd.wait_until_synchronized()
+        assert stratum(chronyd.address) == stratum(chronyd.command_address) == 7
+
+
+def test_a_private_chronyd_leaves_the_clock_alone() -> None:
+    with PrivateChronyd() as chronyd:
+        assert "Disabled control of system clock" in chronyd.log
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_one_private_chronyd_can_follow_another(server: PrivateChronyd, host: str) -> None:
+    with PrivateChronyd(server.as_source(host=host)) as follower:
+        follower.wait_until_synchronized()
+        tracking = pychrony.get_tracking(follower.address)
+        assert (tracking.reference_ip, tracking.stratum) == (host, 6)
+
+
+def test_waiting_for_a_private_chronyd_without_sources_times_out() -> None:
+    late = pytest.raises(ChronyTimeoutError, match=r"not synchronised within 0\.1 s; its log:\n2")
+    with PrivateChronyd() as chronyd, late:
+        chronyd.wait_until_synchronized(timeout=0.1)
+
+
+def test_paths_in_the_configuration_are_relative_to_the_folder() -> None:
+    with PrivateChronyd("refclock SOCK clock.sock") as chronyd:
+        assert (chronyd.folder / "clock.sock").is_socket()
+
+
+def test_many_private_chronyds_run_at_the_same_time() -> None:
+    with ExitStack() as stack:
+
+        def run(number: int) -> PrivateChronyd:
+            return stack.enter_context(PrivateChronyd(f"local stratum {number}"))
+
+        with ThreadPoolExecutor(5) as threads:
+            chronyds = list(threads.map(run, range(1, 11)))
+        for number, chronyd in enumerate(chronyds, 1):
+            chronyd.wait_until_synchronized()
+            assert stratum(chronyd.command_address) == number
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_nothing_is_left_behind_when_the_body_raises() -> None:
+    chronyd = PrivateChronyd()
+    pids = []
+
+    def use_and_fail() -> None:
+        with chronyd:
+            pids.append(chronyd.pid)
+            chronyd.pause()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        use_and_fail()
+    assert not is_running(*pids)
+    assert not chronyd.folder.exists()
+    with pytest.raises(ChronyConnectionError):
+        pychrony.get_tracking(chronyd.command_address)
+
+
+DIES = """
+import os, signal
+from pychrony.testing import PrivateChronyd
+with PrivateChronyd() as chronyd:
+    chronyd.restart()
+    print(chronyd.pid, chronyd.folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_is_left_behind_when_the_program_is_killed() -> None:
+    done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL
+    pid, folder = done.stdout.split()
+    deadline = time.monotonic() + 5
+    while is_running(int(pid)) or os.path.exists(folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_private_chronyd_that_does_not_start_says_why_and_is_gone() -> None:
+    chronyd = PrivateChronyd("local startum 5")
+    with pytest.raises(ChronyConnectionError, match=r"status 1; its log:\n(.*\n)*.*local") as info:
+        chronyd.__enter__()
+    assert "starting a private chronyd" in info.value.message
+    assert not chronyd.folder.exists()
+
+
+def test_without_chronyd_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr("pychrony._private_chronyd._SYSTEM_FOLDERS", ())
+    with pytest.raises(
+        ChronyConnectionError, match=r"^looking for chronyd: .*'apt install chrony'"
+    ):
+        PrivateChronyd().__enter__()
+
+
+def test_the_systems_chronyd_is_run_as_a_copy(
+    chronyd: PrivateChronyd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Path(os.readlink(f"/proc/{chronyd.pid}/exe"))
+    monkeypatch.setattr("pychrony._private_chronyd._SYSTEM_FOLDERS", (str(program.parent),))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with PrivateChronyd() as copied:
+        assert os.readlink(f"/proc/{copied.pid}/exe") == f"{copied.folder}/chronyd"
+
+
+def test_a_long_path_of_temporary_folders_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (long := tmp_path / ("x" * 60)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with PrivateChronyd() as chronyd:
+        assert len(os.fsencode(chronyd.folder)) <= 62
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_private_chronyd_restarts_where_it_was(crash: bool) -> None:
+    with PrivateChronyd("local stratum 3") as chronyd:
+        before = chronyd.pid, chronyd.address, chronyd.command_address
+        chronyd.restart(crash=crash)
+        chronyd.wait_until_synchronized()
+        assert chronyd.pid != before[0]
+        assert stratum(before[1]) == stratum(before[2]) == 3
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_only_a_crash_leaves_the_socket_in_place(crash: bool) -> None:
+    with PrivateChronyd() as chronyd:
+        chronyd.stop(crash=crash)
+        assert Path(chronyd.address).is_socket() == crash
+        with pytest.raises(ChronyConnectionError):
+            pychrony.get_tracking(chronyd.address)
+
+
+def test_nobody_else_gets_the_ports_of_a_stopped_chronyd() -> None:
+    with PrivateChronyd() as chronyd, socket.socket(type=socket.SOCK_DGRAM) as other:
+        chronyd.stop()
+        with pytest.raises(OSError, match="in use") as info:
+            other.bind(("127.0.0.1", chronyd.ntp_port))
+        assert info.value.errno == errno.EADDRINUSE
+
+
+def test_a_paused_chronyd_is_silent_until_it_is_resumed() -> None:
+    with PrivateChronyd("local") as chronyd:
+        chronyd.pause()
+        with pytest.raises(ChronyTimeoutError):
+            pychrony.get_tracking(chronyd.command_address, timeout=0.05)
+        chronyd.resume()
+        assert pychrony.get_activity(chronyd.command_address).online == 0
+
+
+def test_a_stopped_chronyd_has_no_process_and_can_be_stopped_again() -> None:
+    with PrivateChronyd() as chronyd:
+        chronyd.stop()
+        chronyd.stop()
+        with pytest.raises(RuntimeError, match="not running"):
+            _ = chronyd.pid
+        chronyd.start()
+        with pytest.raises(RuntimeError, match="running already"):
+            chronyd.start()
+
+
+def test_chronyc_talks_to_the_private_chronyd(chronyd: PrivateChronyd) -> None:
+    assert chronyd.chronyc("-n", "-c", "sources").startswith("^,*,127.0.0.1,5,-4,")
+
+
+def test_a_failure_of_chronyc_is_an_error_in_its_words(chronyd: PrivateChronyd) -> None:
+    with pytest.raises(ChronyError, match="running chronyc rtcdata: 513 RTC driver not running"):
+        chronyd.chronyc("rtcdata")
