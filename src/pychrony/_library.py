@@ -50,6 +50,10 @@ def library_path() -> str:
 
 def search() -> list[Attempt]:
     """Look for libchrony where `reports()` does; the last attempt may have succeeded."""
+    chosen = _chosen()
+    if chosen is not None:
+        relative = "" if os.path.isabs(chosen) else f"{chosen!r} is no absolute path"
+        return [Attempt(chosen, relative or _try(chosen))]
     attempts: list[Attempt] = []
     for path in _candidates():
         attempts.append(Attempt(path, _try(path)))
@@ -60,24 +64,27 @@ def search() -> list[Attempt]:
 
 def how_to_install(release: Mapping[str, str]) -> str:
     """Say how to get libchrony on the distribution that `release` (os-release) describes."""
-    families = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
+    system = release.get("ID", "")
+    families = {system, *release.get("ID_LIKE", "").split()}
     otherwise = f"set {VARIABLE} to the absolute path of a {SONAME}"
-    if "fedora" in families and not families & {"rhel", "centos"}:
-        return f"install it with 'dnf install libchrony', or {otherwise}"
-    if families & {"fedora", "rhel", "centos"}:
+    if families & {"rhel", "centos", "ol"}:
         return f"install it with 'dnf install libchrony' (it is in EPEL), or {otherwise}"
+    if "fedora" in families and system != "amzn":  # Amazon Linux has neither's packages
+        return f"install it with 'dnf install libchrony', or {otherwise}"
     name = release.get("PRETTY_NAME") or release.get("NAME") or "this system"
     return f"{name} has no package of it: build it from {UPSTREAM}, and {otherwise}"
 
 
+def _chosen() -> str | None:
+    """Return what the user chose, which alone is tried then."""
+    return None if _set_uid() else os.environ.get(VARIABLE)
+
+
 def _candidates() -> list[str]:
-    """Where to look: a variable alone if it is set, else the loader, then Python's own folders.
+    """Where to look otherwise: as the loader does, then in Python's own folders.
 
     A conda environment keeps its libraries in the `lib` folder of Python's prefix.
     """
-    chosen = os.environ.get(VARIABLE)
-    if chosen is not None and not _set_uid():
-        return [chosen]
     prefixes = dict.fromkeys((sys.prefix, sys.base_prefix))
     return [SONAME, *(os.path.join(prefix, "lib", SONAME) for prefix in prefixes)]
 
@@ -89,8 +96,6 @@ def _set_uid() -> bool:
 
 def _try(path: str) -> str:
     """Load libchrony from `path`; return why that failed, or nothing."""
-    if path != SONAME and not os.path.isabs(path):
-        return f"{VARIABLE} must be an absolute path"
     reason = ffi.new("char[]", 512)
     if lib.shim_load(os.fsencode(path), reason, 512) == 0:
         return ""
@@ -116,7 +121,7 @@ def _explain(attempts: list[Attempt]) -> str:
     tried = "; ".join(
         reason if path in reason else f"{path}: {reason}" for path, reason in attempts
     )
-    if VARIABLE in os.environ and len(attempts) == 1:
+    if _chosen() is not None:
         return f"loading libchrony from {VARIABLE}: {tried}; correct the variable, or unset it"
     try:
         release = platform.freedesktop_os_release()

@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+import pychrony
+from pychrony._library import how_to_install
+
+# All of libchrony that the package uses.
+FUNCTIONS = re.findall(
+    r"X\([^,]+, (\w+), \(", (Path(pychrony.__file__).parent / "_shim.c").read_text()
+)
+
+Python = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def libchrony() -> Path:
+    """The one that the tests use."""
+    return Path(pychrony.library_path()).resolve()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the loader looks first for libchrony; a system's own is out of its sight."""
+    folder = tmp_path / "loader"
+    folder.mkdir()
+    (folder / "libchrony.so.0").write_text("This is no library.\n" * 100)
+    return folder
+
+
+@pytest.fixture
+def python(folder: Path, tmp_path: Path) -> Python:
+    """Run a program in a new process, and return its output."""
+
+    def run(*code: str, variable: str | Path | None = None, program: str | Path = "") -> str:
+        environment = os.environ | {"LD_LIBRARY_PATH": str(folder)}
+        environment.pop("PYCHRONY_LIBCHRONY", None)
+        if variable is not None:
+            environment["PYCHRONY_LIBCHRONY"] = str(variable)
+        done = subprocess.run(
+            [program or sys.executable, "-W", "error", "-c", "\n".join(map(dedent, code))],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stderr == ""
+        return done.stdout.rstrip("\n")
+
+    return run
+
+
+def compiled(target: Path, functions: list[str]) -> Path:
+    """A library that has these functions of libchrony, by name."""
+    source = target.with_suffix(".c")
+    source.write_text("".join(f"int chrony_{name}(void) {{ return 0; }}\n" for name in functions))
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-shared", "-fPIC", "-o", target, source], check=True)
+    return target
+
+
+SAY_WHY = """
+    import pychrony
+    try:
+        print("found", pychrony.library_path())
+    except pychrony.ChronyLibraryError as error:
+        assert (error.message, error.error_code, error.errno) == (str(error), None, None)
+        print(error)
+    """
+
+WITHOUT_PREFIX = """
+    import sys
+    sys.prefix = sys.base_prefix = "/nowhere"
+    """
+
+
+def test_importing_the_package_needs_no_libchrony(python: Python) -> None:
+    said = python(
+        """
+        import pychrony, pychrony.models, pychrony.exceptions, pychrony.connection
+        print(pychrony.get_tracking)
+        pychrony.ChronyConnection()
+        """,
+        variable="/nowhere/libchrony.so.0",
+    )
+    assert said.startswith("<function get_tracking")
+
+
+def test_importing_the_package_loads_no_libchrony(python: Python, libchrony: Path) -> None:
+    said = python(
+        f"""
+        from pathlib import Path
+        import pychrony
+        loaded = lambda: {str(libchrony)!r} in Path("/proc/self/maps").read_text()
+        print(loaded())
+        pychrony.supported_reports()
+        print(loaded())
+        """,
+        variable=libchrony,
+    )
+    assert said.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "pychrony.get_tracking()",
+        "pychrony.get_report('tracking', '127.0.0.1')",
+        "pychrony.ChronyConnection('/nowhere').__enter__()",
+        "pychrony.supported_reports()",
+        "pychrony.library_path()",
+    ],
+)
+def test_without_libchrony_a_call_says_where_it_was_sought_and_what_to_do(
+    python: Python, folder: Path, call: str
+) -> None:
+    said = python(
+        WITHOUT_PREFIX,
+        f"""
+        import pychrony
+        try:
+            {call}
+        except pychrony.ChronyLibraryError as error:
+            print(error)
+        """,
+    )
+    assert said.startswith("loading libchrony: ")
+    assert f"{folder}/libchrony.so.0" in said, "what the loader found"
+    assert "/nowhere/lib/libchrony.so.0: " in said
+    assert re.search(r"; .*PYCHRONY_LIBCHRONY to the absolute path of a libchrony\.so\.0$", said)
+    assert "\n" not in said
+
+
+def test_a_callers_mistake_comes_before_a_missing_libchrony(python: Python) -> None:
+    said = python(
+        """
+        import pychrony
+        for arguments in ({"address": "local host"}, {"timeout": 0}):
+            try:
+                pychrony.get_tracking(**arguments)
+            except ValueError as error:
+                print(error)
+        """,
+        variable="/nowhere",
+    )
+    assert re.fullmatch(r"address .*\ntimeout .*", said)
+
+
+def test_the_loader_is_asked_first(python: Python, folder: Path, libchrony: Path) -> None:
+    (folder / "libchrony.so.0").unlink()
+    (folder / "libchrony.so.0").symlink_to(libchrony)
+    assert python(SAY_WHY) == f"found {folder}/libchrony.so.0"
+
+
+def test_the_variable_comes_before_the_loader(
+    python: Python, folder: Path, libchrony: Path, tmp_path: Path
+) -> None:
+    (folder / "libchrony.so.0").unlink()
+    (folder / "libchrony.so.0").symlink_to(libchrony)
+    chosen = tmp_path / "übrig.so"
+    shutil.copy(libchrony, chosen)
+    assert python(SAY_WHY, variable=chosen) == f"found {chosen}"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ("libchrony.so.0", "'libchrony.so.0' is no absolute path"),
+        ("loader/good.so", "'loader/good.so' is no absolute path"),
+        ("", "'' is no absolute path"),
+        ("/nowhere/libchrony.so.0", "/nowhere/libchrony.so.0: "),
+        ("{folder}", "{folder}: "),
+        ("{folder}/text.so", "{folder}/text.so: "),
+        ("{folder}/empty.so", "{folder}/empty.so: "),
+    ],
+)
+def test_a_variable_that_is_of_no_use_is_the_error(
+    python: Python, folder: Path, libchrony: Path, chosen: str, reason: str
+) -> None:
+    """Although the loader would find a good one."""
+    (folder / "libchrony.so.0").unlink()
+    (folder / "libchrony.so.0").symlink_to(libchrony)
+    (folder / "good.so").symlink_to(libchrony)
+    (folder / "text.so").write_text("This is no library.\n" * 100)
+    (folder / "empty.so").write_text("")
+    said = python(SAY_WHY, variable=chosen.format(folder=folder))
+    assert said.startswith("loading libchrony from PYCHRONY_LIBCHRONY: ")
+    assert reason.format(folder=folder) in said
+    assert said.endswith("; correct the variable, or unset it")
+
+
+@pytest.mark.parametrize("missing", ["open_socket", "get_field_constant_name"])
+def test_a_function_that_libchrony_lacks_is_named(
+    python: Python, tmp_path: Path, missing: str
+) -> None:
+    library = compiled(tmp_path / "old.so", [name for name in FUNCTIONS if name != missing])
+    said = python(SAY_WHY, variable=library)
+    assert f"{library}: it is not libchrony, or too old: it has no chrony_{missing};" in said
+
+
+def test_all_functions_of_the_interface_are_enough(python: Python, tmp_path: Path) -> None:
+    library = compiled(tmp_path / "whole.so", FUNCTIONS)
+    code = "from pychrony._library import search; print(search())"
+    assert python(code, variable=library) == f"[Attempt(path='{library}', reason='')]"
+
+
+@pytest.mark.parametrize("found", ["text", "old"])
+def test_the_environment_that_python_runs_in_is_searched_last(
+    python: Python, folder: Path, libchrony: Path, tmp_path: Path, found: str
+) -> None:
+    """A virtual environment, as a conda one, keeps libraries in its folder `lib`."""
+    if found == "old":
+        compiled(folder / "libchrony.so.0", FUNCTIONS[:-1])
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    ours = [entry for entry in sys.path if entry.endswith(("site-packages", "/src"))]
+    (packages / "ours.pth").write_text("\n".join(ours))
+    link = environment / "lib" / "libchrony.so.0"
+    link.symlink_to(libchrony)
+    assert python(SAY_WHY, program=environment / "bin" / "python") == f"found {link}"
+
+
+def test_what_a_virtual_environment_is_based_on_is_searched_too(
+    python: Python, libchrony: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libchrony.so.0").symlink_to(libchrony)
+    said = python(
+        f"import sys; sys.prefix, sys.base_prefix = '/nowhere', {str(tmp_path)!r}", SAY_WHY
+    )
+    assert said == f"found {tmp_path}/lib/libchrony.so.0"
+
+
+@pytest.mark.parametrize("which", ["uid", "gid"])
+def test_a_process_with_the_rights_of_another_ignores_the_variable(
+    python: Python, folder: Path, libchrony: Path, which: str
+) -> None:
+    (folder / "libchrony.so.0").unlink()
+    (folder / "libchrony.so.0").symlink_to(libchrony)
+    if os.geteuid() == 0:
+        become = f"os.setres{which}(65534, 0, 0)"
+    else:
+        become = f"os.get{which} = lambda: os.gete{which}() + 1"
+    said = python(f"import os; {become}", SAY_WHY, variable="/nowhere")
+    assert said == f"found {folder}/libchrony.so.0"
+
+
+def test_such_a_process_is_not_told_of_the_variable_that_it_ignores(python: Python) -> None:
+    become = "os.getuid = lambda: os.geteuid() + 1"
+    said = python(f"import os; {become}", WITHOUT_PREFIX, SAY_WHY, variable="/elsewhere")
+    assert said.startswith("loading libchrony: ")
+    assert "/elsewhere" not in said
+
+
+def test_libchrony_can_be_brought_after_a_failure(python: Python, libchrony: Path) -> None:
+    said = python(
+        SAY_WHY,
+        f"import os; os.environ['PYCHRONY_LIBCHRONY'] = {str(libchrony)!r}",
+        SAY_WHY,
+        variable="/nowhere",
+    )
+    assert said.splitlines()[1] == f"found {libchrony}"
+
+
+def test_a_libchrony_in_use_stays(python: Python, libchrony: Path) -> None:
+    said = python(
+        SAY_WHY,
+        "import os; os.environ['PYCHRONY_LIBCHRONY'] = '/nowhere'",
+        SAY_WHY,
+        variable=libchrony,
+    )
+    assert said.splitlines() == [f"found {libchrony}"] * 2
+
+
+def test_threads_may_load_it_at_the_same_time(python: Python, libchrony: Path) -> None:
+    said = python(
+        """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        import pychrony
+        start = threading.Barrier(16)
+        def load(_):
+            start.wait()
+            return pychrony.supported_reports()
+        with ThreadPoolExecutor(16) as pool:
+            print(len(set(pool.map(load, range(16)))))
+        """,
+        variable=libchrony,
+    )
+    assert said == "1"
+
+
+DNF = "'dnf install libchrony'"
+EPEL = "'dnf install libchrony' (it is in EPEL)"
+BUILD = "https://gitlab.com/chrony/libchrony"
+
+
+@pytest.mark.parametrize(
+    ("release", "advice"),
+    [
+        ({"ID": "fedora", "PRETTY_NAME": "Fedora Linux 43"}, f"{DNF},"),
+        ({"ID": "nobara", "ID_LIKE": "fedora"}, f"{DNF},"),
+        ({"ID": "rhel", "ID_LIKE": "fedora"}, EPEL),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, EPEL),
+        ({"ID": "almalinux", "ID_LIKE": "rhel centos fedora"}, EPEL),
+        ({"ID": "centos", "ID_LIKE": "rhel fedora"}, EPEL),
+        ({"ID": "ol", "ID_LIKE": "fedora"}, EPEL),
+        ({"ID": "amzn", "ID_LIKE": "fedora", "PRETTY_NAME": "Amazon Linux 2023"}, BUILD),
+        ({"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 13 (trixie)"}, BUILD),
+        ({"ID": "ubuntu", "ID_LIKE": "debian", "NAME": "Ubuntu"}, BUILD),
+        ({"ID": "alpine", "NAME": "Alpine Linux"}, BUILD),
+        ({"ID": "arch", "NAME": "Arch Linux"}, BUILD),
+        ({}, BUILD),
+    ],
+    ids=lambda part: part.get("ID", "unknown") if isinstance(part, dict) else "",
+)
+def test_the_advice_is_for_the_distribution_at_hand(
+    release: Mapping[str, str], advice: str
+) -> None:
+    said = how_to_install(release)
+    assert advice in said
+    assert "PYCHRONY_LIBCHRONY" in said
+    assert ("dnf" in said) is ("dnf" in advice)
+    if advice == BUILD:
+        name = release.get("PRETTY_NAME") or release.get("NAME") or "this system"
+        assert said.startswith(f"{name} has no package of it: ")
