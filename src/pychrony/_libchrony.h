@@ -1,0 +1,137 @@
+/*
+ * The functions of libchrony that the shim uses, how they are found, and what they demand: one lock
+ * around them. A part of _shim.c.
+ */
+
+#if UINTPTR_MAX < UINT64_MAX
+#error "pychrony needs a 64-bit system: elsewhere the width of libchrony's times is not known"
+#endif
+
+#if defined(__has_include)
+#if __has_include(<chrony.h>)
+#include <chrony.h>
+#define HAVE_CHRONY_H
+#endif
+#endif
+
+#ifndef HAVE_CHRONY_H
+typedef struct chrony_session_t chrony_session;
+typedef unsigned int chrony_err;
+typedef unsigned int chrony_field_type;
+typedef unsigned int chrony_field_content;
+#endif
+
+enum { OK = 0, NO_MEMORY = 1, SEND_FAILED = 5, RECV_FAILED = 6, UNEXPECTED_STATUS = 11 };
+enum { UINTEGER = 1, INTEGER = 2, FLOAT = 3, TIMESPEC = 4, STRING = 5 };
+enum { CONTENT_NONE = 0, CONTENT_ENUM = 12, CONTENT_FLAGS = 14, CONTENT_ADDRESS = 15 };
+
+/* What we use of libchrony: result, name, arguments. */
+#define LIBCHRONY(X)                                                        \
+    X(int, open_socket, (const char *))                                     \
+    X(void, close_socket, (int))                                            \
+    X(const char *, get_error_string, (chrony_err))                         \
+    X(chrony_err, init_session, (chrony_session **, int))                   \
+    X(void, deinit_session, (chrony_session *))                             \
+    X(bool, needs_response, (chrony_session *))                             \
+    X(chrony_err, process_response, (chrony_session *))                     \
+    X(int, get_number_supported_reports, (void))                            \
+    X(const char *, get_report_name, (int))                                 \
+    X(chrony_err, request_report_number_records, (chrony_session *, const char *)) \
+    X(int, get_report_number_records, (chrony_session *))                   \
+    X(chrony_err, request_record, (chrony_session *, const char *, int))    \
+    X(int, get_record_number_fields, (chrony_session *))                    \
+    X(const char *, get_field_name, (chrony_session *, int))                \
+    X(chrony_field_type, get_field_type, (chrony_session *, int))           \
+    X(chrony_field_content, get_field_content, (chrony_session *, int))     \
+    X(uint64_t, get_field_uinteger, (chrony_session *, int))                \
+    X(int64_t, get_field_integer, (chrony_session *, int))                  \
+    X(double, get_field_float, (chrony_session *, int))                     \
+    X(struct timespec, get_field_timespec, (chrony_session *, int))         \
+    X(const char *, get_field_string, (chrony_session *, int))              \
+    X(const char *, get_field_constant_name, (chrony_session *, int, uint64_t))
+
+#ifdef HAVE_CHRONY_H
+/* A declaration of ours that differs from the header's does not compile. */
+#define SAME_DECLARATION(result, name, arguments) result chrony_##name arguments;
+LIBCHRONY(SAME_DECLARATION)
+_Static_assert(CHRONY_NO_MEMORY == NO_MEMORY, "chrony_err");
+_Static_assert(CHRONY_OK == OK && CHRONY_SEND_FAILED == SEND_FAILED, "chrony_err");
+_Static_assert(CHRONY_RECV_FAILED == RECV_FAILED, "chrony_err");
+_Static_assert(CHRONY_UNEXPECTED_STATUS == UNEXPECTED_STATUS, "chrony_err");
+_Static_assert(CHRONY_TYPE_UINTEGER == UINTEGER && CHRONY_TYPE_INTEGER == INTEGER, "type");
+_Static_assert(CHRONY_TYPE_FLOAT == FLOAT && CHRONY_TYPE_TIMESPEC == TIMESPEC, "type");
+_Static_assert(CHRONY_TYPE_STRING == STRING && CHRONY_CONTENT_NONE == CONTENT_NONE, "type");
+_Static_assert(CHRONY_CONTENT_ENUM == CONTENT_ENUM, "chrony_field_content");
+_Static_assert(CHRONY_CONTENT_FLAGS == CONTENT_FLAGS, "chrony_field_content");
+_Static_assert(CHRONY_CONTENT_ADDRESS == CONTENT_ADDRESS, "chrony_field_content");
+#endif
+
+#define POINTER(result, name, arguments) result(*name) arguments;
+static struct {
+    LIBCHRONY(POINTER)
+} chrony;
+static void *loaded;
+
+/* libchrony formats strings into one static buffer, and our shapes are shared: every use of either
+   holds this lock, for as long as a call that does not block takes. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Counts forks: a child must leave its parent's sockets and sequence numbers alone. */
+static unsigned int generation;
+
+static void take_lock(void) { pthread_mutex_lock(&lock); }
+static void drop_lock(void) { pthread_mutex_unlock(&lock); }
+static void enter_child(void)
+{
+    generation++;
+    drop_lock();
+}
+
+/* Resolve all of libchrony's functions; returns the name of one that is missing, or NULL. */
+static const char *resolve(void *handle)
+{
+#define RESOLVE(result, name, arguments)                              \
+    if ((*(void **)(&chrony.name) = dlsym(handle, "chrony_" #name)) == NULL) \
+        return "chrony_" #name;
+    LIBCHRONY(RESOLVE)
+    return NULL;
+}
+
+static int load(const char *path, char *reason, size_t size)
+{
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        const char *words = dlerror();
+        snprintf(reason, size, "%s", words != NULL ? words : "no reason given");
+        return -1;
+    }
+    const char *missing = resolve(handle);
+    if (missing != NULL) {
+        snprintf(reason, size, "it is not libchrony, or too old: it has no %s", missing);
+        dlclose(handle);
+        return -1;
+    }
+    pthread_atfork(take_lock, drop_lock, enter_child);
+    loaded = handle;
+    return 0;
+}
+
+int shim_load(const char *path, char *reason, size_t size)
+{
+    take_lock();
+    int result = loaded != NULL ? 0 : load(path, reason, size);
+    drop_lock();
+    return result;
+}
+
+const char *shim_path(void)
+{
+    Dl_info info;
+    if (loaded == NULL || dladdr(*(void **)(&chrony.open_socket), &info) == 0)
+        return NULL;
+    return info.dli_fname;
+}
+
+const char *shim_report(int report) { return chrony.get_report_name(report); }
+
+const char *shim_error(int code) { return chrony.get_error_string((chrony_err)code); }
