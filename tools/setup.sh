@@ -22,6 +22,11 @@ setup_dev_tools() {
     pip_install dev pyproject.toml -- --group dev
 }
 
+setup_packaging_tools() {
+    setup_venv
+    pip_install packaging pyproject.toml -- --group packaging
+}
+
 setup_chronyd() {
     local folder
     folder=$(tools/chronyd.sh)

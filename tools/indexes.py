@@ -1,0 +1,216 @@
+"""A package index as a release needs it: what it has of this project, and how to add to it.
+
+An index goes by the name that twine knows it by: `testpypi`, `pypi`, or a section of a .pypirc.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+from urllib.parse import urldefrag, urljoin
+
+from artifacts import PROJECT, sha256, version_of
+from problems import ReleaseError
+
+PYPIRC = "~/.pypirc"
+Result = TypeVar("Result")
+
+
+class Entry(NamedTuple):
+    """One file, as the index lists it."""
+
+    url: str
+    sha256: str
+
+
+class Links(HTMLParser):
+    """The files on a project's page; their hashes stand behind a `#`."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.page = page
+        self.entries: dict[str, Entry] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take down the target of a link."""
+        target = dict(attrs).get("href") if tag == "a" else None
+        if target:
+            url, fragment = urldefrag(urljoin(self.page, target))
+            digest = fragment.removeprefix("sha256=")
+            self.entries[url.rpartition("/")[2]] = Entry(url, digest)
+
+
+class Index:
+    """The files of this project on one index."""
+
+    def __init__(self, name: str, pypirc: str = PYPIRC, patience: float = 120) -> None:
+        """Look the name up as twine does; `patience` is in seconds."""
+        self.name = name
+        self.pypirc = pypirc
+        self.patience = patience
+        self.simple = simple_address(upload_address(name, pypirc))
+
+    def files(self, version: str) -> dict[str, Entry]:
+        """Return what the index has of a version, by file name."""
+        page = f"{self.simple}{PROJECT}/"
+        try:
+            links = Links(page)
+            links.feed(self._patiently(lambda: download(page)).decode())
+        except FileNotFoundError:  # the first release of the project there
+            return {}
+        return {name: e for name, e in links.entries.items() if version_of(name) == version}
+
+    def fetch(self, version: str, folder: Path) -> list[Path]:
+        """Download all files of a version, except those that are there already."""
+        listed = self.files(version)
+        if not listed:
+            raise ReleaseError(
+                f"{self.name} has no {PROJECT} {version}: check the version; "
+                "it gets there when release.yml has run for its tag"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        return [self._fetch_file(folder / name, entry) for name, entry in listed.items()]
+
+    def publish(self, files: Sequence[Path], version: str, attest: bool = False) -> None:
+        """Upload the files that the index does not have yet, and wait until it lists them all."""
+        missing = self._missing(files, version)
+        for path in sorted(set(files) - set(missing)):
+            print(f"{self.name} has {path.name} already, with the same hash")
+        if missing:
+            self._upload(missing, attest)
+            self.wait_for(files, version)
+        print(f"{self.name} has all {len(files)} files of {PROJECT} {version}")
+
+    def wait_for(self, files: Sequence[Path], version: str) -> None:
+        """Wait until the index lists the files: it may take a while after an upload."""
+        end = time.monotonic() + self.patience
+        while missing := self._missing(files, version):
+            if time.monotonic() > end:
+                raise ReleaseError(
+                    f"{self.name} does not list {names(missing)}, after {self.patience:.0f} s: "
+                    "run this again if it took the files, else the step that publishes them"
+                )
+            time.sleep(min(2, self.patience / 10))
+
+    def _missing(self, files: Sequence[Path], version: str) -> list[Path]:
+        listed = self.files(version)
+        differing = [
+            path
+            for path in files
+            if path.name in listed and listed[path.name].sha256 != sha256(path)
+        ]
+        if differing:
+            raise ReleaseError(
+                f"{self.name} has other files named {names(differing)}: an index never replaces a "
+                f"file, so these cannot complete {PROJECT} {version}; release the next version"
+            )
+        foreign = sorted(set(listed) - {path.name for path in files})
+        if foreign:
+            raise ReleaseError(
+                f"{self.name} has files of {PROJECT} {version} that are not among these: "
+                f"{', '.join(foreign)}; release the next version"
+            )
+        return [path for path in files if path.name not in listed]
+
+    def _upload(self, files: Sequence[Path], attest: bool) -> None:
+        options = ["--repository", self.name, "--non-interactive", "--disable-progress-bar"]
+        if self.pypirc != PYPIRC:
+            options += ["--config-file", self.pypirc]
+        uploads = [str(path) for path in files]
+        if attest:
+            run(["pypi_attestations", "sign", *uploads], f"signing for {self.name}")
+            options.append("--attestations")
+            uploads += [f"{path}.publish.attestation" for path in files]
+        run(["twine", "upload", *options, *uploads], f"uploading to {self.name}")
+
+    def _fetch_file(self, path: Path, entry: Entry) -> Path:
+        if path.is_file() and sha256(path) == entry.sha256:
+            return path
+        content = self._patiently(lambda: download(entry.url))
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise ReleaseError(
+                f"{self.name} gave another {path.name} than it lists: sha256 "
+                f"{hashlib.sha256(content).hexdigest()}, not {entry.sha256}; do not release it"
+            )
+        path.write_bytes(content)
+        return path
+
+    def _patiently(self, attempt: Callable[[], Result]) -> Result:
+        end = time.monotonic() + self.patience
+        pause = 1.0
+        while True:
+            try:
+                return attempt()
+            except FileNotFoundError:
+                raise
+            except (OSError, http.client.HTTPException) as error:
+                if time.monotonic() + pause > end:
+                    raise ReleaseError(
+                        f"{self.name} does not answer ({error}): run this again when it does; "
+                        "it goes on where it stopped"
+                    ) from error
+            time.sleep(pause)
+            pause *= 2
+
+
+def upload_address(name: str, pypirc: str) -> str:
+    """Return where twine uploads to."""
+    from twine.exceptions import TwineException
+    from twine.utils import get_repository_from_config
+
+    try:
+        return get_repository_from_config(pypirc, name)["repository"] or ""
+    except TwineException as error:
+        raise ReleaseError(f"twine knows no index {name!r}: {error}") from error
+
+
+def simple_address(upload: str) -> str:
+    """Return where pip reads: beside `/legacy/`, and PyPI takes uploads at a host of their own."""
+    return upload.replace("//upload.", "//", 1).removesuffix("legacy/").rstrip("/") + "/simple/"
+
+
+def download(url: str) -> bytes:
+    """Return what is at the address, past any cache; `FileNotFoundError` if nothing is."""
+    request = urllib.request.Request(url, headers={"Cache-Control": "max-age=0"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return bytes(response.read())
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise FileNotFoundError(url) from error
+        raise
+
+
+def run(module: list[str], what: str) -> None:
+    """Run a Python program; its last words say why it failed."""
+    environment = {**os.environ, "COLUMNS": "1000", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *module],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said, _, _ = done.stdout.partition("Traceback")
+    print(said.rstrip(), flush=True)
+    if done.returncode:
+        raise ReleaseError(
+            f"{what} ended with status {done.returncode}: {done.stdout.rstrip().splitlines()[-1]}; "
+            "if the index did not answer or the upload broke off, run this again: it goes on where "
+            "it stopped"
+        )
+
+
+def names(files: Sequence[Path]) -> str:
+    """Return the names of files, for a message."""
+    return ", ".join(path.name for path in files)

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Test the pychrony that is installed, with all of its tests, away from its sources.
+
+    installed.py [-- PYTEST-ARGUMENT...]           the one of this environment
+    installed.py SDIST WHEEL... [--python PYTHON]  in a clean environment for each Python,
+                                                   with the tests that the sdist brings
+
+The first form is for the containers of cibuildwheel; the second one calls it in each environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from problems import ReleaseError, reported
+
+if TYPE_CHECKING:
+    import pytest
+
+TOOLS = Path(__file__).resolve().parent
+VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sdist", nargs="?", type=Path)
+    parser.add_argument("wheel", nargs="?", type=Path)
+    parser.add_argument("--python", action="append", help="all that are here, unless given")
+    own = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    options = parser.parse_args(own)
+    rest = sys.argv[len(own) + 2 :]
+    with reported("installed.py"):
+        if not options.sdist:
+            try_here(rest)
+        for python in options.python or pythons() if options.sdist else []:
+            try_clean(options.sdist, str(options.wheel), python, rest)
+
+
+def pythons() -> list[str]:
+    """Return the Pythons of this machine that pychrony is for: on PATH, or pyenv's."""
+    root = shutil.which("pyenv") and subprocess.check_output(["pyenv", "root"], text=True).strip()
+    found = []
+    for version in VERSIONS:
+        pyenv = sorted(Path(root, "versions").glob(f"{version}.*/bin/python")) if root else []
+        candidates = [shutil.which(f"python{version}") or "", *map(str, pyenv)]
+        found += [python for python in candidates if runs(python)][:1]
+    return found
+
+
+def runs(python: str) -> bool:
+    """Tell whether this is a Python, and not what pyenv puts on PATH for one that is not there."""
+    return bool(python) and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+
+
+class Environment:
+    """A clean virtual environment, in a folder of its own that is also its working directory."""
+
+    def __init__(self, folder: Path, python: str) -> None:
+        """Make it."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        call([python, "-m", "venv", "--clear", str(folder / "venv")], folder)
+        self.python = str(folder / "venv/bin/python")
+
+    def pip(self, *arguments: str) -> None:
+        """Run its pip."""
+        quiet = ["--quiet", "--disable-pip-version-check"]
+        call([self.python, "-m", "pip", *quiet, *arguments], self.folder)
+
+    def run(self, *arguments: str) -> str:
+        """Run its Python, and return what that prints."""
+        return call([self.python, *arguments], self.folder)
+
+
+def call(command: Sequence[str], folder: Path) -> str:
+    """Run a program away from the source tree."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if done.returncode:
+        raise ReleaseError(
+            f"{' '.join(command)} ended with status {done.returncode}:\n{done.stdout}"
+        )
+    return done.stdout
+
+
+def try_clean(sdist: Path, requirement: str, python: str, arguments: Sequence[str] = ()) -> None:
+    """Install into a clean environment, and run the tests of the sdist there."""
+    from artifacts import unpack
+
+    with tempfile.TemporaryDirectory(prefix="pychrony-test-") as scratch:
+        environment = Environment(Path(scratch), python)
+        environment.pip("install", os.path.abspath(requirement))
+        try_in(environment, unpack(sdist.absolute(), Path(scratch)), arguments)
+
+
+def try_in(environment: Environment, tree: Path, arguments: Sequence[str] = ()) -> None:
+    """Run the tests of an unpacked sdist in an environment that has pychrony installed."""
+    shutil.rmtree(tree / "src")  # nothing that could be taken for the installed one
+    environment.pip("install", "--upgrade", "pip>=25.1")  # the first with --group
+    environment.pip("install", "--group", f"{tree / 'pyproject.toml'}:test")
+    environment.folder = tree
+    output = environment.run("tools/installed.py", "--", "-n", "auto", "-q", *arguments)
+    print(f"{environment.run('--version').strip()}: {output.strip().splitlines()[-1]}", flush=True)
+
+
+def try_here(arguments: Sequence[str]) -> None:
+    """Run the tests in this environment, with a libchrony, and show what happens without."""
+    if not os.environ.get("PYCHRONY_LIBCHRONY"):
+        find = [sys.executable, str(TOOLS / "libchrony.py")]
+        os.environ["PYCHRONY_LIBCHRONY"] = subprocess.check_output(find, text=True).strip()
+    # pytest loads this file as a plug-in, in each of its processes: see below.
+    os.environ["PYTHONPATH"] = str(TOOLS)
+    pytest = [sys.executable, "-m", "pytest", "-p", "installed", *arguments]
+    if status := subprocess.run(pytest).returncode:
+        raise ReleaseError(f"the tests ended with status {status}, see above")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to test any pychrony but the one that is installed in this environment."""
+    import pychrony
+
+    found = Path(pychrony.__file__).resolve()
+    place = Path(sysconfig.get_path("platlib")).resolve() / "pychrony"
+    if found.parent != place:
+        raise ReleaseError(f"the tests would test {found.parent}, not what is in {place}")
+    print(f"testing pychrony {pychrony.__version__} in {place}")
+
+
+if __name__ == "__main__":
+    main()

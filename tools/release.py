@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""The steps of a release; .github/RELEASING.md tells their order.
+
+    release.py check-tag TAG INDEX...          a version, with release notes, that no index has
+    release.py sums                            write dist/SHA256SUMS
+    release.py publish VERSION INDEX           upload what the index lacks of dist/
+    release.py fetch VERSION INDEX             download into dist/ what the index has
+    release.py verify VERSION INDEX --python P install from the index, and try it
+    release.py notes VERSION                   print the section of CHANGELOG.md
+    release.py github VERSION                  put dist/ and the notes into a release on GitHub
+
+Each can be run again after it failed, and goes on where it stopped. An INDEX goes by the name that
+twine knows: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may have
+the `v` of its tag in front. Needs the dependency group `release`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from artifacts import PROJECT, ROOT, SUMS, files, sha256, unpack, write_sums
+from indexes import PYPIRC, Index
+from installed import Environment, runs, try_in
+from packaging.version import InvalidVersion, Version
+from problems import ReleaseError, reported
+
+CHANGELOG = ROOT / "CHANGELOG.md"
+Step = Callable[[argparse.Namespace], None]
+
+
+def main() -> None:
+    """Do what the command line says."""
+    with reported("release.py"):
+        options = parser().parse_args()
+        options.step(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    top = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--dist", type=Path, default=ROOT / "dist", help="instead of dist/")
+    top.add_argument("--pypirc", default=PYPIRC, metavar="FILE", help="twine's configuration")
+    top.add_argument(
+        "--patience", type=float, default=120, metavar="S", help="how long to wait for an index"
+    )
+    commands = top.add_subparsers(metavar="STEP", required=True)
+
+    def step(name: str, function: Step) -> argparse.ArgumentParser:
+        command = commands.add_parser(name)
+        command.set_defaults(step=function)
+        return command
+
+    tag = step("check-tag", lambda o: print(check_tag(o.tag, [index(o, name) for name in o.index])))
+    tag.add_argument("tag")
+    tag.add_argument("index", nargs="+")
+    step("sums", lambda o: print(write_sums(o.dist).read_text(), end=""))
+    publish = step("publish", lambda o: index(o).publish(summed(o.dist), o.version, o.attest))
+    publish.add_argument("--attest", action="store_true", help="sign as the job of GitHub")
+    fetching = step("fetch", lambda o: fetch(index(o), o.version, o.dist))
+    verifying = step("verify", lambda o: verify(index(o), o.version, o.dist, o.python, o.suite))
+    verifying.add_argument("--python", action="append", required=True)
+    verifying.add_argument("--suite", action="store_true", help="run all tests, too")
+    printing = step("notes", lambda o: print(notes(o.version)))
+    github = step("github", lambda o: publish_on_github(o.version, o.dist))
+    for command in (publish, fetching, verifying, printing, github):
+        command.add_argument("version", type=version_of_tag)
+    for command in (publish, fetching, verifying):
+        command.add_argument("index")
+    return top
+
+
+def index(options: argparse.Namespace, name: str | None = None) -> Index:
+    """Return the index that the command line names."""
+    return Index(name or options.index, options.pypirc, options.patience)
+
+
+def version_of_tag(tag: str) -> str:
+    """Return the version that a tag stands for, with or without its `v`."""
+    text = tag.removeprefix("v")
+    try:
+        version = Version(text)
+    except InvalidVersion:
+        raise ReleaseError(
+            f"{tag!r} is no version (PEP 440): delete the tag, and push one such as v3.1.0"
+        ) from None
+    if version.local or str(version) != text:
+        raise ReleaseError(
+            f"{tag!r} is not how files will be named: delete the tag, and push v{version.public}"
+        )
+    return text
+
+
+def check_tag(tag: str, indexes: Sequence[Index]) -> str:
+    """Return the version of a tag that can be released."""
+    version = version_of_tag(tag)
+    if not tag.startswith("v"):
+        raise ReleaseError(f"{tag!r} lacks the v: delete the tag, and push v{version}")
+    notes(version)
+    for source in indexes:
+        if there := source.files(version):
+            raise ReleaseError(
+                f"{source.name} has {PROJECT} {version} already ({len(there)} files). If it was "
+                "this run whose upload broke off, re-run its failed jobs instead of all; otherwise "
+                "delete the tag, and release the next version"
+            )
+    return version
+
+
+def summed(dist: Path) -> list[Path]:
+    """Return the files in `dist`, which must be those that SHA256SUMS was written for."""
+    sums = dist / SUMS
+    if not sums.is_file():
+        raise ReleaseError(f"{sums} is missing: the step before this one writes it")
+    expected = {name: digest for digest, name in map(str.split, sums.read_text().splitlines())}
+    found = {path.name: sha256(path) for path in files(dist)}
+    for name in sorted(expected.keys() | found.keys()):
+        is_, should = found.get(name, "missing"), expected.get(name, "missing")
+        if is_ != should:
+            raise ReleaseError(
+                f"{name} in {dist} is {is_}, and {should} in {SUMS}: publish nothing of it; "
+                "run the jobs again that made these files"
+            )
+    if not found:
+        raise ReleaseError(f"{dist} is empty: the jobs that build have to run first")
+    return files(dist)
+
+
+def fetch(source: Index, version: str, dist: Path) -> None:
+    """Download what an index has; if SHA256SUMS is there already, it must be that."""
+    source.fetch(version, dist)
+    if not (dist / SUMS).is_file():
+        write_sums(dist)
+    for path in summed(dist):
+        print(f"{sha256(path)}  {path.name}")
+
+
+def verify(
+    source: Index, version: str, dist: Path, pythons: Sequence[str], suite: bool = False
+) -> None:
+    """Install from an index, on each Python, the very files in `dist`, and try what came."""
+    paths = summed(dist)
+    source.wait_for(paths, version)
+    for python in pythons:
+        name = python if runs(python) else f"python{python}"
+        if not runs(name):
+            raise ReleaseError(f"there is no Python {python!r} here to verify with")
+        with tempfile.TemporaryDirectory(prefix="pychrony-verify-") as scratch:
+            environment = Environment(Path(scratch), name)
+            install(environment, source, version, paths)
+            try_installed(environment, version)
+            if suite:
+                (sdist,) = (path for path in paths if path.name.endswith(".tar.gz"))
+                try_in(environment, unpack(sdist, Path(scratch)))
+
+
+def install(environment: Environment, source: Index, version: str, paths: Sequence[Path]) -> None:
+    """Install pychrony from this index, by hash, and what it depends on from pip's own one.
+
+    On Test PyPI, anybody may upload something under the name of a dependency.
+    """
+    hashes = " ".join(f"--hash=sha256:{sha256(path)}" for path in paths)
+    Path(environment.folder, "requirement.txt").write_text(f"{PROJECT}=={version} {hashes}\n")
+    options = [
+        "--no-cache-dir",
+        "--no-deps",
+        "--only-binary",
+        PROJECT,
+        "--index-url",
+        source.simple,
+    ]
+    environment.pip("install", *options, "--requirement", "requirement.txt")
+    environment.pip("install", f"{PROJECT}=={version}")  # it is there: only its dependencies
+
+
+def try_installed(environment: Environment, version: str) -> None:
+    """Stop unless pychrony works as far as it does without chronyd and libchrony."""
+    environment.run("-m", "pip", "check")
+    imported = environment.run("-c", f"import {PROJECT}; print({PROJECT}.__version__)").strip()
+    said = environment.run("-m", PROJECT, "--version").strip()
+    if imported != version or version not in said:
+        raise ReleaseError(
+            f"version {version} was installed, but import says {imported!r}, and --version {said!r}"
+        )
+    print(f"{environment.run('--version').strip()}: {said}", flush=True)
+
+
+def notes(version: str) -> str:
+    """Return what CHANGELOG.md says about a version."""
+    for section in re.split(r"^## ", CHANGELOG.read_text(), flags=re.MULTILINE)[1:]:
+        title, _, text = section.partition("\n")
+        if version in re.split(r"[\s\[\]]+", title) and text.strip():
+            return text.strip()
+    raise ReleaseError(
+        f"{CHANGELOG.name} has no section '## {version}': rename 'Unreleased' to it, commit, "
+        "and tag that commit"
+    )
+
+
+def publish_on_github(version: str, dist: Path) -> None:
+    """Make the release on GitHub, or complete it."""
+    tag = f"v{version}"
+    uploads = [str(path) for path in [*summed(dist), dist / SUMS]]
+    with tempfile.TemporaryDirectory() as scratch:
+        text = Path(scratch, "notes.md")
+        text.write_text(notes(version))
+        if gh("view", tag, check=False):
+            gh("edit", tag, "--notes-file", str(text))
+            gh("upload", tag, "--clobber", *uploads)
+        else:
+            pre = ["--prerelease"] if Version(version).is_prerelease else []
+            title = ["--title", f"{PROJECT} {version}", "--notes-file", str(text)]
+            gh("create", tag, "--verify-tag", *title, *pre, *uploads)
+
+
+def gh(*arguments: str, check: bool = True) -> bool:
+    """Run GitHub's program; it finds the repository and the token in the environment."""
+    status = subprocess.run(["gh", "release", *arguments], env=os.environ).returncode
+    if status and check:
+        raise ReleaseError(
+            f"gh release {arguments[0]} ended with status {status}, see above: run this again"
+        )
+    return not status
+
+
+if __name__ == "__main__":
+    main()
