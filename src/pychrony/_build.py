@@ -41,7 +41,9 @@ def command(folder: Path, target: Path) -> list[str]:
     """Return the compiler's command line: the caller's flags come last, and win."""
     compiler = words("CC") or shlex.split(sysconfig.get_config_var("CC") or "cc")
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
-    hardening = ["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now"]
+    # Some compilers define it themselves, and warn of another value.
+    fortify = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
+    hardening = ["-fstack-protector-strong", *fortify, "-Wl,-z,relro,-z,now"]
     # The same bytes wherever the build happens.
     same = [f"-ffile-prefix-map={folder}=.", f"-ffile-prefix-map={SOURCES}=."]
     if not FREE_THREADED and "Py_LIMITED_API" not in os.environ.get("CPPFLAGS", ""):
@@ -53,18 +55,27 @@ def command(folder: Path, target: Path) -> list[str]:
     return [*compiler, *flags, *hardening, *same, *include, *caller, *files, *output]
 
 
+def replace(target: Path, source: Path) -> None:
+    """Put a file in another one's place, which may be in use and must not change then."""
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copy(source, new)
+    new.replace(target)
+
+
 class ShimBuildHook(BuildHookInterface[Any]):
     """Puts the compiled extension into the wheel, or beside the sources of an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tell hatchling what came of it."""
         self.require_platform()
-        self.folder = Path(tempfile.mkdtemp(prefix="pychrony-build-"))
-        extension = self.folder / EXTENSION
-        write_module(self.folder / "module.c")
-        self.compile(command(self.folder, extension))
+        # Goes away with the process, too, if the build stops before `finalize()`.
+        self.scratch = tempfile.TemporaryDirectory(prefix="pychrony-build-")
+        folder = Path(self.scratch.name)
+        extension = folder / EXTENSION
+        write_module(folder / "module.c")
+        self.compile(command(folder, extension))
         if version == "editable":
-            shutil.copy(extension, SOURCES / EXTENSION)
+            replace(SOURCES / EXTENSION, extension)
             return
         build_data["force_include"][str(extension)] = f"pychrony/{EXTENSION}"
         build_data["pure_python"] = False
@@ -76,7 +87,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.scratch.cleanup()
 
     def require_platform(self) -> None:
         """Stop where the wheel could not work."""
