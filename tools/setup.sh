@@ -27,6 +27,11 @@ setup_packaging_tools() {
     pip_install packaging pyproject.toml -- --group packaging
 }
 
+setup_bench_tools() {
+    setup_venv
+    pip_install bench pyproject.toml -- --group bench
+}
+
 setup_chronyd() {
     local folder
     folder=$(tools/chronyd.sh)

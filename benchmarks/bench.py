@@ -1,0 +1,117 @@
+"""Compares pychrony with its last release, with a C loop over libchrony, and with chronyc.
+
+All ask the same chronyd in turn, round by round: ratios of medians hold, even where a busy machine
+makes the times themselves doubtful. Writes docs/speed.json (in pyperf's format), and from that
+docs/speed.md and docs/speed.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import machine
+import page
+import startup
+from competitors import Commands, Competitor, Cost, prepare
+from results import Label, Results
+
+from pychrony.testing import PrivateChronyd
+
+DOCS = Path(__file__).parent.parent / "docs"
+SOURCES = (3, 8, 50, 500)
+REPORTS = ("tracking", "sources", "sourcestats", "ntpdata", "everything", "in-turn")
+
+
+class Effort(NamedTuple):
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    """That a competitor is asked for in a round, unless a single call takes longer."""
+    starts: int
+
+
+FULL = Effort(rounds=31, seconds=0.005, starts=41)
+QUICK = Effort(rounds=1, seconds=0.0, starts=2)
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="only show that it works")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="instead of docs")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        # Every program finds its modules compiled, whatever the caller's environment says.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = scratch
+        folder = options.output or (Path(scratch) if options.quick else DOCS)
+        folder.mkdir(exist_ok=True)
+        results = Results(machine.describe())
+        effort = QUICK if options.quick else FULL
+        for label, values in measure(prepare(Path(scratch)), effort):
+            results.add(label, values)
+        results.save(folder / "speed.json")
+        reached = page.write(results, folder)
+    print("It works; the figures of a quick run mean nothing." if options.quick else reached)
+
+
+def measure(commands: Commands, effort: Effort) -> Iterator[tuple[Label, list[float]]]:
+    """Measure everything."""
+    yield from startup.imports(effort.starts)
+    for sources in SOURCES:
+        lines = (f"server 127.1.{n // 250}.{n % 250 + 1} offline" for n in range(sources))
+        with PrivateChronyd("local stratum 5", *lines) as chronyd:
+            for placement, (client, daemon) in placements().items():
+                print(f"bench: {sources} sources, {placement}", file=sys.stderr)
+                os.sched_setaffinity(chronyd.pid, daemon)
+                for name, report, costs in race(chronyd.address, commands, client, effort):
+                    for kind in ("wall", "cpu"):
+                        values = [getattr(cost, kind) for cost in costs]
+                        yield Label(name, report, kind, placement, sources), values
+            if sources == max(SOURCES):
+                yield from startup.memory(chronyd.address, commands)
+
+
+def placements() -> dict[str, tuple[set[int], set[int]]]:
+    """Where client and chronyd run."""
+    every = os.sched_getaffinity(0)
+    first, last = {min(every)}, {max(every)}
+    return {"same CPU": (last, last), "different CPUs": (first, last), "unpinned": (every, every)}
+
+
+def race(
+    address: str, commands: Commands, cpus: set[int], effort: Effort
+) -> Iterator[tuple[str, str, list[Cost]]]:
+    """Ask for each report with each competitor, round by round."""
+    with ExitStack() as resources:
+        competitors = {
+            name: Competitor(command(address), cpus, resources)
+            for name, command in commands.items()
+        }
+        for report in REPORTS:
+            calls = {n: c.calls_in(report, effort.seconds) for n, c in competitors.items()}
+            costs: dict[str, list[Cost]] = {name: [] for name, count in calls.items() if count}
+            for _ in range(effort.rounds):
+                for name in random.sample(
+                    list(costs), len(costs)
+                ):  # nobody always follows the same
+                    cost = competitors[name].ask(report, calls[name])
+                    assert cost
+                    costs[name].append(cost)
+            for name, measured in costs.items():
+                yield name, report, measured
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What is compared: how each is made ready, started, and asked."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pychrony
+
+HERE = Path(__file__).parent
+OURS, RELEASED, C, CHRONYC = "pychrony", "pychrony 2.0.3", "C loop", "chronyc -c"
+
+Commands = dict[str, Callable[[str], list[str]]]
+"""Of each competitor, the command line that asks at an address of chronyd."""
+
+
+class Cost(NamedTuple):
+    """What one call takes, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+def prepare(scratch: Path) -> Commands:
+    """Compile the C loop into a folder, and find or make the environment of pychrony 2.0.3."""
+    c_loop, released = compile_c_loop(scratch), released_python()
+    library, client = pychrony.library_path(), str(HERE / "client.py")
+    return {
+        OURS: lambda address: [sys.executable, client, "pychrony", address],
+        RELEASED: lambda address: [released, client, "pychrony", address],
+        C: lambda address: [c_loop, library, address],
+        CHRONYC: lambda address: [sys.executable, client, "chronyc", address],
+    }
+
+
+def compile_c_loop(folder: Path) -> str:
+    """Compile the C loop; return its path."""
+    compiler, target = shlex.split(os.environ.get("CC", "cc")), str(folder / "c_loop")
+    subprocess.run([*compiler, "-O2", str(HERE / "c_loop.c"), "-o", target, "-ldl"], check=True)
+    return target
+
+
+def released_python() -> str:
+    """Return the Python of an environment with the published pychrony 2.0.3, made once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    version = ".".join(map(str, sys.version_info[:3]))
+    folder = cache / "pychrony" / f"pychrony-2.0.3-on-{version}"
+    python, done = str(folder / "bin" / "python"), folder / "done"
+    if not done.exists():
+        print(f"bench: installing pychrony 2.0.3 into {folder}", file=sys.stderr)
+        venv.create(folder, clear=True, with_pip=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
+        subprocess.run([*install, "pychrony==2.0.3"], check=True)
+        done.touch()
+    return python
+
+
+class Competitor:
+    """One of them, in a process of its own with a connection to one chronyd."""
+
+    def __init__(self, command: list[str], cpus: set[int], resources: ExitStack) -> None:
+        self._command = command
+        self._process = resources.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        os.sched_setaffinity(self._process.pid, cpus)
+
+    def ask(self, report: str, calls: int) -> Cost | None:
+        """Return what one of so many calls takes; `None` without such a report."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(report, calls, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{shlex.join(self._command)} ended")
+        return Cost(*(float(part) / 1e9 for part in answer.split())) if answer.strip() else None
+
+    def calls_in(self, report: str, seconds: float) -> int:
+        """Return how many calls take so long, at least one; 0 without such a report."""
+        cost = self.ask(report, 1)
+        if cost and seconds:
+            cost = self.ask(report, 2)  # the first may have opened sockets
+        return max(1, math.ceil(seconds / cost.wall)) if cost else 0
+
+    def peak_memory(self) -> int:
+        """Return what the process has held in memory at most, in bytes."""
+        return peak_memory(self._process.pid)
+
+
+def peak_memory(pid: int) -> int:
+    """Return what a process has held at most, in bytes; its rusage has its parent's, too."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no peak memory of process {pid}")
