@@ -274,14 +274,15 @@ static int64_t clock_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static chrony_err request(const shim_batch *batch, const struct slot *slot)
+static int request(const shim_batch *batch, const struct slot *slot)
 {
     const shim_ask *ask = &batch->asks[slot->ask];
     /* libchrony keeps the pointer to the name for a second request: its own names last. */
     const char *name = chrony.get_report_name(ask->report);
     if (slot->record == NUMBER)
-        return chrony.request_report_number_records(slot->session, name);
-    return chrony.request_record(slot->session, slot->joining ? "sourcestats" : name, slot->record);
+        return (int)chrony.request_report_number_records(slot->session, name);
+    const char *report = slot->joining ? "sourcestats" : name;
+    return (int)chrony.request_record(slot->session, report, slot->record);
 }
 
 /* chronyd is not there. It may come back while a call waits that it has served before; a call
@@ -305,7 +306,7 @@ static void renew_session(shim_client *client, struct slot *slot)
     chrony.deinit_session(slot->session);
     slot->session = NULL;
     slot->state = IDLE;
-    if (chrony.init_session(&slot->session, slot->fd) == OK)
+    if ((int)chrony.init_session(&slot->session, slot->fd) == OK)
         return;
     slot->session = NULL;
     close_slot(client, slot);
@@ -346,11 +347,11 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
             slot->fresh = true;
             join_again(batch, slot);
         }
-        chrony_err error = request(batch, slot);
+        int error = request(batch, slot);
         if (error == OK)
             break;
         if (error != SEND_FAILED) {
-            refuse(batch, slot, (int)error);
+            refuse(batch, slot, error);
             return;
         }
         if (errno == EINTR)
@@ -380,7 +381,7 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
 static void receive(shim_batch *batch, struct slot *slot, int64_t now)
 {
     errno = 0;
-    chrony_err error = chrony.process_response(slot->session);
+    int error = (int)chrony.process_response(slot->session);
     if (error == OK) {
         if (chrony.needs_response(slot->session))
             return; /* a datagram to ignore, or libchrony asked for more */
@@ -394,7 +395,7 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
         slot->state = BLOCKED;
     } else if (error != RECV_FAILED && error != SEND_FAILED) {
         batch->answers++;
-        refuse(batch, slot, (int)error);
+        refuse(batch, slot, error);
     } else if (slot->fresh) {
         miss(batch, slot, SHIM_UNREACHABLE, errno);
     } else {
