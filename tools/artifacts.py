@@ -3,6 +3,7 @@
 
     artifacts.py build              the sdist and, from it, this machine's wheel
     artifacts.py build aarch64 ...  the sdist and cross-compiled wheels (manylinux_2_28 or older)
+    artifacts.py sdist              the sdist alone
     artifacts.py show               what is there
     artifacts.py check VERSION      that a release is whole and fit for an index
 
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="instead of dist/")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build").add_argument("machine", nargs="*", choices=[*MACHINES, []])
+    commands.add_parser("sdist")
     commands.add_parser("show")
     checking = commands.add_parser("check")
     checking.add_argument("version")
@@ -69,6 +71,8 @@ def main() -> None:
     with reported("artifacts.py"):
         if options.command == "build":
             build(options.dist, options.machine)
+        if options.command == "sdist":
+            build_sdist(ROOT, options.dist)
         if options.command == "check":
             check(options.dist, options.version, options.without)
         show(options.dist)

@@ -6,12 +6,13 @@
     release.py publish VERSION INDEX           upload what the index lacks of dist/
     release.py fetch VERSION INDEX             download into dist/ what the index has
     release.py verify VERSION INDEX --python P install from the index, and try it
+    release.py attested                        GitHub attests that release.yml built dist/
     release.py notes VERSION                   print the section of CHANGELOG.md
     release.py github VERSION                  put dist/ and the notes into a release on GitHub
 
 Each can be run again after it failed, and goes on where it stopped. An INDEX goes by the name that
 twine knows: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may have
-the `v` of its tag in front. Needs the dependency group `release`.
+the `v` of its tag in front. Needs the dependency group `packaging`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     verifying.add_argument("--suite", action="store_true", help="run all tests, too")
     printing = step("notes", lambda o: print(notes(o.version)))
     github = step("github", lambda o: publish_on_github(o.version, o.dist))
+    step("attested", lambda o: check_attested(o.dist))
     for command in (publish, fetching, verifying, printing, github):
         command.add_argument("version", type=version_of_tag)
     for command in (publish, fetching, verifying):
@@ -211,21 +213,34 @@ def publish_on_github(version: str, dist: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         text = Path(scratch, "notes.md")
         text.write_text(notes(version))
-        if gh("view", tag, check=False):
-            gh("edit", tag, "--notes-file", str(text))
-            gh("upload", tag, "--clobber", *uploads)
+        if gh("release", "view", tag, check=False):
+            gh("release", "edit", tag, "--notes-file", str(text))
+            gh("release", "upload", tag, "--clobber", *uploads)
         else:
             pre = ["--prerelease"] if Version(version).is_prerelease else []
             title = ["--title", f"{PROJECT} {version}", "--notes-file", str(text)]
-            gh("create", tag, "--verify-tag", *title, *pre, *uploads)
+            gh("release", "create", tag, "--verify-tag", *title, *pre, *uploads)
+
+
+def check_attested(dist: Path) -> None:
+    """Stop unless all files in `dist` are what release.yml built from the repository."""
+    repository = os.environ["GITHUB_REPOSITORY"]
+    workflow = f"{repository}/.github/workflows/release.yml"
+    for path in summed(dist):
+        by = ["--repo", repository, "--signer-workflow", workflow]
+        if not gh("attestation", "verify", str(path), *by, check=False):
+            raise ReleaseError(
+                f"{path.name} is not a file that release.yml built: do not promote it. Whoever "
+                "uploaded it had access to the index; change that first, then release a new version"
+            )
 
 
 def gh(*arguments: str, check: bool = True) -> bool:
     """Run GitHub's program; it finds the repository and the token in the environment."""
-    status = subprocess.run(["gh", "release", *arguments], env=os.environ).returncode
+    status = subprocess.run(["gh", *arguments]).returncode
     if status and check:
         raise ReleaseError(
-            f"gh release {arguments[0]} ended with status {status}, see above: run this again"
+            f"gh {' '.join(arguments[:2])} ended with status {status}, see above: run this again"
         )
     return not status
 
