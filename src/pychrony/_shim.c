@@ -55,7 +55,7 @@ struct slot {
     int round;   /* of the ask, when this was asked */
     int record;
     bool joining; /* the request in flight is for the source's address */
-    bool fresh;   /* the socket was opened for this very request */
+    bool fresh;   /* the socket was opened for this batch, and nothing has come */
     bool ready;
     int error;         /* why chronyd was away */
     int system;
@@ -98,6 +98,7 @@ static int open_slot(shim_client *client, struct slot *slot)
     if (flags >= 0 && fcntl(slot->fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
         fcntl(slot->fd, F_SETFD, FD_CLOEXEC) == 0)
         error = (int)chrony.init_session(&slot->session, slot->fd);
+    slot->fresh = true;
     if (error == OK)
         return 0;
     int system = errno;
@@ -206,6 +207,18 @@ static void restart(shim_ask *ask)
     ask->left = 0;
     ask->round++;
 }
+
+/* Leave the sockets at hand, and what has been read of lists: chronyd was restarted, and its
+   sources may be others now. */
+static void start_over(shim_batch *batch)
+{
+    for (int i = 0; i < MAX_SESSIONS; i++)
+        close_slot(batch->client, &batch->client->slots[i]);
+    for (int i = 0; i < batch->asked; i++)
+        if (!finished(&batch->asks[i]))
+            restart(&batch->asks[i]);
+}
+
 /* Take the number of records, and places for them. False: there are too few. */
 static bool take_number(shim_batch *batch, const struct slot *slot, shim_ask *ask)
 {
@@ -215,13 +228,16 @@ static bool take_number(shim_batch *batch, const struct slot *slot, shim_ask *as
         ask->records = number;
         return true;
     }
-    if (batch->placed + number > batch->capacity) {
-        batch->wanted_capacity = batch->placed + number;
-        return false;
+    if (number > ask->room) {
+        if (batch->placed + number > batch->capacity) {
+            batch->wanted_capacity = batch->placed + number;
+            return false;
+        }
+        ask->first = batch->placed;
+        ask->room = number;
+        batch->placed += number;
     }
-    ask->first = batch->placed;
-    batch->placed += number;
-    for (int i = ask->first; i < batch->placed; i++)
+    for (int i = ask->first; i < ask->first + number; i++)
         batch->places[i].shape = -1;
     ask->records = ask->left = number;
     ask->next = 0;
@@ -344,7 +360,6 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
                 miss(batch, slot, error, errno);
                 return;
             }
-            slot->fresh = true;
             join_again(batch, slot);
         }
         int error = request(batch, slot);
@@ -358,13 +373,13 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
             continue;
         if (errno == EAGAIN || errno == ENOBUFS) {
             slot->state = BLOCKED;
-            return;
-        }
-        if (slot->fresh) {
+            join_again(batch, slot);
+        } else if (slot->fresh) {
             miss(batch, slot, SHIM_UNREACHABLE, errno);
-            return;
+        } else {
+            start_over(batch);
         }
-        close_slot(batch->client, slot); /* as after a restart of chronyd */
+        return;
     }
     if (chrony.needs_response(slot->session)) {
         slot->state = WAITING;
@@ -386,6 +401,7 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
         if (chrony.needs_response(slot->session))
             return; /* a datagram to ignore, or libchrony asked for more */
         batch->answers++;
+        slot->fresh = false;
         settle(batch, slot, now);
     } else if (error == RECV_FAILED && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -395,12 +411,12 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
         slot->state = BLOCKED;
     } else if (error != RECV_FAILED && error != SEND_FAILED) {
         batch->answers++;
+        slot->fresh = false;
         refuse(batch, slot, error);
     } else if (slot->fresh) {
         miss(batch, slot, SHIM_UNREACHABLE, errno);
     } else {
-        close_slot(batch->client, slot); /* the error may be a late one, of an earlier call */
-        send_request(batch, slot, now);
+        start_over(batch); /* the error may be a late one, of an earlier call */
     }
 }
 
@@ -412,10 +428,25 @@ static void begin(shim_batch *batch, struct slot *slot, int64_t now)
     send_request(batch, slot, now);
 }
 
+/* Whether chronyd has been away since `slot` was opened. A Unix socket tells it with an empty
+   datagram, which chronyd ignores. */
+static bool was_away(const shim_client *client, const struct slot *slot)
+{
+    if (slot->state == LATER)
+        return true;
+    return client->address[0] == '/' && slot->fd >= 0 &&
+           send(slot->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+           (errno == ECONNREFUSED || errno == ENOTCONN);
+}
+
 /* Ask again for what got no answer, on a new socket: the old one may be why. */
 static void repeat(shim_batch *batch, struct slot *slot, int64_t now)
 {
     bool passed_by = stale(slot, &batch->asks[slot->ask]);
+    if (!passed_by && batch->answers > 0 && was_away(batch->client, slot)) {
+        start_over(batch);
+        return;
+    }
     close_slot(batch->client, slot);
     if (passed_by)
         return;
@@ -475,7 +506,6 @@ static struct slot *vacant(shim_batch *batch, int wanted)
         if (in_flight(slot)) {
             busy++;
         } else if (slot->fd >= 0) {
-            slot->fresh = false;
             return slot;
         } else if (closed == NULL) {
             closed = slot;
@@ -489,7 +519,6 @@ static struct slot *vacant(shim_batch *batch, int wanted)
         batch->full = 1; /* those that are open will do */
         return NULL;
     }
-    closed->fresh = true;
     return closed;
 }
 
@@ -499,11 +528,7 @@ static void leave_parent(shim_batch *batch)
     shim_client *client = batch->client;
     if (client->generation == generation)
         return;
-    for (int i = 0; i < batch->asked; i++)
-        if (!finished(&batch->asks[i]))
-            restart(&batch->asks[i]);
-    for (int i = 0; i < MAX_SESSIONS; i++)
-        close_slot(client, &client->slots[i]);
+    start_over(batch);
     client->generation = generation;
 }
 
@@ -606,9 +631,11 @@ int shim_run(shim_batch *batch)
 
 int shim_start(shim_batch *batch, int64_t timeout)
 {
-    for (int i = 0; i < batch->client->sessions; i++)
+    for (int i = 0; i < batch->client->sessions; i++) {
         if (in_flight(&batch->client->slots[i]))
             shim_stop(batch); /* an exception kept the last batch from its end */
+        batch->client->slots[i].fresh = false;
+    }
     batch->used = 0;
     batch->placed = 0;
     batch->answers = 0;
@@ -620,6 +647,7 @@ int shim_start(shim_batch *batch, int64_t timeout)
     for (int i = 0; i < batch->asked; i++) {
         restart(&batch->asks[i]);
         batch->asks[i].round = 0;
+        batch->asks[i].room = 0;
         batch->asks[i].error = OK;
         batch->asks[i].system = 0;
         batch->asks[i].single = 0;

@@ -38,6 +38,7 @@ typedef struct {
     int flags;
     int records; /* how many there are; -1 while unknown */
     int first;   /* the place of the first of them */
+    int room;    /* how many places there are for them */
     int error;   /* 0, a code of libchrony's, or one of ours */
     int system;  /* errno, where a system call failed */
     int left;    /* records that have not come yet */
