@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import lru_cache
 from struct import Struct
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
@@ -148,7 +149,7 @@ def nanoseconds(seconds: int, fraction: int) -> int:
     """A chronyd with 32-bit time marks the high half of the seconds; nothing checks the rest."""
     if seconds >> 32 == 0x7FFF_FFFF:
         seconds &= 0xFFFF_FFFF
-    return seconds * 1_000_000_000 + min(fraction, 999_999_999)
+    return seconds * 1_000_000_000 + (fraction if fraction < 1_000_000_000 else 999_999_999)
 
 
 def epoch(seconds: int, fraction: int) -> float:
@@ -159,11 +160,13 @@ def epoch(seconds: int, fraction: int) -> float:
     return nanoseconds(seconds, fraction) / 1_000_000_000
 
 
+@lru_cache(1024)
 def clock_name(raw: int) -> str:
     """A reference clock's ID is up to four ASCII characters; like chronyc, skip what is not."""
     return "".join(chr(byte) for byte in raw.to_bytes(4, "big") if 0x20 <= byte < 0x7F)
 
 
+@lru_cache(1024)
 def dotted(raw: int) -> str:
     """A reference ID that is no text is an IPv4 address, or looks like one."""
     return ".".join(map(str, raw.to_bytes(4, "big"))) if raw else ""
@@ -218,25 +221,18 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
     assignment a field.
     """
     struct, places = layout(shape)
-    strings = {
-        n for n, kind in zip(shape.names, shape.types, strict=True) if kind is FieldType.STRING
-    }
     scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
     scope |= {"put": object.__setattr__, "refuse": _refuse, "shape": shape}
 
-    def raw(name: str) -> list[str]:
-        return [f"r[{p}].decode()" if name in strings else f"r[{p}]" for p in places[name]]
-
     def value(attribute: str, origin: Origin, name: str) -> str:
-        arguments = [*raw(name), *(part for given in origin.given for part in raw(given))]
+        arguments = [f"r{place}" for n in (name, *origin.given) for place in places[n]]
         if origin.convert is None:
             return arguments[0]
-        scope[f"c_{attribute}"] = origin.convert
-        call = f"c_{attribute}({', '.join(arguments)})"
-        if origin.content not in (FieldContent.ENUM, FieldContent.FLAGS):
-            return call
-        scope[f"m_{attribute}"] = _Memo(origin.convert)  # an enum's own call is slow
-        return f"m_{attribute}[{arguments[0]}]"
+        convert = origin.convert
+        if origin.content in (FieldContent.ENUM, FieldContent.FLAGS):
+            convert = lru_cache(1024)(convert)  # an enum's own call is slow
+        scope[f"c_{attribute}"] = convert
+        return f"c_{attribute}({', '.join(arguments)})"
 
     parts = []
     for f in dataclasses.fields(model):  # type: ignore[arg-type]
@@ -252,11 +248,18 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
             )
         else:
             parts.append(f"{f.name!r}: {f.default!r}")
+    raw = [f"r{place}" for name in shape.names for place in places[name]]
+    texts = [
+        f"{raw[places[name][0]]} = {raw[places[name][0]]}.decode()"
+        for name, kind in zip(shape.names, shape.types, strict=True)
+        if kind is FieldType.STRING
+    ]
     source = f"""
 def read(buffer, offset):
-    r = unpack(buffer, offset)
+    {", ".join(raw)}, = r = unpack(buffer, offset)
     self = new(model)
     try:
+        {"; ".join(texts)}
         put(self, "__dict__", {{{", ".join(parts)}}})
     except (ValueError, OverflowError):
         refuse(model, shape, r)
@@ -265,20 +268,6 @@ def read(buffer, offset):
     exec(source, scope)
     read: Callable[[Any, int], R] = scope["read"]
     return read
-
-
-class _Memo(dict[int, Any]):
-    """Remembers what a converter made of a value; not for ever, since some have 32 bits."""
-
-    def __init__(self, convert: Callable[[int], Any]) -> None:
-        super().__init__()
-        self._convert = convert
-
-    def __missing__(self, raw: int) -> Any:
-        if len(self) == 1024:
-            self.clear()
-        self[raw] = value = self._convert(raw)
-        return value
 
 
 def _refuse(model: type[Report], shape: Shape, raw: tuple[Any, ...]) -> NoReturn:
