@@ -1,0 +1,38 @@
+"""What the tests of this folder look at: built once, from the working tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import artifacts
+import installed
+import pytest
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    artifacts.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sdist(dist: Path) -> Path:
+    (path,) = dist.glob("*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="session")
+def wheel(dist: Path) -> Path:
+    (path,) = dist.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def aarch64_wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return artifacts.build_wheel(sdist, tmp_path_factory.mktemp("aarch64"), "aarch64")
+
+
+@pytest.fixture(scope="session")
+def oldest() -> str:
+    return installed.pythons()[0]

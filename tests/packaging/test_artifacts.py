@@ -1,0 +1,176 @@
+"""What is in the files that are shipped, and that the same commit always gives the same ones."""
+
+from __future__ import annotations
+
+import email
+import io
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import artifacts
+import pytest
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from packaging.utils import parse_wheel_filename
+
+BINARY = "pychrony/_shim.abi3.so"
+OUTSIDE_THE_SDIST = {".ci/run"}
+GENERATED = {"PKG-INFO", "src/pychrony/_version.py"}
+OUTSIDE_THE_WHEEL = {"_build.py", "_shim.c", "_shim.h", "_libchrony.h", "_records.h"}
+
+
+def run(*command: str, cwd: Path = artifacts.ROOT) -> str:
+    python = [sys.executable, "-m"] if command[0] != "git" else []
+    done = subprocess.run([*python, *command], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def elf(wheel: Path) -> ELFFile:
+    with zipfile.ZipFile(wheel) as archive:
+        return ELFFile(io.BytesIO(archive.read(BINARY)))
+
+
+def needed(binary: ELFFile) -> set[str]:
+    dynamic = binary.get_section_by_name(".dynamic")
+    assert isinstance(dynamic, DynamicSection)
+    return {tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"}
+
+
+def test_one_wheel_serves_cpython_3_10_and_later_on_manylinux(wheel: Path) -> None:
+    tags = parse_wheel_filename(wheel.name)[3]
+    assert {(tag.interpreter, tag.abi) for tag in tags} == {("cp310", "abi3")}
+    assert all(tag.platform.startswith("manylinux") for tag in tags)
+    assert "manylinux_" in run("auditwheel", "show", str(wheel))
+
+
+def test_a_wheel_for_aarch64_can_be_cross_compiled(aarch64_wheel: Path) -> None:
+    assert artifacts.kind_of(aarch64_wheel.name) == "cp310-abi3-manylinux_aarch64"
+    binary = elf(aarch64_wheel)
+    assert (binary["e_machine"], binary.elfclass) == ("EM_AARCH64", 64)
+    minor = [
+        int(tag.platform.split("_")[2])
+        for tag in parse_wheel_filename(aarch64_wheel.name)[3]
+        if tag.platform.startswith("manylinux_")
+    ]
+    assert max(minor) <= 28
+
+
+def test_the_sources_compile_for_musl(
+    sdist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cross = artifacts.cross_compiler("x86_64")
+    for variable, value in cross.items():
+        monkeypatch.setenv(variable, value.replace("linux-gnu.2.28", "linux-musl"))
+    wheel = artifacts.produce(artifacts.unpack(sdist, tmp_path), tmp_path / "raw", "--wheel", {})
+    assert needed(elf(wheel)) == {"libc.so"}
+
+
+@pytest.mark.parametrize("which", ["wheel", "aarch64_wheel"])
+class TestEachWheel:
+    @pytest.fixture
+    def path(self, which: str, request: pytest.FixtureRequest) -> Path:
+        return Path(request.getfixturevalue(which))
+
+    def test_it_neither_links_nor_contains_libchrony(self, path: Path) -> None:
+        assert not any("chrony" in library for library in needed(elf(path)))
+        assert not any("libchrony" in Path(name).name and ".so" in name for name in names(path))
+        assert not any(name.startswith("pychrony.libs") for name in names(path))
+
+    def test_it_is_small(self, path: Path) -> None:
+        assert path.stat().st_size < 100_000
+
+    def test_checkers_find_nothing(self, path: Path) -> None:
+        run("check_wheel_contents", str(path))
+        run("abi3audit", "--strict", str(path))
+        run("twine", "check", "--strict", str(path))
+
+    def test_it_has_what_the_package_consists_of(self, path: Path) -> None:
+        sources = {p.name for p in (artifacts.ROOT / "src/pychrony").iterdir() if p.is_file()}
+        sources = {name for name in sources if not name.endswith(".so") and name[0] != "."}
+        package = {
+            name.removeprefix("pychrony/") for name in names(path) if name[:9] == "pychrony/"
+        }
+        assert package - {""} == sources - OUTSIDE_THE_WHEEL | {"_shim.abi3.so"}
+
+
+def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        found = {name.partition("/")[2] for name in archive.getnames()}
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    files = {name for name in listed if (artifacts.ROOT / name).is_file()}
+    assert found == files - OUTSIDE_THE_SDIST | GENERATED
+    assert {"src/pychrony/_build.py", "src/pychrony/_shim.c", "src/pychrony/_shim.pyi"} <= found
+
+
+def test_the_checkers_accept_the_sdist(sdist: Path) -> None:
+    run("twine", "check", "--strict", str(sdist))
+
+
+def test_two_builds_of_a_commit_are_identical(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = []
+    origin = artifacts.ROOT
+    for place in (tmp_path / "here", tmp_path / "elsewhere/with a longer path"):
+        run("git", "clone", "--quiet", str(origin), str(place))
+        origin = place  # the same commit, whatever is committed meanwhile
+        date = run("git", "log", "-1", "--format=%ct", cwd=place).strip()
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", date)
+        sdist = artifacts.build_sdist(place, place / "dist")
+        artifacts.build_wheel(sdist, place / "dist")
+        builds.append(
+            {path.name: artifacts.sha256(path) for path in artifacts.files(place / "dist")}
+        )
+    assert builds[0] == builds[1]
+    assert len(builds[0]) == 2
+
+
+def test_metadata_is_what_an_index_shows(wheel: Path) -> None:
+    shown = metadata(wheel)
+    assert shown["Metadata-Version"] == "2.4"
+    assert shown["Name"] == "pychrony"
+    assert shown["License-Expression"] == "MIT"
+    assert shown["Requires-Python"] == ">=3.10"
+    assert shown["Summary"]
+    assert len(shown["Keywords"].split(",")) > 3
+    assert shown["Description-Content-Type"] == "text/markdown"
+    assert "Repository, https://github.com/arunderwood/pychrony" in shown.get_all("Project-URL", [])
+    assert shown.get_all("Requires-Dist") == ["cffi>=2"]
+
+
+def test_classifiers_name_each_python_that_is_tested(wheel: Path) -> None:
+    from installed import VERSIONS
+
+    classifiers = set(metadata(wheel).get_all("Classifier", []))
+    assert {f"Programming Language :: Python :: {version}" for version in VERSIONS} <= classifiers
+    assert {
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: Free Threading",
+        "Typing :: Typed",
+    } <= classifiers
+
+
+def test_the_release_is_what_cibuildwheel_builds() -> None:
+    found = {"sdist"}
+    for machine in artifacts.MACHINES:
+        options = ["--platform", "linux", "--archs", machine, "--print-build-identifiers"]
+        for identifier in run("cibuildwheel", *options).split():
+            python, _, image = identifier.partition("-")
+            found.add(f"{'cp314-cp314t' if python == 'cp314t' else 'cp310-abi3'}-{image}")
+    assert found == set(artifacts.KINDS)

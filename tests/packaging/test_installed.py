@@ -1,0 +1,103 @@
+"""All tests, of what is shipped, on each Python that is here."""
+
+from __future__ import annotations
+
+import ctypes
+import html
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import installed
+import pytest
+from artifacts import unpack
+from problems import ReleaseError
+
+SONAME = "libchrony.so.0"
+ASK = """
+import pychrony
+try:
+    pychrony.get_tracking()
+except pychrony.ChronyLibraryError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("python", installed.pythons())
+def test_all_tests_pass_where_it_is_installed(
+    kind: str, python: str, sdist: Path, wheel: Path
+) -> None:
+    installed.try_clean(sdist, str(wheel if kind == "wheel" else sdist), python)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, oldest: str) -> installed.Environment:
+    return installed.Environment(tmp_path, oldest)
+
+
+def test_a_copy_that_is_not_the_installed_one_is_refused(
+    environment: installed.Environment, sdist: Path, tmp_path: Path
+) -> None:
+    tree = unpack(sdist, tmp_path)
+    environment.pip("install", "--editable", str(tree))
+    environment.pip("install", "pytest")
+    script = f"{tree}/tools/installed.py"
+    done = subprocess.run([environment.python, script], cwd=tree, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "the tests would test" in done.stdout + done.stderr
+
+
+def test_without_libchrony_the_error_says_how_to_get_it(
+    environment: installed.Environment, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        ctypes.CDLL(SONAME)
+    except OSError:
+        monkeypatch.delenv("PYCHRONY_LIBCHRONY", raising=False)
+    else:  # this machine cannot be without
+        monkeypatch.setenv("PYCHRONY_LIBCHRONY", f"/nowhere/{SONAME}")
+    environment.pip("install", str(wheel))
+    said = environment.run("-c", ASK)
+    assert said.startswith("loading libchrony")
+    assert SONAME in said
+    assert "PYCHRONY_LIBCHRONY" in said
+
+
+def test_pip_refuses_an_older_python(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    python = older_python()
+    page = tmp_path / "simple/pychrony/index.html"
+    page.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("METADATA"))
+        (line,) = (x for x in archive.read(name).decode().splitlines() if "Requires-Python" in x)
+    requires = html.escape(line.partition(": ")[2])
+    page.write_text(
+        "".join(
+            f'<a href="{path.as_uri()}" data-requires-python="{requires}">{path.name}</a>'
+            for path in (wheel, sdist)
+        )
+    )
+    environment = installed.Environment(tmp_path, python)
+    index = (tmp_path / "simple").as_uri()
+    with pytest.raises(ReleaseError, match=r"(?i)requires.python.*>=3\.10"):
+        environment.pip("install", "--no-deps", "--pre", "--index-url", index, "pychrony")
+
+
+def older_python() -> str:
+    pyenv = shutil.which("pyenv")
+    root = subprocess.check_output([pyenv, "root"], text=True).strip() if pyenv else os.devnull
+    candidates = [*map(str, Path(root, "versions").glob("3.9.*/bin/python")), "python3.9"]
+    for python in candidates:
+        if shutil.which(python) and installed.runs(python):
+            return python
+    if os.environ.get("CI"):
+        pytest.fail("CI has to bring a Python 3.9")
+    pytest.skip("no Python 3.9 here")
+
+
+def test_there_are_several_pythons_to_test_on() -> None:
+    assert len(installed.pythons()) > 1 or os.environ.get("PYCHRONY_ENV") == "ready", sys.version

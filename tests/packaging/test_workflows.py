@@ -1,0 +1,67 @@
+"""What GitHub runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import artifacts
+import pytest
+
+WORKFLOWS = sorted((artifacts.ROOT / ".github/workflows").glob("*.yml"))
+TEXTS = {path.name: path.read_text() for path in WORKFLOWS}
+
+
+def test_the_checkers_find_nothing() -> None:
+    done = subprocess.run(
+        ["tools/run", "workflows"], cwd=artifacts.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("          persist-credentials: false\n", ""),
+        ("@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
+        ("matrix.build", "matrix.wheel"),
+        ("timeout-minutes: 2\n", "\n"),
+        ("cooldown:", "cooling:"),
+    ],
+)
+def test_the_checkers_find_something_when_there_is(old: str, new: str, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / "tools").mkdir()
+    for name in ("run", "setup.sh"):
+        (tmp_path / "tools" / name).write_text((artifacts.ROOT / "tools" / name).read_text())
+    (tmp_path / ".github/workflows").mkdir(parents=True)
+    for name, text in TEXTS.items():
+        (tmp_path / ".github/workflows" / name).write_text(text.replace(old, new))
+    dependabot = (artifacts.ROOT / ".github/dependabot.yml").read_text()
+    (tmp_path / ".github/dependabot.yml").write_text(dependabot.replace(old, new))
+    command = ["bash", "tools/run", "workflows"]
+    environment = {**os.environ, "PYCHRONY_ENV": "ready"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode != 0
+
+
+def test_a_release_takes_less_than_15_minutes() -> None:
+    # Its jobs run one after another.
+    minutes = [int(m) for m in re.findall(r"timeout-minutes: (\d+)", TEXTS["release.yml"])]
+    assert len(minutes) == len(re.findall(r"runs-on:", TEXTS["release.yml"]))
+    assert sum(minutes) < 15
+
+
+def test_workflows_that_publish_hold_no_token_and_no_cache() -> None:
+    for name in ("release.yml", "promote.yml"):
+        assert "secrets." not in TEXTS[name]
+        assert not re.search(r"(?i)password|cache", TEXTS[name])
+        assert TEXTS[name].count("id-token: write") == {"release.yml": 2, "promote.yml": 1}[name]
+
+
+def test_every_action_is_pinned() -> None:
+    for text in TEXTS.values():
+        for use in re.findall(r"uses: (.*)", text):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)
