@@ -78,7 +78,6 @@ class Elsewhere(os.PathLike[Any]):
         ("127.0.0.1", 323),
         object(),
     ],
-    ids=repr,
 )
 def test_an_address_of_another_type_is_named(address: Any) -> None:
     with pytest.raises(TypeError, match="address must be a str, a path or None, not "):
@@ -175,9 +174,7 @@ def test_a_timeout_is_a_number_of_seconds(timeout: Any, nanoseconds: int) -> Non
     assert parse_timeout(timeout) == nanoseconds
 
 
-@pytest.mark.parametrize(
-    "timeout", [True, False, "1", b"1", [1], 1j, Decimal(1), object()], ids=repr
-)
+@pytest.mark.parametrize("timeout", [True, False, "1", b"2", [1], 1j, Decimal(1), object()])
 def test_a_timeout_of_another_type_is_named(timeout: Any) -> None:
     with pytest.raises(TypeError, match="timeout must be a number or None, not "):
         ChronyConnection("127.0.0.1", timeout=timeout)

@@ -134,4 +134,10 @@ def _resolve(host: str, port: int) -> list[str]:
             f"resolving {host}: {error}; check the name, or give an IP address",
         ) from error
     hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
-    return [_join(h, port) for h in hosts if "%" not in h]
+    usable = [_join(h, port) for h in hosts if "%" not in h]
+    if not usable:
+        raise ChronyConnectionError(
+            f"resolving {host}: it has {', '.join(hosts)} alone, and libchrony takes no scope; "
+            "give another address of the host"
+        )
+    return usable

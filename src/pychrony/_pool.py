@@ -9,6 +9,7 @@ from .exceptions import ChronyConnectionError, ChronyTimeoutError
 
 SESSIONS = 16
 """How many sockets the first client opens at most: from eight on, chronyd itself is what waits."""
+FIRST_CHOICE = "/var/run/chrony/chronyd.sock"  # of libchrony, which says nothing of why it failed
 
 
 class Pool:
@@ -20,8 +21,10 @@ class Pool:
 
     def __init__(self, candidates: list[str]) -> None:
         """Open a client to the first of the addresses where that is possible."""
-        self.others = list(candidates)
-        """Where to look next, until chronyd has answered."""
+        self.candidates = list(candidates) if len(candidates) > 1 else []
+        """Where chronyd may be, until it has answered."""
+        self._left = list(candidates)
+        self._gone: list[str] = []
         self._gate = Gate()
         self._idle: list[Client] = []
         self._open_first()
@@ -50,13 +53,24 @@ class Pool:
             return False
         if client.address != self.address:
             return True  # another thread has moved on
-        if not self.others:
+        if not self.candidates:
             return False
+        self._gone.append(client.address)
         try:
-            self._open_first()
+            moved = self._open_first()
         except ChronyConnectionError:
-            return False
-        return True
+            moved = False
+        if not moved:
+            places = [place for place in dict.fromkeys(self._gone) if place != client.address]
+            error.message += f"; nor is it at {' or '.join(places)}" if places else ""
+            error.args = (error.message,)
+            self._left, self._gone = list(self.candidates), []  # for the next call
+        return moved
+
+    def stay(self) -> None:
+        """Take it that chronyd is where it has answered."""
+        self.candidates.clear()
+        self._left.clear()
 
     def close(self) -> None:
         """Close all clients; one that is in a call is closed when it comes back."""
@@ -67,17 +81,25 @@ class Pool:
             except IndexError:  # another thread closes them too
                 return
 
-    def _open_first(self) -> None:
+    def _open_first(self) -> bool:
+        """Open a client to the next address where that is possible; false if there is none."""
         while True:
             try:
-                client = Client(self.others.pop(0), self._gate, SESSIONS)
+                place = self._left.pop(0)
+            except IndexError:
+                return False
+            try:
+                client = Client(place, self._gate, SESSIONS)
                 break
             except ChronyConnectionError:
-                if not self.others:
+                if not self._left:
                     raise
+        if not place and not client.address.startswith("/"):
+            self._gone.append(FIRST_CHOICE)
         self.address = client.address
         self._first = weakref.ref(client)
         self._idle = [client]
+        return True
 
     def _open(self) -> Client:
         """Open a further client; a first again, if an exception lost it between two lines."""

@@ -205,8 +205,8 @@ class ChronyConnection:
             if not pool.move_on(client, error):
                 raise
         else:
-            if pool.others:
-                pool.others.clear()  # chronyd is where it was first looked for
+            if pool.candidates:
+                pool.stay()
             return answer
         finally:
             pool.give(client)

@@ -1,0 +1,643 @@
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from scripted import (
+    OPEN_COMMANDS,
+    Fault,
+    Request,
+    ScriptedChronyd,
+    Transport,
+    header,
+    honest,
+    instead,
+    resize,
+    script,
+)
+from wire import Command, Status, n_sources, ntp_source, tracking
+
+import pychrony
+from pychrony import (
+    ChronyConnection,
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyError,
+    ChronyPermissionError,
+    ChronyTimeoutError,
+)
+from pychrony import Transport as Reached
+
+METHODS = [
+    "get_tracking",
+    "get_sources",
+    "get_source_stats",
+    "get_rtc_data",
+    "get_select_data",
+    "get_activity",
+    "get_auth_data",
+    "get_ntp_data",
+    "get_server_stats",
+    "get_smoothing",
+]
+
+
+@pytest.fixture
+def chronyd() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        yield chronyd
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def where(connection: ChronyConnection) -> tuple[str | None, Reached | None]:
+    return connection.address, connection.transport
+
+
+# A connection's life.
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_outside_a_with_block_is_a_mistake(method: str, chronyd: ScriptedChronyd) -> None:
+    connection = ChronyConnection(chronyd.address)
+    with pytest.raises(RuntimeError, match="'with' block"):
+        getattr(connection, method)()
+    with connection:
+        getattr(connection, method)()
+    with pytest.raises(RuntimeError, match="'with' block"):
+        getattr(connection, method)()
+
+
+def test_get_report_outside_a_with_block_is_a_mistake(chronyd: ScriptedChronyd) -> None:
+    with pytest.raises(RuntimeError, match="'with' block"):
+        ChronyConnection(chronyd.address).get_report("tracking")
+
+
+def test_a_connection_opens_nothing_before_its_with_block(chronyd: ScriptedChronyd) -> None:
+    before = open_files()
+    connection = ChronyConnection(chronyd.address)
+    assert open_files() == before
+    with connection:
+        assert open_files() > before
+    assert open_files() == before
+
+
+def test_a_connection_serves_many_questions_over_the_same_sockets(
+    chronyd: ScriptedChronyd,
+) -> None:
+    with ChronyConnection(chronyd.address) as connection:
+        for method in METHODS * 10:
+            getattr(connection, method)()
+        before = open_files()
+        for method in METHODS * 10:
+            getattr(connection, method)()
+        assert open_files() == before
+
+
+def test_a_connection_can_be_opened_again(chronyd: ScriptedChronyd) -> None:
+    connection = ChronyConnection(chronyd.address)
+    for _ in range(3):
+        with connection as entered:
+            assert entered is connection
+            assert connection.get_tracking().stratum == 3
+
+
+def test_an_open_connection_cannot_be_opened(chronyd: ScriptedChronyd) -> None:
+    with ChronyConnection(chronyd.address) as connection:
+        with pytest.raises(RuntimeError, match="open already"):
+            connection.__enter__()
+        assert connection.get_tracking().stratum == 3
+
+
+def test_closing_is_allowed_at_any_time_and_twice(chronyd: ScriptedChronyd) -> None:
+    connection = ChronyConnection(chronyd.address)
+    connection.close()
+    with connection:
+        connection.get_tracking()
+        connection.close()
+        connection.close()
+        with pytest.raises(RuntimeError):
+            connection.get_tracking()
+        assert connection.address is None
+    connection.close()
+
+
+def test_an_error_in_the_block_is_not_swallowed(chronyd: ScriptedChronyd) -> None:
+    before = open_files()
+    connection = ChronyConnection(chronyd.address)
+    with pytest.raises(ZeroDivisionError), connection:
+        assert connection.get_tracking().stratum / 0
+    assert connection.address is None
+    assert open_files() == before
+
+
+def test_a_connection_that_could_not_be_opened_can_be_later(chronyd: ScriptedChronyd) -> None:
+    connection = ChronyConnection(chronyd.address)
+    chronyd.stop()
+    before = open_files()
+    with pytest.raises(ChronyConnectionError):
+        connection.__enter__()
+    assert where(connection) == (None, None)
+    assert open_files() == before
+    chronyd.start()
+    with connection:
+        assert connection.get_tracking().stratum == 3
+
+
+# Where chronyd is.
+
+
+class Elsewhere(os.PathLike[str]):
+    """A path of another kind than `pathlib`'s."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+def by_name(address: str) -> str:
+    return address.replace("127.0.0.1", "localhost")
+
+
+FORMS: list[tuple[Transport, Callable[[str], Any], Reached]] = [
+    ("udp", str, Reached.COMMAND_PORT),
+    ("udp", by_name, Reached.COMMAND_PORT),
+    ("udp6", str, Reached.COMMAND_PORT),
+    ("unix", str, Reached.UNIX_SOCKET),
+    ("unix", Path, Reached.UNIX_SOCKET),
+    ("unix", Elsewhere, Reached.UNIX_SOCKET),
+]
+
+
+@pytest.mark.parametrize(("transport", "form", "reached"), FORMS)
+def test_chronyd_is_reached_by_every_form_of_address(
+    transport: Transport, form: Callable[[str], Any], reached: Reached
+) -> None:
+    with ScriptedChronyd(transport=transport) as chronyd:
+        address = form(chronyd.address)
+        assert pychrony.get_tracking(address).reference_ip == "192.0.2.1"
+        connection = ChronyConnection(address)
+        assert where(connection) == (None, None)
+        with connection:
+            assert connection.get_tracking().reference_ip == "192.0.2.1"
+            assert where(connection) == (chronyd.address, reached)
+        assert where(connection) == (None, None)
+    assert reached.value == ("unix_socket" if transport == "unix" else "command_port")
+
+
+@pytest.mark.parametrize(
+    ("address", "used"),
+    [
+        ("127.0.0.1", "127.0.0.1:323"),
+        ("::1", "[::1]:323"),
+        ("[::1]", "[::1]:323"),
+        ("[0:0::1]:7", "[::1]:7"),
+    ],
+)
+def test_the_port_is_chronyds_own_unless_another_is_given(address: str, used: str) -> None:
+    with ChronyConnection(address) as connection:
+        assert connection.address == used
+
+
+NAMESPACES = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
+
+# In a network and a /run of its own, where chronyd's own port and path are free.
+ALONE = """
+    import errno, os, socket, subprocess, sys
+    from pathlib import Path
+    import pychrony
+    from scripted import ScriptedChronyd
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    Path("/run/chrony").mkdir()
+
+    class AtHome(ScriptedChronyd):
+        def _reserve_path(self, resources):
+            self.address = "/run/chrony/chronyd.sock"
+            return self.address
+        def _reserve_port(self, resources):
+            self.address = "[::1]:323" if self.transport == "udp6" else "127.0.0.1:323"
+            return ("::1" if self.transport == "udp6" else "127.0.0.1", 323)
+
+    def ask(connection):
+        print(connection.address, connection.transport.value, connection.get_tracking().stratum,
+              connection.address)
+    """
+
+
+@pytest.fixture
+def alone() -> Callable[[str], list[str]]:
+    """Run a program where nothing else is; return the lines that it prints."""
+    if shutil.which("unshare") is None or subprocess.run([*NAMESPACES, "true"]).returncode:
+        pytest.skip("this system allows no namespaces, and its own chronyd is not to be touched")
+
+    def run(code: str) -> list[str]:
+        line = [*NAMESPACES, sys.executable, "-W", "error", "-c", dedent(ALONE) + dedent(code)]
+        environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_the_local_chronyd_is_found_at_its_socket_before_its_port(
+    alone: Callable[[str], list[str]],
+) -> None:
+    said = alone(
+        """
+        with AtHome(), AtHome(transport="unix"), pychrony.ChronyConnection() as connection:
+            ask(connection)
+        with AtHome(), pychrony.ChronyConnection() as connection:
+            ask(connection)
+        with AtHome(), AtHome(transport="unix") as unix:
+            unix.stop(crash=True)
+            print(pychrony.get_tracking().stratum)
+        """
+    )
+    path = "/run/chrony/chronyd.sock"
+    port = "127.0.0.1:323"
+    assert said == [f"{path} unix_socket 3 {path}", f"{port} command_port 3 {port}", "3"]
+
+
+def test_the_local_chronyd_is_found_at_its_ipv6_port_last(
+    alone: Callable[[str], list[str]],
+) -> None:
+    said = alone(
+        """
+        with AtHome(transport="udp6"):
+            print(pychrony.get_tracking().stratum)
+            with pychrony.ChronyConnection() as connection:
+                print(connection.address)
+                ask(connection)
+                print(connection.address, len(connection.get_sources()))
+        """
+    )
+    assert said == [
+        "3",
+        "127.0.0.1:323",
+        "127.0.0.1:323 command_port 3 [::1]:323",
+        "[::1]:323 2",
+    ]
+
+
+def test_where_no_chronyd_is_at_all_every_place_is_named(
+    alone: Callable[[str], list[str]],
+) -> None:
+    said = alone(
+        """
+        try:
+            pychrony.get_tracking()
+        except pychrony.ChronyConnectionError as error:
+            assert error.errno == errno.ECONNREFUSED
+            print(error)
+        """
+    )
+    assert said == [
+        "reading tracking from [::1]:323: connection refused; no chronyd listens there: start it "
+        "('systemctl start chronyd', on Debian and Ubuntu 'chrony'), or check its port (cmdport, "
+        "bindcmdaddress); nor is it at /var/run/chrony/chronyd.sock or 127.0.0.1:323"
+    ]
+
+
+@pytest.mark.parametrize("transport", ["udp", "udp6", "unix"])
+def test_a_chronyd_that_starts_late_is_found_wherever_it_is(
+    transport: str, alone: Callable[[str], list[str]]
+) -> None:
+    said = alone(
+        f"""
+        with pychrony.ChronyConnection() as connection:
+            for _ in range(3):
+                try:
+                    connection.get_tracking()
+                except pychrony.ChronyConnectionError as error:
+                    print(error.errno == errno.ECONNREFUSED)
+            with AtHome(transport="{transport}"):
+                ask(connection)
+        """
+    )
+    assert said[:-1] == ["True"] * 3
+    found = {"udp": "127.0.0.1:323", "udp6": "[::1]:323", "unix": "/run/chrony/chronyd.sock"}
+    assert said[-1].endswith(f" 3 {found[transport]}")
+
+
+def test_a_chronyd_that_was_found_is_not_left_for_another(
+    alone: Callable[[str], list[str]],
+) -> None:
+    said = alone(
+        """
+        with AtHome() as first, AtHome(transport="udp6"):
+            with pychrony.ChronyConnection() as connection:
+                connection.get_tracking()
+                first.stop()
+                try:
+                    connection.get_tracking()
+                except pychrony.ChronyConnectionError:
+                    print(connection.address)
+                first.start()
+                ask(connection)
+        """
+    )
+    assert said == ["127.0.0.1:323", "127.0.0.1:323 command_port 3 127.0.0.1:323"]
+
+
+def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `localhost` does on many systems; this one's file of hosts may know only one."""
+    with ScriptedChronyd() as chronyd:
+        port = int(chronyd.address.rpartition(":")[2])
+        places = [
+            (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: places)
+        assert pychrony.get_tracking(f"both.example:{port}").stratum == 3
+        with ChronyConnection(f"both.example:{port}") as connection:
+            assert connection.get_sources()
+            assert connection.address == chronyd.address
+        chronyd.stop()
+        with pytest.raises(ChronyConnectionError) as raised:
+            pychrony.get_tracking(f"both.example:{port}")
+    assert raised.value.errno == errno.ECONNREFUSED
+    assert raised.value.message.endswith(f"; nor is it at [::1]:{port}")
+
+
+def test_a_name_that_leads_to_a_single_link_alone_is_of_no_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("fe80::1%lo", 323, 0, 1))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: [place])
+    error = refusal("neighbour.example")
+    assert type(error) is ChronyConnectionError
+    assert error.message.startswith("resolving neighbour.example: it has fe80::1%lo alone, ")
+
+
+# What goes wrong.
+
+
+def refusal(address: Any, report: str = "get_tracking") -> ChronyError:
+    """The error that a question ends with."""
+    with pytest.raises(ChronyError) as raised:
+        getattr(pychrony, report)(address, timeout=5)
+    error = raised.value
+    assert error.message == str(error)
+    assert "\n" not in error.message
+    assert not error.message.endswith(".")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), vars(copy)) == (type(error), vars(error))
+    return error
+
+
+def listening(path: Path) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(str(path))
+    server.listen()
+    return server
+
+
+def crashed(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+
+
+@pytest.fixture
+def short_path(tmp_path: Path) -> Iterator[Path]:
+    """A path for a socket, which libchrony allows no long folder."""
+    link = Path("/tmp") / f"pychrony-{os.getpid()}"
+    link.symlink_to(tmp_path)
+    yield link / "chronyd.sock"
+    link.unlink()
+
+
+@pytest.mark.parametrize(
+    ("make", "number", "words"),
+    [
+        (lambda path: None, errno.ENOENT, "no such file or directory; no chronyd has its socket"),
+        (crashed, errno.ECONNREFUSED, "connection refused; no chronyd is behind that socket"),
+        (Path.touch, errno.ECONNREFUSED, "connection refused; no chronyd is behind that socket"),
+        (Path.mkdir, errno.ECONNREFUSED, "connection refused; no chronyd is behind that socket"),
+        (listening, errno.EPROTOTYPE, "that socket is not chronyd's"),
+    ],
+    ids=["nothing", "crashed", "file", "folder", "other socket"],
+)
+def test_what_is_wrong_with_a_path_is_told_apart(
+    make: Callable[[Path], Any], number: int, words: str, short_path: Path
+) -> None:
+    with make(short_path) or nullcontext():
+        error = refusal(short_path)
+    assert type(error) is ChronyConnectionError
+    assert (error.errno, error.error_code) == (number, None)
+    assert error.message.startswith(f"connecting to {short_path}: ")
+    assert words in error.message
+
+
+def test_a_folder_too_long_for_libchrony_is_told(tmp_path: Path) -> None:
+    folder = Path("/tmp") / ("x" * 62)
+    error = refusal(folder / "chronyd.sock")
+    assert type(error) is ChronyConnectionError
+    assert "in a folder of 62 bytes at most" in error.message or error.errno == errno.ENOENT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_socket_that_is_closed_to_the_user_names_who_may(chronyd: ScriptedChronyd) -> None:
+    folder = Path(chronyd.address).parent
+    os.chown(folder, 1, 1)  # a user that every system has
+    os.seteuid(65534)
+    try:
+        error = refusal(chronyd.address)
+    finally:
+        os.seteuid(0)
+    assert type(error) is ChronyPermissionError
+    assert (error.errno, error.error_code) == (errno.EACCES, None)
+    assert error.message == (
+        f"connecting to {chronyd.address}: permission denied; only root and {folder.owner()} may, "
+        "its group may not; or use 127.0.0.1: 127.0.0.1 serves tracking, sources and the other "
+        "open reports to everyone"
+    )
+
+
+@pytest.mark.parametrize("transport", ["udp", "udp6"])
+def test_a_port_where_no_chronyd_listens_is_told(transport: Transport) -> None:
+    with ScriptedChronyd(transport=transport) as chronyd:
+        chronyd.stop()
+        error = refusal(chronyd.address)
+        assert type(error) is ChronyConnectionError
+        assert (error.errno, error.error_code) == (errno.ECONNREFUSED, None)
+        assert error.message.startswith(f"reading tracking from {chronyd.address}: ")
+        assert "no chronyd listens there" in error.message
+
+
+def test_a_name_that_cannot_be_resolved_is_told() -> None:
+    name = 64 * "x"  # no resolver is asked for a label as long
+    error = refusal(name)
+    assert type(error) is ChronyConnectionError
+    assert error.message.startswith(f"resolving {name}: ")
+
+
+def test_silence_is_told_with_its_length() -> None:
+    with (
+        ScriptedChronyd({Command.TRACKING: None}) as chronyd,
+        pytest.raises(ChronyTimeoutError) as raised,
+    ):
+        pychrony.get_tracking(chronyd.address, timeout=0.1)
+    assert isinstance(raised.value, ChronyConnectionError)
+    assert raised.value.message.startswith(
+        f"reading tracking from {chronyd.address}: no answer within 0.1 s; chronyd is stuck"
+    )
+
+
+@pytest.mark.parametrize(
+    "report",
+    ["get_select_data", "get_auth_data", "get_ntp_data", "get_server_stats"],
+)
+def test_a_report_for_the_unix_socket_alone_is_not_authorized_elsewhere(report: str) -> None:
+    with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:
+        error = refusal(chronyd.address, report)
+        assert type(error) is ChronyPermissionError
+        assert (error.errno, error.error_code) == (None, 9)
+        assert error.message == (
+            f"reading {report[4:].replace('_', '')} from {chronyd.address}: not authorized; "
+            "chronyd serves this report over its Unix socket, to root and its own user only; "
+            "chronyd 4.7 and later can open it here with 'opencommands'"
+        )
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ("get_tracking", "too old for the report; update chronyd"),
+        ("get_select_data", "too old for the report: it came with 4.0; update chronyd"),
+        ("get_auth_data", "too old for the report: it came with 4.0; update chronyd"),
+        ("get_ntp_data", "too old for the report: it came with 3.0; update chronyd"),
+        ("get_server_stats", "too old for the report: it came with 2.3; update chronyd"),
+        ("get_smoothing", "too old for the report: it came with 2.1; update chronyd"),
+    ],
+)
+def test_an_old_chronyd_is_told_with_the_version_that_is_needed(report: str, words: str) -> None:
+    known = (Command.N_SOURCES, Command.SOURCESTATS)
+    old = {command: answer for command, answer in script().items() if command in known}
+    with ScriptedChronyd(old, "unix") as chronyd:
+        error = refusal(chronyd.address, report)
+    assert type(error) is ChronyDataError
+    assert (error.errno, error.error_code) == (None, 12)
+    assert words in error.message
+
+
+def for_records(fault: Fault) -> Fault:
+    """The fault for all answers but the number of sources."""
+
+    def change(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        chosen = honest if request.command is Command.N_SOURCES else fault
+        return chosen(request, reply, number)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        (header(reply=99), 13, "newer than libchrony understands; update libchrony"),
+        (resize(40), 14, "a malformed answer; check what answers at that address"),
+    ],
+    ids=["new", "malformed"],
+)
+@pytest.mark.parametrize("report", METHODS)
+def test_an_answer_that_libchrony_cannot_use_is_told(
+    fault: Any, code: int, words: str, report: str, chronyd: ScriptedChronyd
+) -> None:
+    with ChronyConnection(chronyd.address) as connection:
+        right = getattr(connection, report)()
+        chronyd.fault = for_records(fault)
+        with pytest.raises(ChronyDataError, match=words) as raised:
+            getattr(connection, report)()
+        chronyd.fault = honest
+        assert getattr(connection, report)() == right
+    assert raised.value.error_code == code
+
+
+@pytest.mark.parametrize("count", [65537, 2**31 - 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("report", ["get_sources", "get_ntp_data"])
+def test_a_number_of_sources_that_cannot_be_true_is_refused(count: int, report: str) -> None:
+    absurd = script() | {Command.N_SOURCES: n_sources(sources=count)}
+    with ScriptedChronyd(absurd, "unix") as chronyd:
+        error = refusal(chronyd.address, report)
+    assert type(error) is ChronyDataError
+    assert f"chronyd claims {count} of them, which cannot be true" in error.message
+
+
+def test_an_answer_of_another_protocol_version_is_silence(chronyd: ScriptedChronyd) -> None:
+    chronyd.fault = header(version=7)
+    with pytest.raises(ChronyTimeoutError):
+        pychrony.get_tracking(chronyd.address, timeout=0.1)
+
+
+def test_a_failed_call_does_not_spoil_the_next(chronyd: ScriptedChronyd) -> None:
+    """libchrony mixes what is left of a failed request into later answers."""
+    whole = dict(chronyd.script)
+    with ChronyConnection(chronyd.address, timeout=5) as connection:
+        right = {method: getattr(connection, method)() for method in METHODS}
+        for method in METHODS:
+            for failing in ("get_auth_data", "get_ntp_data", "get_select_data"):
+                chronyd.script = whole | {Command.SOURCESTATS: Status.FAILED}
+                chronyd.script |= {Command.SELECTDATA: Status.FAILED}
+                with pytest.raises(ChronyDataError):
+                    getattr(connection, failing)()
+                chronyd.script = whole
+                assert getattr(connection, method)() == right[method]
+
+
+# Long lists.
+
+
+def test_a_long_list_comes_whole_and_in_order() -> None:
+    sources = [ntp_source(f"10.0.{number // 250}.{number % 250 + 1}") for number in range(300)]
+    addresses = [source[Command.SOURCESTATS].values["address"] for source in sources]
+    with (
+        ScriptedChronyd(script(sources), "unix") as chronyd,
+        ChronyConnection(chronyd.address, timeout=30) as connection,
+    ):
+        for _ in range(2):
+            assert [s.address for s in connection.get_sources()] == addresses
+            assert [s.address for s in connection.get_source_stats()] == addresses
+            assert [s.address for s in connection.get_select_data()] == addresses
+            assert [s.address for s in connection.get_auth_data()] == addresses
+            assert [s.remote_address for s in connection.get_ntp_data()] == addresses
+            described = connection.get_report("sourcestats")
+            assert [record["address"].value for record in described] == addresses
+        assert connection.get_tracking().stratum == 3
+
+
+def test_what_answers_is_asked_for_a_list_over_several_sockets() -> None:
+    sources = [ntp_source(f"192.0.2.{number + 1}") for number in range(200)]
+    with ScriptedChronyd(script(sources), "unix") as chronyd:
+        with ChronyConnection(chronyd.address, timeout=30) as connection:
+            connection.get_sources()
+        clients = {request.client for request in chronyd.requests}
+    assert 2 <= len(clients) <= 16
+
+
+def test_datagrams_of_any_length_are_survived(chronyd: ScriptedChronyd) -> None:
+    with ChronyConnection(chronyd.address, timeout=0.05) as connection:
+        for length in (0, 1, 27, 28, 1023, 1024, 1025, 4096):
+            chronyd.fault = instead(bytes(length))
+            with pytest.raises(ChronyTimeoutError):
+                connection.get_tracking()
+        chronyd.fault = honest
+        connection._timeout = 5 * 10**9
+        assert connection.get_tracking().stratum == tracking().values["stratum"]
