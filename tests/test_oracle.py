@@ -1,0 +1,275 @@
+"""chronyc is the oracle: each column that `chronyc -c` prints agrees with what we read there."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+import wire
+from chronyc import REPORTS, Report, compare
+from scripted import Script, ScriptedChronyd, script
+from wire import NEVER, Layout, Record, Source, ntp_source, refclock, unresolved_source
+
+from pychrony import ChronyConnection, ChronyError
+from pychrony.testing import PrivateChronyd
+
+every_report = pytest.mark.parametrize("report", REPORTS, ids=str)
+
+# What a real chronyd says.
+
+
+def feed(clocks: list[Path], end: threading.Event) -> None:
+    """Send samples to the SOCK drivers of chronyd, as a receiver of GPS time would."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        while not end.wait(0.05):
+            now = time.time()
+            whole = int(now)
+            moment = (whole, int((now - whole) * 1e6))
+            # Then the offset, three numbers that are zero (pulse, leap, padding), and a magic one.
+            sample = struct.pack("@lldiiii", *moment, 0.00012, 0, 0, 0, 0x534F434B)
+            for clock in clocks:
+                sender.sendto(sample, str(clock))
+
+
+@pytest.fixture(scope="module")
+def chronyds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, PrivateChronyd]]:
+    keys = tmp_path_factory.mktemp("keys") / "chrony.keys"
+    keys.write_text(f"1 SHA256 HEX:{'ab' * 32}\n2 AES128 HEX:{'cd' * 16}\n")
+    with ExitStack() as stack:
+
+        def run(*lines: str) -> PrivateChronyd:
+            return stack.enter_context(PrivateChronyd(f"keyfile {keys}", *lines))
+
+        server = run("local stratum 5")
+        other = run("local stratum 3", "smoothtime 400 0.01 leaponly")
+        client = run(
+            server.as_source("iburst minpoll -4 maxpoll -4 key 1"),
+            other.as_source("iburst minpoll -2 maxpoll -2 xleave offset 0.0123", host="::1"),
+            server.as_source("noselect", host="127.0.0.2"),  # where it is not
+            "server 192.0.2.9 offline",
+            f"server {'x' * 64} iburst",  # no name can be that long
+            "peer 192.0.2.10 offline prefer key 2",
+            "refclock SOCK clock.sock refid PPS0 poll -2 dpoll -4 delay 0.001 stratum 3",
+            "smoothtime 400 0.01",
+        )
+        receiver = run("refclock SOCK clock.sock refid GPS poll -2 dpoll -4")
+        end = threading.Event()
+        clocks = [chronyd.folder / "clock.sock" for chronyd in (client, receiver)]
+        feeder = threading.Thread(target=feed, args=(clocks, end))
+        feeder.start()
+        stack.callback(feeder.join)
+        stack.callback(end.set)
+        for chronyd in (client, receiver):
+            chronyd.wait_until_synchronized()
+        wait_for_samples(client)
+        yield {"server": server, "other": other, "client": client, "receiver": receiver}
+
+
+def wait_for_samples(chronyd: PrivateChronyd) -> None:
+    with ChronyConnection(chronyd.address) as connection:
+        deadline = time.monotonic() + 10
+        while sum(stats.samples >= 6 for stats in connection.get_source_stats()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def columns(chronyd: PrivateChronyd, command: str, *places: int) -> set[tuple[str, ...]]:
+    lines = chronyd.chronyc("-n", "-c", *command.split()).splitlines()
+    return {tuple(line.split(",")[place] for place in places) for line in lines}
+
+
+def test_the_real_chronyd_has_sources_of_every_kind(
+    chronyds: Mapping[str, PrivateChronyd],
+) -> None:
+    client = chronyds["client"]
+    sources = columns(client, "sources -a", 0, 2, 4)
+    assert sources >= {("^", "127.0.0.1", "-4"), ("^", "::1", "-2"), ("#", "PPS0", "-2")}
+    assert sources >= {("=", "192.0.2.10", "6"), ("^", "ID#0000000001", "6")}
+    assert {("*",), ("x",), ("?",)} <= columns(client, "sources -a", 1)
+    assert {("SK", "1", "3"), ("SK", "2", "13"), ("-", "0", "0")} == columns(
+        client, "authdata -a", 1, 2, 3
+    )
+    assert columns(chronyds["receiver"], "tracking", 1) == {("GPS",)}
+    assert columns(chronyds["server"], "tracking", 0) == {("7F7F0101",)}
+
+
+@pytest.mark.parametrize("which", ["server", "other", "client", "receiver"])
+@every_report
+def test_chronyc_prints_what_we_read_from_a_real_chronyd(
+    chronyds: Mapping[str, PrivateChronyd], which: str, report: Report
+) -> None:
+    chronyd = chronyds[which]
+    with ChronyConnection(chronyd.address) as connection:
+        compare(connection, chronyd.chronyc, report, patience=5.0)
+
+
+# What only a scripted chronyd says, since it depends on hardware, on the network or on luck.
+
+
+def strange_source(number: int, ntpdata: Layout) -> Source:
+    """A source that has something of everything."""
+    letters = "NMsd~wSOTxWPUD+*"
+    key_types = (*range(12), 13, 14, 15, 30)
+    flags = (*(1 << bit for bit in range(10)), 0x4000, 0x8000, 0x1FF, 0xC2AA, 0x155, 0)
+    sign = (-1) ** number
+    return ntp_source(
+        f"2001:db8::{number + 1:x}" if number % 2 else f"192.0.2.{number + 1}",
+        wire.source(
+            poll=number - 8,
+            stratum=number,
+            state=number % 6,
+            mode=number % 2,
+            reachability=1 << number % 8,
+            last_sample_ago=NEVER if number == 7 else number**7,
+            original_last_sample_offset=sign * 0.00345 * number,
+            adjusted_last_sample_offset=-sign * 1.25 * 10**-number,
+            last_sample_error=0.1 * number,
+        ),
+        wire.sourcestats(
+            samples=number,
+            runs=64 - number,
+            span=number**7,
+            standard_deviation=10.0**-number,
+            residual_frequency=sign * 1.2345 * number,
+            skew=123.4 * number,
+            offset=-sign * 0.00123 * number,
+        ),
+        wire.selectdata(
+            state=ord(letters[number]),
+            authentication=number % 2,
+            leap_status=number % 4,
+            configured_options=number,
+            effective_options=15 - number,
+            last_sample_ago=number**7,
+            score=0.35 * number,
+            low_limit=-sign * 0.02,
+            high_limit=sign * 0.01,
+        ),
+        wire.authdata(
+            mode=number % 3,
+            key_type=key_types[number],
+            key_id=number * 0x1111_1111,
+            key_length=number * 16,
+            key_establishment_attempts=number,
+            last_key_establishment_ago=NEVER - number,
+            cookies=8 - number % 8,
+            cookie_length=number * 10,
+            nak=number % 2,
+        ),
+        ntpdata(
+            local_address=f"fd00::{number}" if number % 2 else "198.51.100.7",
+            remote_port=number * 4000,
+            leap_status=number % 4,
+            version=number % 5,
+            mode=(0, 1, 2, 4)[number % 4],
+            stratum=number % 4,
+            poll=number - 6,
+            precision=-2 * number,
+            root_delay=0.01 * number,
+            root_dispersion=0.02 * number,
+            reference_id=wire.reference_id("GPS"),
+            offset=sign * 0.0123,
+            peer_delay=0.0001 * number,
+            peer_dispersion=10.0**-number,
+            response_time=0.00002 * number,
+            jitter_asymmetry=sign * 0.03 * number,
+            flags=flags[number],
+            transmit_timestamping=b"\0DKH"[number % 4],
+            receive_timestamping=b"HKD\0"[number % 4],
+            transmitted_messages=10**number % NEVER,
+            received_messages=number,
+            received_valid_messages=number**2,
+            received_good_messages=number**3,
+        ),
+    )
+
+
+def chronyc_at(chronyd: ScriptedChronyd) -> Callable[..., str]:
+    host, _, port = chronyd.address.rpartition(":")
+
+    def chronyc(*arguments: str) -> str:
+        command = ["chronyc", "-h", host, "-p", port, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise ChronyError(done.stdout)
+        return done.stdout
+
+    return chronyc
+
+
+def known(layouts: Mapping[int, Layout]) -> Layout:
+    """The response that this chronyc can read: each version of it knows one."""
+    for layout in layouts.values():
+        answers = script([ntp_source()], layout())
+        with ScriptedChronyd(answers) as chronyd, suppress(ChronyError):
+            chronyc_at(chronyd)("-n", layout.report)
+            return layout
+    raise AssertionError(f"chronyc can read none of {[*layouts]}")
+
+
+@pytest.fixture(scope="module")
+def ntpdata() -> Layout:
+    return known(wire.NTPDATA)
+
+
+@pytest.fixture(scope="module")
+def serverstats() -> Layout:
+    return known(wire.SERVERSTATS)
+
+
+def check(answers: Script, *reports: Report) -> None:
+    with ScriptedChronyd(answers) as chronyd, ChronyConnection(chronyd.address) as connection:
+        for report in reports:
+            compare(connection, chronyc_at(chronyd), report)
+
+
+@every_report
+def test_chronyc_prints_what_we_read_of_strange_sources(
+    report: Report, ntpdata: Layout, serverstats: Layout
+) -> None:
+    sources = [strange_source(number, ntpdata) for number in range(16)]
+    sources += [refclock("PPS0"), refclock("G\0S\x7f"), unresolved_source(2)]
+    check(script(sources, serverstats()), report)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        wire.tracking(reference_id=wire.reference_id("GPS"), address=None, stratum=1),
+        wire.tracking(reference_id=0x47005053, address=None, leap_status=1),
+        wire.tracking(reference_id=0x7F7F0101, address=None, leap_status=2, stratum=16),
+        wire.tracking(reference_id=0, address=None, leap_status=3, stratum=0, reference_time=0),
+        wire.tracking(reference_id=0x42424242, address="2001:db8::1", reference_time=999_999_999),
+        wire.tracking(current_correction=-12.5, last_offset=3e5, frequency_offset=0.0004),
+        wire.tracking(residual_frequency=-99999.5, skew=1e6, root_delay=1e-10, rms_offset=0.0),
+    ],
+)
+def test_chronyc_prints_what_we_read_of_a_strange_clock(record: Record) -> None:
+    check(script([], record), REPORTS[0])
+
+
+@pytest.mark.parametrize("flags", range(4))
+def test_chronyc_prints_what_we_read_of_the_rest(flags: int) -> None:
+    sign = (-1) ** flags
+    records = (
+        wire.activity(
+            online_sources=1,
+            offline_sources=2,
+            burst_online_return_sources=3,
+            burst_offline_return_sources=4,
+            unresolved_sources=0xFFFFFFFF,
+        ),
+        wire.rtcdata(offset=sign * 1234.5, frequency_offset=-sign * 0.01, samples=65535),
+        wire.smoothing(flags=flags, offset=sign * 2.5, frequency_offset=sign, wander=-sign * 0.5),
+    )
+    check(
+        script([], *records),
+        *(r for r in REPORTS if r.command in ("activity", "rtcdata", "smoothing")),
+    )
