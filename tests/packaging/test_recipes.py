@@ -133,11 +133,15 @@ class Built:
 @pytest.fixture(scope="module")
 def built(channel: Channel, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("packages")
-    build = [sys.executable, "tools/recipe.py", "build", "--channel", channel.url]
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYCHRONY_ENV": "ready",
+        "RATTLER_CACHE_DIR": str(cache),
+    }
     done = subprocess.run(
-        [*build, "--output", folder],
+        ["tools/run", "recipes", "--channel", channel.url, "--output", folder],
         cwd=ROOT,
-        env=os.environ | {"RATTLER_CACHE_DIR": str(cache)},
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

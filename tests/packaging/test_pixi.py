@@ -1,0 +1,171 @@
+"""The pixi workspace: what can be shown of it without pixi and its channels.
+
+Its tasks are commands of `tools/run`, so each is run here as pixi would run it: in an environment
+that has everything, by name of the task, in the project's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from artifacts import ROOT
+from rattler import MatchSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCHEMA = ROOT.parent / "shared" / "pixi-schema.json"
+MANIFESTS = ("pixi.toml", "recipe/libchrony/pixi.toml")
+PIXI: dict[str, Any] = tomllib.loads((ROOT / "pixi.toml").read_text())
+TABLES = {"": PIXI} | PIXI["feature"]
+TASKS: dict[str, dict[str, Any]] = {
+    name: task for table in TABLES.values() for name, task in table.get("tasks", {}).items()
+}
+COMMANDS = {name: task["cmd"] for name, task in TASKS.items() if "cmd" in task}
+# The tasks of tools/run that are for its own set-up, and one that is two tasks of pixi.
+NOT_IN_PIXI = {"check", "clean", "format", "help"}
+WRITING = {"build-wheel", "check-wheel"}
+RUN_ELSEWHERE = {"recipes": "tests/packaging/test_recipes.py", "rehearse": ".ci/run"}
+# Arguments that make a long task a short one, or keep this one from running itself.
+SHORT = {
+    "test": "-n 0 -q tests/test_address.py",
+    "test-packaging": "-q -k test_every_place_agrees",
+    "bench": "--quick",
+}
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_a_manifest_is_valid_by_pixis_own_schema(manifest: str) -> None:
+    if not SCHEMA.exists():
+        pytest.skip("pixi's schema is not beside this checkout")
+    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), manifest]
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("feature", TABLES)
+def test_every_dependency_is_a_valid_match_spec(feature: str) -> None:
+    for name, spec in TABLES[feature].get("dependencies", {}).items():
+        if isinstance(spec, str):
+            MatchSpec(f"{name} {spec}", strict=True)
+        else:
+            assert (ROOT / spec["path"] / "recipe.yaml").is_file()
+
+
+def test_a_dependency_stands_in_one_place_and_features_share_it() -> None:
+    names = [name for table in TABLES.values() for name in table.get("dependencies", {})]
+    assert sorted({name for name in names if names.count(name) > 1}) == ["python"]
+
+
+def test_the_package_is_compiled_by_the_environment_it_is_installed_in() -> None:
+    assert PIXI["pypi-dependencies"]["pychrony"] == {"path": ".", "editable": True}
+    assert PIXI["pypi-options"]["no-build-isolation"] == ["pychrony"]
+    assert {"c-compiler", "cffi", "hatch-vcs", "hatchling"} <= PIXI["dependencies"].keys()
+
+
+def test_linting_needs_neither_compiler_nor_chronyd() -> None:
+    assert PIXI["environments"]["lint"] == {"features": ["lint"], "no-default-feature": True}
+    assert PIXI["feature"]["lint"]["dependencies"].keys() == {"ruff", "shellcheck"}
+
+
+def test_taking_libchrony_from_conda_forge_is_a_change_of_one_line() -> None:
+    lines = [
+        line for line in (ROOT / "pixi.toml").read_text().splitlines() if "libchrony =" in line
+    ]
+    assert lines == ['libchrony = { path = "recipe/libchrony" } # once conda-forge has it: "*"']
+
+
+def test_activation_puts_the_folder_of_daemons_on_the_path() -> None:
+    (script,) = PIXI["activation"]["scripts"]
+    command = ["sh", "-c", f'. ./{script}; echo "$PATH"']
+    environment = {"CONDA_PREFIX": "/conda", "PATH": os.defpath}
+    path = subprocess.check_output(command, cwd=ROOT, env=environment, text=True)
+    assert path == f"/conda/sbin:{os.defpath}\n"
+
+
+# ---- Tasks ----
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_says_what_it_does_and_names_only_what_there_is(name: str) -> None:
+    task = TASKS[name]
+    assert task["description"]
+    assert task.get("default-environment", "default") in PIXI["environments"]
+    for step in task.get("depends-on", []):
+        assert step["task"] in TASKS
+        assert step["environment"] in PIXI["environments"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_means_the_same_to_any_shell(name: str) -> None:
+    # pixi's own shell is not bash.
+    assert re.fullmatch(r"(env -u LDFLAGS )?tools/run [a-z-]+", COMMANDS[name])
+
+
+def test_pixi_has_all_tasks_that_are_of_use_there() -> None:
+    listed = subprocess.check_output([ROOT / "tools" / "run"], text=True)
+    ours = {line.split()[0] for line in listed.splitlines()}
+    assert {command.split()[-1] for command in COMMANDS.values()} == ours - NOT_IN_PIXI
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """What pixi's environment brings, and that of these tests has, too."""
+    chronyd = subprocess.check_output([ROOT / "tools" / "chronyd.sh"], text=True).strip()
+    find = [sys.executable, str(ROOT / "tools" / "libchrony.py")]
+    libchrony = subprocess.check_output(find, text=True).strip()
+    places = [str(Path(sys.executable).parent), chronyd, os.environ["PATH"]]
+    ready: dict[str, str] = PIXI["activation"]["env"]
+    return {**os.environ, **ready, "PATH": ":".join(places), "PYCHRONY_LIBCHRONY": libchrony}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - RUN_ELSEWHERE.keys() - WRITING))
+def test_a_task_runs(name: str, environment: dict[str, str]) -> None:
+    assert run(f"{COMMANDS[name]} {SHORT.get(name, '')}", ROOT, environment)
+
+
+def test_the_tasks_that_leave_wheels_run(tmp_path: Path, environment: dict[str, str]) -> None:
+    # Not in the project's folder: whoever runs this test has wheels of their own there.
+    tree = tmp_path / "pychrony"
+    subprocess.run(["git", "clone", "--quiet", ROOT, tree], check=True)
+    listed = ["git", "ls-files", "-z", "--modified", "--others", "--exclude-standard"]
+    for path in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
+        if (ROOT / path).is_file():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, tree / path)
+    conda = {"LDFLAGS": "-Wl,-rpath,/conda/lib"}
+    assert "manylinux" in run(COMMANDS["build-wheel"], tree, environment | conda)
+    (wheel,) = (tree / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert b"/conda" not in archive.read("pychrony/_shim.abi3.so")
+    assert wheel.name in run(COMMANDS["check-wheel"], tree, environment)
+
+
+@pytest.mark.parametrize(("name", "place"), RUN_ELSEWHERE.items())
+def test_a_longer_task_is_run_by_others(name: str, place: str) -> None:
+    assert COMMANDS[name].split()[-1] in (ROOT / place).read_text()
+
+
+def run(command: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run a command as a task, and return what it says."""
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
