@@ -57,8 +57,6 @@ struct slot {
     bool joining; /* the request in flight is for the source's address */
     bool fresh;   /* the socket was opened for this batch, and nothing has come */
     bool ready;
-    int error;         /* why chronyd was away */
-    int system;
     int64_t again;     /* when to ask again */
     int64_t interval;  /* since it was asked last */
     char address[STRING_SIZE];
@@ -69,6 +67,8 @@ struct shim_client {
     unsigned int generation;
     int batches;
     int sessions;
+    int error; /* why chronyd is away; 0 when it has answered since */
+    int system;
     struct slot slots[MAX_SESSIONS];
 };
 
@@ -311,8 +311,8 @@ static void miss(shim_batch *batch, struct slot *slot, int error, int system)
         return;
     }
     slot->state = LATER;
-    slot->error = error;
-    slot->system = system;
+    batch->client->error = error;
+    batch->client->system = system;
 }
 
 /* Forget what is left in the session of a request that failed: libchrony would mix it into a
@@ -392,6 +392,14 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
     settle(batch, slot, now);
 }
 
+/* chronyd is there, and has answered. */
+static void note_answer(shim_batch *batch, struct slot *slot)
+{
+    batch->answers++;
+    batch->client->error = batch->client->system = 0;
+    slot->fresh = false;
+}
+
 /* Take in what has arrived for `slot`. */
 static void receive(shim_batch *batch, struct slot *slot, int64_t now)
 {
@@ -400,8 +408,7 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
     if (error == OK) {
         if (chrony.needs_response(slot->session))
             return; /* a datagram to ignore, or libchrony asked for more */
-        batch->answers++;
-        slot->fresh = false;
+        note_answer(batch, slot);
         settle(batch, slot, now);
     } else if (error == RECV_FAILED && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -410,8 +417,7 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
         join_again(batch, slot);
         slot->state = BLOCKED;
     } else if (error != RECV_FAILED && error != SEND_FAILED) {
-        batch->answers++;
-        slot->fresh = false;
+        note_answer(batch, slot);
         refuse(batch, slot, error);
     } else if (slot->fresh) {
         miss(batch, slot, SHIM_UNREACHABLE, errno);
@@ -574,14 +580,8 @@ static bool done(const shim_batch *batch)
 /* The deadline has passed. */
 static void expire(shim_batch *batch)
 {
-    int error = SHIM_TIMEOUT, system = 0;
-    for (int i = 0; i < batch->client->sessions; i++) {
-        if (batch->client->slots[i].state == LATER) {
-            error = batch->client->slots[i].error;
-            system = batch->client->slots[i].system;
-        }
-    }
-    fail_all(batch, error, system);
+    shim_client *client = batch->client;
+    fail_all(batch, client->error != 0 ? client->error : SHIM_TIMEOUT, client->system);
 }
 
 /* Wait for an event on a socket, until `end` at most. False: a signal came. */
@@ -636,6 +636,7 @@ int shim_start(shim_batch *batch, int64_t timeout)
             shim_stop(batch); /* an exception kept the last batch from its end */
         batch->client->slots[i].fresh = false;
     }
+    batch->client->error = batch->client->system = 0;
     batch->used = 0;
     batch->placed = 0;
     batch->answers = 0;
