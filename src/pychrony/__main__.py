@@ -1,0 +1,7 @@
+"""Lets `python -m pychrony` do what the command `pychrony` does."""
+
+import sys
+
+from ._cli import main
+
+sys.exit(main())

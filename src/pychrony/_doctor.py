@@ -1,0 +1,143 @@
+"""What works on this machine, and what to do about the rest: `pychrony doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import textwrap
+from dataclasses import dataclass, field
+
+from ._address import PORT
+from ._library import VARIABLE, Attempt, library_path, search
+from ._render import is_off, reason
+from ._show import width
+from ._version import __version__
+from .connection import ChronyConnection
+from .exceptions import ChronyError, ChronyLibraryError
+from .models import MODELS
+
+LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
+"""Where libchrony looks for the local chronyd."""
+
+
+@dataclass
+class Place:
+    """An address, and what this user gets there."""
+
+    address: str
+    error: ChronyError | None = None
+    """Why there is no chronyd to ask."""
+    readable: list[str] = field(default_factory=list)
+    """The reports."""
+    off: list[str] = field(default_factory=list)
+    """Reports that this chronyd does not keep."""
+    unreadable: dict[str, ChronyError] = field(default_factory=dict)
+
+
+@dataclass
+class Diagnosis:
+    """All that `doctor` found out."""
+
+    pychrony: str
+    python: str
+    user: str
+    library: str | None
+    attempts: list[Attempt]
+    places: list[Place] = field(default_factory=list)
+    problem: ChronyError | None = None
+    """Why nothing works, if nothing does."""
+
+
+def examine(address: str | None, timeout: float | None) -> Diagnosis:
+    """Look for libchrony, and ask for every report at an address, by default the local ones."""
+    attempts = search()
+    python = f"{platform.python_version()} ({sys.executable})"
+    found = Diagnosis(__version__, python, _user(), None, attempts)
+    try:
+        found.library = library_path()
+    except ChronyLibraryError as error:
+        found.problem = error
+        return found
+    found.places = [_visit(place, timeout) for place in (LOCAL if address is None else (address,))]
+    errors = [place.error for place in found.places]
+    found.problem = errors[0] if all(errors) else None
+    return found
+
+
+def _visit(address: str, timeout: float | None) -> Place:
+    place = Place(address)
+    try:
+        with ChronyConnection(address, timeout=timeout) as connection:
+            answers = connection.get_all()
+    except ChronyError as error:
+        place.error = error
+        return place
+    for name in MODELS:
+        missing = answers.missing.get(name)
+        if missing is None:
+            place.readable.append(name)
+        elif is_off(missing):
+            place.off.append(name)
+        else:
+            place.unreadable[name] = missing
+    return place
+
+
+def _user() -> str:
+    import pwd
+
+    number = os.geteuid()
+    try:
+        return f"{pwd.getpwuid(number).pw_name} (uid {number})"
+    except KeyError:
+        return f"uid {number}"
+
+
+def diagnosis_text(diagnosis: Diagnosis) -> str:
+    """Return a diagnosis for reading."""
+    lines = [
+        f"pychrony   {diagnosis.pychrony}",
+        f"Python     {diagnosis.python}",
+        f"user       {diagnosis.user}",
+        f"libchrony  {diagnosis.library or 'not found'}",
+    ]
+    origin = f" ({VARIABLE})" if diagnosis.attempts[0].path == os.environ.get(VARIABLE) else ""
+    for path, why_not in diagnosis.attempts:
+        lines += _item(f"{path}{origin}", why_not.removeprefix(f"{path}: ") or "loaded")
+    if diagnosis.library is None and diagnosis.problem is not None:
+        lines += _item("to do", diagnosis.problem.message.rpartition("; ")[2])
+    for place in diagnosis.places:
+        lines += ["", *_place_lines(place)]
+    return "\n".join(lines)
+
+
+def _place_lines(place: Place) -> list[str]:
+    if place.error is not None:
+        return [f"chronyd at {place.address}: no", _wrap(reason(place.error), "  ")]
+    lines = [f"chronyd at {place.address}: yes"]
+    if place.readable:
+        lines += _item("readable", " ".join(place.readable))
+    if place.off:
+        lines += _item("off", f"{' '.join(place.off)} (chronyd is not configured to keep them)")
+    causes: dict[str, list[str]] = {}
+    for name, error in place.unreadable.items():
+        causes.setdefault(reason(error), []).append(name)
+    for cause, names in causes.items():
+        lines += _item("unreadable", f"{' '.join(names)}: {cause}")
+    return lines
+
+
+def _item(label: str, words: str) -> list[str]:
+    return [_wrap(f"{label}: {words}", "  ")]
+
+
+def _wrap(words: str, indent: str) -> str:
+    return textwrap.fill(
+        words,
+        width(),
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,292 @@
+"""Reports as text for people, and as JSON for programs; the models' own tables drive both.
+
+A field shows under libchrony's name for it, and as its content class demands. So a new field in a
+model appears here by itself; what stands here about single fields only makes them easier to read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from enum import Enum, Flag
+from typing import Any, NamedTuple
+
+from ._failures import DISABLED
+from ._fields import FieldContent as C
+from ._fields import Report, origins
+from ._values import NOTHING, SYMBOLS, as_text, flag_names, listed, words
+from .exceptions import ChronyError
+from .models import MODELS, AllReports
+
+# What a positive value means, where that is worth a word; a negative one is the opposite.
+POSITIVE = {
+    ("tracking", "offset"): "clock slow",
+    ("tracking", "last_offset"): "clock fast",
+    ("tracking", "frequency"): "clock fast",
+    ("sources", "orig_latest_meas"): "clock fast",
+    ("sources", "latest_meas"): "clock fast",
+    ("sourcestats", "resid_freq"): "clock fast",
+    ("sourcestats", "offset"): "clock fast",
+    ("selectdata", "low_limit"): "clock fast",
+    ("selectdata", "high_limit"): "clock fast",
+    ("ntpdata", "offset"): "clock slow",
+    ("rtcdata", "offset"): "RTC fast",
+    ("rtcdata", "freq_offset"): "RTC fast",
+    ("smoothing", "offset"): "clients fast",
+    ("smoothing", "frequency"): "clients fast",
+}
+
+UNITS = {
+    C.BITS: "octal",
+    C.OFFSET_PPM: "ppm",
+    C.MEASURE_PPM: "ppm",
+    C.OFFSET_PPM_PER_SECOND: "ppm/s",
+    C.LENGTH_BITS: "bits",
+    C.LENGTH_BYTES: "bytes",
+}
+"""Where the unit does not depend on the value: a table has it in the heading."""
+
+LEFT = {C.ADDRESS, C.ENUM, C.FLAGS, C.BOOLEAN, C.REFERENCE_ID, C.TIME}
+"""What a table aligns to the left."""
+
+# So that a table keeps its shape while it is watched.
+WIDTHS = {C.OFFSET_SECONDS: 8, C.MEASURE_SECONDS: 7, C.INTERVAL_SECONDS: 6}
+
+# Longer words make a column wider than its values are.
+ABBREVIATIONS = {
+    "adjusted": "adj",
+    "attempts": "tries",
+    "authentication": "auth",
+    "configured": "conf",
+    "deviation": "dev",
+    "effective": "eff",
+    "frequency": "freq",
+    "key establishment": "KE",
+    "options": "opts",
+    "original": "orig",
+    "reachability": "reach",
+    "residual": "resid",
+    "standard": "std",
+}
+
+
+class Column(NamedTuple):
+    """What one field of libchrony's shows, which may feed several attributes."""
+
+    label: str
+    content: C
+    attributes: tuple[str, ...]
+    positive: str
+
+
+def columns(model: type[Report]) -> list[Column]:
+    """Return the columns of a report in the model's order, without the fields of no meaning.
+
+    A source's reference ID repeats its address, except for a reference clock, which has none: the
+    two are one column.
+    """
+    found: dict[str, Column] = {}
+    for attribute, origin in origins(model).items():
+        label, content = origin.names[0], origin.content
+        attributes = (*found[label].attributes, attribute) if label in found else (attribute,)
+        positive = POSITIVE.get((model._report, attribute), "")
+        if content is not C.NONE:
+            found[label] = Column(label, content, attributes, positive)
+    reference, address = found.get("reference ID"), found.get("address")
+    if reference and address and len(reference.attributes) == 1:
+        found["address"] = address._replace(attributes=(*address.attributes, *reference.attributes))
+        del found["reference ID"]
+    return list(found.values())
+
+
+def show(column: Column, record: Report, *, brief: bool = False, precise: bool = False) -> str:
+    """Return what stands in a column of a table."""
+    values = [getattr(record, attribute) for attribute in column.attributes]
+    if column.content is C.FLAGS and isinstance(values[0], bool):
+        pairs = zip(column.attributes, values, strict=True)
+        return listed(attribute.replace("_", " ") for attribute, on in pairs if on)
+    return as_text(column.content, values, brief=brief, precise=precise)
+
+
+def show_line(column: Column, record: Report) -> str:
+    """Return what stands behind a label: precise, with its unit and what its sign means."""
+    text, value = show(column, record, precise=True), getattr(record, column.attributes[0])
+    if text == NOTHING:
+        return text
+    if column.content in UNITS:
+        text += f" {UNITS[column.content]}"
+    if column.positive and value:
+        text += f" ({column.positive if value > 0 else opposite(column.positive)})"
+    return text
+
+
+def opposite(positive: str) -> str:
+    """Return what a negative value means."""
+    thing, _, word = positive.rpartition(" ")
+    return f"{thing} {'slow' if word == 'fast' else 'fast'}"
+
+
+def text(model: type[Report], answer: Any, width: int) -> str:
+    """Return a report in lines of at most `width` characters where that can be.
+
+    A list is a table, a narrower one with chronyc's symbols for words, or a block for each source.
+    """
+    if isinstance(answer, ChronyError):
+        why = "off" if is_off(answer) else "not available"
+        return textwrap.fill(f"{why}: {reason(answer)}", width, break_long_words=False)
+    if isinstance(answer, Report):
+        return block(columns(model), answer, width)
+    if not answer:
+        return "none"
+    shown = columns(model)
+    for brief in (False, True):
+        lines = table(shown, answer, brief=brief)
+        if max(map(len, lines)) <= width:
+            below = [textwrap.fill(n, width) for n in notes(shown, answer, brief=brief)]
+            return "\n".join([*lines, *([""] if below else []), *below])
+    return "\n\n".join(block(shown, record, width) for record in answer)
+
+
+def all_text(answers: AllReports, width: int) -> str:
+    """Return all reports, each under its name and what it is about."""
+    return "\n\n\n".join(
+        f"{heading(model)}\n\n{text(model, answer_of(answers, name), width)}"
+        for name, model in MODELS.items()
+    )
+
+
+def answer_of(answers: AllReports, name: str) -> Any:
+    """Return one of the reports, or the error why it is missing."""
+    return answers.missing.get(name) or getattr(answers, name)
+
+
+def is_off(error: ChronyError) -> bool:
+    """Whether chronyd itself does not keep the report, which is an answer."""
+    return error.error_code == DISABLED
+
+
+def reason(error: ChronyError) -> str:
+    """Return an error's message without what was tried, where that is plain."""
+    return error.message.partition(": ")[2] or error.message
+
+
+def heading(model: type[Report]) -> str:
+    """Return a report's name and what it is about."""
+    return f"{model._report.upper()}  {summary(model)}"
+
+
+def summary(model: type[Report]) -> str:
+    """Return what a report is about."""
+    return (model.__doc__ or "").partition("\n")[0].rstrip(".").replace("`", "")
+
+
+def block(shown: Sequence[Column], record: Report, width: int) -> str:
+    """Return a record as lines of label and value."""
+    edge = max(len(column.label) for column in shown) + 2
+    return "\n".join(
+        textwrap.fill(
+            show_line(column, record),
+            max(width, edge + 20),
+            initial_indent=column.label.ljust(edge),
+            subsequent_indent=" " * edge,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for column in shown
+    )
+
+
+def table(shown: Sequence[Column], records: Sequence[Report], *, brief: bool) -> list[str]:
+    """Return the lines of a table under headings of several lines."""
+    cells = [[show(column, record, brief=brief) for record in records] for column in shown]
+    titles = [_title(column, brief=brief) for column in shown]
+    widths = [
+        max(WIDTHS.get(column.content, 0), *map(len, (*title.split(), *values)))
+        for column, title, values in zip(shown, titles, cells, strict=True)
+    ]
+    heads = [textwrap.wrap(title, width) for title, width in zip(titles, widths, strict=True)]
+    depth = max(map(len, heads))
+    stacks = [
+        [
+            line.ljust(width) if column.content in LEFT else line.rjust(width)
+            for line in [*[""] * (depth - len(head)), *head, "-" * width, *values]
+        ]
+        for column, head, width, values in zip(shown, heads, widths, cells, strict=True)
+    ]
+    return [(" " if brief else "  ").join(row).rstrip() for row in zip(*stacks, strict=True)]
+
+
+def notes(shown: Sequence[Column], records: Sequence[Report], *, brief: bool) -> list[str]:
+    """Return what a table's signs mean, and its symbols."""
+    found = []
+    for phrase in dict.fromkeys(column.positive for column in shown if column.positive):
+        names = [_title(c, unit=False) for c in shown if c.positive == phrase]
+        found.append(f"positive {', '.join(names)}: {phrase}")
+    for column in shown if brief else ():
+        values = [getattr(record, column.attributes[0]) for record in records]
+        legend = dict.fromkeys(entry for value in values for entry in _legend(value))
+        if legend:
+            found.append(f"{_title(column)}: {', '.join(legend)}")
+    return found
+
+
+def _legend(value: Any) -> list[str]:
+    if isinstance(value, Flag):
+        return [f"{name[0]} {name.lower()}" for name in flag_names(value)]
+    return [f"{SYMBOLS[value]} {words(value)}"] if value in SYMBOLS else []
+
+
+def _title(column: Column, *, brief: bool = False, unit: bool = True) -> str:
+    title = column.label
+    for long, short in ABBREVIATIONS.items():
+        title = title.replace(long, short)
+    if unit and column.content in UNITS:
+        return f"{title} {UNITS[column.content]}"
+    if unit and brief and column.content is C.INTERVAL_LOG2_SECONDS:
+        return f"{title} log2"
+    return title
+
+
+# JSON.
+
+
+def keys(model: type[Report]) -> str:
+    """Return the keys of a report's JSON, each with libchrony's name for it and the unit."""
+    shown = origins(model)
+    edge = max(map(len, shown)) + 2
+    lines = [f"  {key:{edge}}{o.names[0]}{_json_unit(key, o.content)}" for key, o in shown.items()]
+    return "\n".join(["keys with --json, and libchrony's names:", *lines])
+
+
+def _json_unit(key: str, content: C) -> str:
+    if content is C.TIME:
+        return f" ({'ns' if key.endswith('_ns') else 's'} since 1970)"
+    if content is C.INTERVAL_LOG2_SECONDS:
+        return " (log2 of s)"
+    unit = "s" if content.name.endswith("_SECONDS") else UNITS.get(content)
+    return f" ({unit})" if unit and content is not C.BITS else ""
+
+
+def as_json(answer: Any, *, indent: int | None = 2) -> str:
+    """Return any answer as JSON: fields under their own names, enums as names, flags as lists."""
+    return json.dumps(_plain(answer), indent=indent)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Flag):
+        return flag_names(value)
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, ChronyError):
+        return {"error": type(value).__name__, "message": value.message}
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

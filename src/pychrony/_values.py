@@ -1,0 +1,173 @@
+"""Single values as text: scaled to the unit that suits them, enums in words and symbols."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from enum import Enum, Flag
+from typing import Any
+
+from ._fields import FieldContent as C
+from ._fields import clock_name
+from .models import AuthMode, KeyType, NTPFlag, SelectState, SourceMode, SourceState
+
+NOTHING = "-"
+
+# chronyc's own.
+SYMBOLS: dict[Enum, str] = {
+    SourceState.SELECTED: "*",
+    SourceState.NONSELECTABLE: "?",
+    SourceState.FALSETICKER: "x",
+    SourceState.JITTERY: "~",
+    SourceState.UNSELECTED: "+",
+    SourceState.SELECTABLE: "-",
+    SourceMode.CLIENT: "^",
+    SourceMode.PEER: "=",
+    SourceMode.REFCLOCK: "#",
+    **{state: state.value for state in SelectState},
+}
+
+# libchrony's word says the opposite of what it is.
+WORDS: dict[Enum, str] = {SourceState.UNSELECTED: "combined"}
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+DAY = 86400
+
+
+def as_text(content: C, values: Sequence[Any], *, brief: bool, precise: bool) -> str:
+    """Return the values that one field of libchrony's gave as text.
+
+    `brief` is for a narrow table, with symbols for words; `precise` for a line of its own.
+    """
+    first = values[0]
+    if first is None:
+        return NOTHING
+    if isinstance(first, Enum):
+        return symbol(first) if brief else symbol_and_words(first)
+    if content in _SECONDS:
+        return seconds(first, sign=_SECONDS[content], decimals=3 if precise else None)
+    if content in _PPM:
+        return ppm(first, sign=_PPM[content], precise=precise)
+    if content is C.INTERVAL_LOG2_SECONDS and not brief:
+        return power(first)
+    return _FORMATS.get(content, str)(*values)
+
+
+def words(member: Enum) -> str:
+    """Return an enum's member for reading."""
+    if member.name.startswith("UNKNOWN_"):
+        return f"unknown {member.value}"
+    if isinstance(member, KeyType) or member is AuthMode.NTS:
+        return member.name.replace("_", "-")
+    return WORDS.get(member) or member.name.replace("_", " ").lower()
+
+
+def symbol(member: Enum) -> str:
+    """Return chronyc's sign for a member, flags as initials, and words where it has none."""
+    if isinstance(member, Flag):
+        return "".join(name[0] for name in flag_names(member)) or NOTHING
+    return SYMBOLS.get(member, words(member))
+
+
+def symbol_and_words(member: Enum) -> str:
+    """Return chronyc's sign for a member, if it has one, and what it means."""
+    if isinstance(member, NTPFlag):
+        return _tests(member)
+    if isinstance(member, Flag):
+        return listed(name.lower() for name in flag_names(member))
+    return f"{SYMBOLS[member]} {words(member)}" if member in SYMBOLS else words(member)
+
+
+def flag_names(flags: Flag) -> list[str]:
+    """Return the names of the flags that are set, also of those newer than this package."""
+    known = [flag for flag in type(flags) if flag in flags]
+    rest = flags.value & ~sum(flag.value for flag in known)
+    new = [f"UNKNOWN_{1 << bit}" for bit in range(rest.bit_length()) if rest >> bit & 1]
+    return [*(flag.name or "" for flag in known), *new]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names in a row."""
+    return ", ".join(names) or NOTHING
+
+
+def seconds(value: float, *, sign: str = "", decimals: int | None = None) -> str:
+    """Return seconds in the unit that suits them; by default with three digits."""
+    size = abs(value)
+    if size == 0:
+        return "0 s"
+    scales = ((1e9, "ns"), (1e6, "µs"), (1e3, "ms"), (1.0, "s"))
+    factor, unit = next((f, u) for f, u in scales if size * f < 999.5 or u == "s")
+    if decimals is None:
+        decimals = 2 if size * factor < 9.995 else 1 if size * factor < 99.95 else 0
+    return f"{value * factor:{sign}.{decimals}f} {unit}"
+
+
+def interval(value: float) -> str:
+    """Return a length of time, in two units if it is long; fractions of a second as `seconds`."""
+    if abs(value) < 1:
+        return seconds(value)
+    if abs(value) < 600:
+        return f"{value} s" if isinstance(value, int) else f"{value:.1f} s"
+    pairs = ((365 * DAY, "y", DAY, "d"), (DAY, "d", 3600, "h"), (3600, "h", 60, "m"))
+    size, unit, part, smaller = next((p for p in pairs if abs(value) >= p[0]), (60, "m", 1, "s"))
+    whole, rest = divmod(round(abs(value) / part), size // part)
+    return f"{'-' if value < 0 else ''}{whole}{unit}{rest:02}{smaller}"
+
+
+def power(value: int) -> str:
+    """Return a power of two, which is what chrony.conf has, and the seconds that it stands for."""
+    if value < 0:
+        return f"{value} ({seconds(math.ldexp(1, value))})"
+    return f"{value} ({1 << value} s)" if value < 32 else str(value)
+
+
+def ppm(value: float, *, sign: str = "", precise: bool = False) -> str:
+    """Return a frequency as chronyc shows it; if `precise`, a small one with six decimals."""
+    return f"{value:{sign}.{6 if precise and 0 < abs(value) < 0.01 else 3}f}"
+
+
+def time(*values: float) -> str:
+    """Return a time, of which the last value is exact; 0 is chronyd's "not yet"."""
+    nanoseconds = int(values[-1])
+    if not nanoseconds:
+        return NOTHING
+    try:
+        moment = EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return f"{nanoseconds // 10**9} s since 1970"
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} UTC"
+
+
+def address(*values: str | int) -> str:
+    """Return an address, or the name of a reference clock in its place."""
+    names = (clock_name(value) if isinstance(value, int) else value for value in values)
+    return next(filter(None, names), NOTHING)
+
+
+def reference_id(number: int, name: str = "") -> str:
+    """Return a reference ID as chronyc shows it."""
+    return f"{number:08X} ({name})" if name else f"{number:08X}"
+
+
+def _tests(flags: NTPFlag) -> str:
+    """As chronyc shows them: 1 for a test that was passed."""
+    row = f"{flags.value & 0x3FF:010b}"
+    others = (name.lower() for name in flag_names(flags) if not name.startswith("TEST"))
+    return listed([f"{row[:3]} {row[3:6]} {row[6:]} (tests 123 567 ABCD)", *others])
+
+
+_SECONDS = {C.OFFSET_SECONDS: "+", C.MEASURE_SECONDS: ""}
+_PPM = {C.OFFSET_PPM: "+", C.MEASURE_PPM: ""}
+
+_FORMATS: dict[C, Callable[..., str]] = {
+    C.TIME: time,
+    C.INTERVAL_SECONDS: interval,
+    C.OFFSET_PPM_PER_SECOND: lambda value: f"{value:+.6f}",
+    C.RATIO: lambda value: f"{value:.2f}",
+    C.REFERENCE_ID: reference_id,
+    C.BITS: lambda value: f"{value:03o}",
+    C.ADDRESS: address,
+    C.BOOLEAN: lambda value: "yes" if value else "no",
+}

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import OPEN_COMMANDS, ScriptedChronyd, script
+from wire import Command, Status, ntp_source, tracking
+
+import pychrony
+from pychrony import AllReports
+from pychrony._cli import main
+from pychrony.models import MODELS
+from pychrony.testing import PrivateChronyd
+
+COMMAND = [sys.executable, "-m", "pychrony"]
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        yield chronyd
+
+
+@pytest.fixture
+def remote() -> Iterator[ScriptedChronyd]:
+    """One that serves over its command port what a real one does."""
+    with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:
+        yield chronyd
+
+
+def at(chronyd: ScriptedChronyd | PrivateChronyd) -> list[str]:
+    """Whom to ask, and time enough for a busy machine."""
+    return ["--address", chronyd.address, "--timeout", "20"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with these variables."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, **environment},
+        timeout=30,
+    )
+
+
+@contextmanager
+def running(*arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("report", MODELS)
+def test_a_report_has_the_values_that_the_library_returns(
+    report: str, scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([report, "--json", *at(scripted)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    expected = getattr(pychrony.get_all(address=scripted.address), report)
+    if MODELS[report]._per_source:
+        answer, expected = answer[0], expected[0]
+    assert list(answer) == [f.name for f in fields(expected)]
+    numbers = {key: value for key, value in vars(expected).items() if type(value) in (int, float)}
+    assert {key: answer[key] for key in numbers} == numbers
+
+
+@pytest.mark.parametrize("report", MODELS)
+def test_a_report_of_a_real_chronyd_is_shown(
+    report: str, chronyd: PrivateChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([report, *at(chronyd)]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_options_stand_before_or_behind_the_report(
+    scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*at(scripted), "--json"]
+    assert main([*options, "tracking"]) == 0
+    before = capsys.readouterr().out
+    assert main(["tracking", *options]) == 0
+    assert capsys.readouterr().out == before
+    assert main([*options[:2], "tracking", *options[2:]]) == 0
+    assert capsys.readouterr().out == before
+
+
+def test_all_reports_come_under_their_names(
+    scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["all", *at(scripted)]) == 0
+    shown = capsys.readouterr().out
+    assert re.findall(r"^([A-Z]+)  ", shown, re.MULTILINE) == [name.upper() for name in MODELS]
+
+
+def test_all_says_why_a_report_is_missing_and_succeeds(
+    remote: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote.script = {**script(), Command.SMOOTHING: Status.NOTENABLED}
+    assert main(["all", *at(remote)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("\nnot available: not authorized; ") == 4
+    assert "\noff: chronyd does not smooth" in shown.out
+    assert shown.err == ""
+
+
+def test_the_json_of_all_has_every_report_and_what_is_missing(
+    remote: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["all", "--json", *at(remote)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert list(answer) == [f.name for f in fields(AllReports)]
+    assert answer["tracking"]["stratum"] == 3
+    assert answer["ntpdata"] is None
+    assert list(answer["missing"]) == ["selectdata", "authdata", "ntpdata", "serverstats"]
+    assert answer["missing"]["ntpdata"]["error"] == "ChronyPermissionError"
+
+
+@pytest.mark.parametrize(
+    ("report", "status"), [("rtcdata", Status.NORTC), ("smoothing", Status.NOTENABLED)]
+)
+def test_what_chronyd_does_not_keep_is_an_answer(
+    report: str,
+    status: Status,
+    scripted: ScriptedChronyd,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scripted.script = {Command[report.upper()]: status}
+    assert main([report, *at(scripted)]) == 0
+    assert capsys.readouterr().out.startswith("off: chronyd ")
+    assert main([report, "--json", *at(scripted)]) == 0
+    assert capsys.readouterr().out == "null\n"
+
+
+def test_a_report_that_is_denied_is_code_3(
+    remote: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serverstats", *at(remote)]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("pychrony: reading serverstats from ")
+    assert shown.err.count("\n") == 1
+
+
+def test_a_chronyd_that_is_not_there_is_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["all", "--address", str(tmp_path / "chronyd.sock")]) == 1
+    assert "no such file or directory" in capsys.readouterr().err
+
+
+def test_a_chronyd_that_does_not_answer_in_time_is_code_1(
+    scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = {Command.TRACKING: None}
+    assert main(["tracking", *at(scripted), "--timeout", "0.1"]) == 1
+    assert "no answer within 0.1 s" in capsys.readouterr().err
+
+
+def test_an_answer_that_cannot_be_used_is_code_4(
+    scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = {Command.SELECTDATA: [Status.INVALID]}
+    assert main(["selectdata", *at(scripted)]) == 4
+    assert "too old" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["trackin"],
+        ["tracking", "--addr", "127.0.0.1"],
+        ["tracking", "--address", "relative/path"],
+        ["tracking", "--timeout", "0"],
+        ["tracking", "--timeout", "soon"],
+        ["tracking", "--watch", "0"],
+        ["tracking", "--watch", "nan"],
+        ["doctor", "--watch", "1"],
+        ["demo", "--address", "127.0.0.1"],
+    ],
+)
+def test_a_wrong_command_line_is_code_2_in_two_lines(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0].startswith("pychrony: ")
+    assert shown[1:] == ["see 'pychrony --help'"]
+
+
+def test_a_missing_libchrony_is_code_5() -> None:
+    done = run("tracking", PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0")
+    assert done.returncode == 5
+    assert done.stderr.startswith("pychrony: loading libchrony from PYCHRONY_LIBCHRONY: /nowhere/")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("report", ["", *MODELS])
+def test_the_help_has_the_exit_codes_or_the_keys(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*filter(None, [report]), "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    wanted = [f.name for f in fields(MODELS[report])] if report else ["exit codes:", *MODELS]  # type: ignore[arg-type]
+    assert all(f"{word}" in shown for word in wanted)
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"pychrony {pychrony.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "unit"),
+    [
+        ({"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}, " µs"),
+        ({"LC_ALL": "C"}, " us"),
+        ({"PYTHONIOENCODING": "ascii"}, " us"),
+    ],
+)
+def test_where_there_is_no_micro_sign_there_is_a_u(
+    environment: dict[str, str], unit: str, scripted: ScriptedChronyd
+) -> None:
+    done = run("tracking", *at(scripted), **environment)
+    assert done.returncode == 0
+    assert unit in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error_to_be_told(scripted: ScriptedChronyd) -> None:
+    scripted.script = script([ntp_source(f"192.0.2.{number}") for number in range(200)])
+    with running("all", *at(scripted)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(10) == 128 + signal.SIGPIPE
+
+
+def test_output_that_cannot_be_written_is_code_1(scripted: ScriptedChronyd) -> None:
+    with (
+        open("/dev/full", "w") as full,
+        running("tracking", *at(scripted), stdout=full.fileno()) as process,
+    ):
+        _, errors = process.communicate(timeout=10)
+    assert errors == "pychrony: writing the output: No space left on device\n"
+    assert process.returncode == 1
+
+
+def test_ctrl_c_ends_a_wait_without_a_traceback(scripted: ScriptedChronyd) -> None:
+    scripted.script = {Command.TRACKING: None}
+    with running("tracking", *at(scripted), "--timeout", "none") as process:
+        deadline = time.monotonic() + 10
+        while not scripted.requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10) == ("", "")
+        assert process.returncode == 130
+
+
+def read_answers(process: subprocess.Popen[str], count: int) -> list[Any]:
+    assert process.stdout is not None
+    return [json.loads(process.stdout.readline()) for _ in range(count)]
+
+
+def test_watching_gives_a_line_of_json_each_time_until_ctrl_c(scripted: ScriptedChronyd) -> None:
+    with running("--watch", "0.05", "all", "--json", *at(scripted)) as process:
+        assert all(answer["tracking"]["stratum"] == 3 for answer in read_answers(process, 3))
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
+    assert all(json.loads(line) for line in output.splitlines())
+    assert errors == ""
+    assert process.returncode == 0
+
+
+def test_watching_goes_on_when_chronyd_comes_back(scripted: ScriptedChronyd) -> None:
+    with running("tracking", "--json", "--watch", "0.05", *at(scripted)) as process:
+        assert process.stderr is not None
+        read_answers(process, 1)
+        scripted.stop()
+        assert "no chronyd" in process.stderr.readline()
+        scripted.restart({Command.TRACKING: tracking(stratum=7)})
+        while read_answers(process, 1)[0]["stratum"] != 7:
+            pass  # what was written before
+
+
+def test_watching_what_is_not_there_ends_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tracking", "--watch", "60", "--address", str(tmp_path / "chronyd.sock")]) == 1
+
+
+def test_watching_without_a_terminal_gives_one_text_below_the_other(
+    scripted: ScriptedChronyd,
+) -> None:
+    with running("activity", "--watch", "0.05", *at(scripted)) as process:
+        assert process.stdout is not None
+        shown = [process.stdout.readline() for _ in range(16)]
+    header = f"activity from {scripted.address} at "
+    assert [number for number, line in enumerate(shown) if line.startswith(header)] == [0, 8]
+    assert "\x1b" not in "".join(shown)
+
+
+@pytest.mark.parametrize(("rows", "cut"), [(40, False), (8, True)])
+def test_watching_on_a_terminal_draws_each_text_over_the_last(
+    rows: int, cut: bool, scripted: ScriptedChronyd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.delenv("LINES", raising=False)  # readline sets it in pytest's process
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, stdout = pty.openpty()
+    fcntl.ioctl(stdout, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 60, 0, 0))
+    try:
+        with running("tracking", "--watch", "0.05", *at(scripted), stdout=stdout) as process:
+            shown = b""
+            while shown.count(b"\x1b[J") < 3:
+                shown += os.read(terminal, 4096)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+    finally:
+        os.close(terminal)
+        os.close(stdout)
+    first, height, second, *_ = re.split(r"\x1b\[(\d+)A", shown.decode())
+    for text in (first, second):
+        rows_of_text = re.sub(r"\x1b\[[JK]", "", text).split("\r\n")[:-1]
+        assert len(rows_of_text) == int(height) < rows
+        assert max(map(len, rows_of_text)) <= 60
+        assert any("more lines" in row for row in rows_of_text) is cut

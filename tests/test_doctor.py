@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import OPEN_COMMANDS, ScriptedChronyd, script
+from wire import Command, Status
+
+import pychrony
+from pychrony._cli import main
+from pychrony.models import MODELS
+
+UNIX_ONLY = ["selectdata", "authdata", "ntpdata", "serverstats"]
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def at(chronyd: ScriptedChronyd) -> list[str]:
+    """Whom to ask, and time enough for a busy machine."""
+    return ["--address", chronyd.address, "--timeout", "20"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pychrony", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
+
+
+def diagnose(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    code = main(["doctor", "--json", *arguments])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_doctor_tells_what_is_readable_off_and_denied(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = {**script(), Command.RTCDATA: Status.NORTC}
+    with ScriptedChronyd(answers, opencommands=OPEN_COMMANDS) as chronyd:
+        assert main(["doctor", *at(chronyd)]) == 0
+        shown = capsys.readouterr().out
+        code, diagnosis = diagnose(capsys, *at(chronyd))
+    assert f"chronyd at {chronyd.address}: yes" in shown
+    assert "  readable: tracking sources sourcestats activity smoothing\n" in shown
+    assert "  off: rtcdata (" in shown
+    assert f"  unreadable: {' '.join(UNIX_ONLY)}: not authorized; chronyd serves" in shown
+    assert code == 0
+    place = diagnosis["places"][0]
+    assert place["off"] == ["rtcdata"]
+    assert list(place["unreadable"]) == UNIX_ONLY
+    assert diagnosis["problem"] is None
+
+
+def test_doctor_tells_which_libchrony_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        _, diagnosis = diagnose(capsys, *at(chronyd))
+    assert diagnosis["library"] == pychrony.library_path()
+    assert diagnosis["attempts"][-1]["reason"] == ""
+    assert diagnosis["pychrony"] == pychrony.__version__
+    assert diagnosis["places"][0]["readable"] == list(MODELS)
+
+
+def test_doctor_fails_where_no_chronyd_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(tmp_path / "chronyd.sock")
+    assert main(["doctor", "--address", missing]) == 1
+    shown = capsys.readouterr().out
+    assert f"chronyd at {missing}: no\n  no such file or directory; " in shown
+    code, diagnosis = diagnose(capsys, "--address", missing)
+    assert code == 1
+    assert diagnosis["problem"]["error"] == "ChronyConnectionError"
+
+
+def test_doctor_looks_where_libchrony_does(capsys: pytest.CaptureFixture[str]) -> None:
+    _, diagnosis = diagnose(capsys, "--timeout", "0.2")
+    addresses = [place["address"] for place in diagnosis["places"]]
+    assert addresses == ["/var/run/chrony/chronyd.sock", "127.0.0.1:323", "[::1]:323"]
+
+
+def test_doctor_tells_where_it_looked_for_libchrony_in_vain() -> None:
+    done = run("doctor", PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0")
+    assert done.returncode == 5
+    assert "libchrony  not found\n" in done.stdout
+    assert "  /nowhere/libchrony.so.0 (PYCHRONY_LIBCHRONY): cannot open " in done.stdout
+    assert "  to do: correct the variable, or unset it\n" in done.stdout
+    assert done.stderr == ""
+
+
+def test_demo_shows_every_report_of_a_synchronised_chronyd() -> None:
+    done = run("demo", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["tracking"]["stratum"] == 6
+    assert answer["sources"][0]["state"] == "SELECTED"
+    assert list(answer["missing"]) == ["rtcdata"]
+    assert "not synchronised yet" in done.stderr
+    assert "synchronised, " in done.stderr.splitlines()[-1]
+
+
+def test_demo_explains_a_chronyd_that_does_not_start(tmp_path: Path) -> None:
+    broken = tmp_path / "chronyd"
+    broken.write_text("#!/bin/sh\necho out of order\nexit 7\n")
+    broken.chmod(0o755)
+    done = run("demo", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 1
+    assert "it ended with status 7; its log:\nout of order\n" in done.stderr
+    assert "tools/run demo" in done.stderr
+    assert done.stdout == ""

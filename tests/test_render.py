@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pytest
+
+from pychrony import (
+    AuthMode,
+    ChronyPermissionError,
+    KeyType,
+    NTPFlag,
+    SelectOption,
+    SelectState,
+    SourceMode,
+    SourceState,
+    SourceStats,
+)
+from pychrony._fields import Report, of, origins
+from pychrony._render import as_json, block, columns, text
+from pychrony._values import flag_names, interval, seconds
+from pychrony._values import time as moment
+from pychrony.models import MODELS, FieldContent
+from pychrony.testing import (
+    make_activity,
+    make_auth_data,
+    make_ntp_data,
+    make_rtc_data,
+    make_select_data,
+    make_server_stats,
+    make_smoothing,
+    make_source,
+    make_source_stats,
+    make_tracking,
+)
+
+MAKERS: dict[str, Callable[..., Report]] = {
+    "tracking": make_tracking,
+    "sources": make_source,
+    "sourcestats": make_source_stats,
+    "selectdata": make_select_data,
+    "activity": make_activity,
+    "authdata": make_auth_data,
+    "ntpdata": make_ntp_data,
+    "serverstats": make_server_stats,
+    "rtcdata": make_rtc_data,
+    "smoothing": make_smoothing,
+}
+
+
+def lines(report: str, **overrides: Any) -> dict[str, str]:
+    """A record as label and value, as narrow terminals get it."""
+    model = MODELS[report]
+    pairs = (
+        line.split("  ", 1)
+        for line in block(columns(model), MAKERS[report](**overrides), 200).splitlines()
+    )
+    return {label: value.strip() for label, value in pairs}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0 s"),
+        (1.5e-10, "0.15 ns"),
+        (-3.4e-6, "-3.40 µs"),
+        (2.1e-5, "21.0 µs"),
+        (9.994e-4, "999 µs"),
+        (9.996e-4, "1.00 ms"),
+        (0.42, "420 ms"),
+        (4.0, "4.00 s"),
+        (86400.5, "86400 s"),
+    ],
+)
+def test_seconds_have_three_digits_in_the_unit_that_suits_them(value: float, shown: str) -> None:
+    assert seconds(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0 s"),
+        (599, "599 s"),
+        (64.2, "64.2 s"),
+        (-0.0068, "-6.80 ms"),
+        (780, "13m00s"),
+        (-3660, "-1h01m"),
+        (100_000, "1d04h"),
+        (4_294_967_294, "136y70d"),
+    ],
+)
+def test_a_long_interval_has_two_units(value: float, shown: str) -> None:
+    assert interval(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "shown"),
+    [
+        (0, "-"),
+        (1_700_000_000_123_456_789, "2023-11-14 22:13:20.123 UTC"),
+        (9_223_372_036_854_775_807 * 10**9, "9223372036854775807 s since 1970"),
+    ],
+)
+def test_a_time_is_shown_whatever_chronyd_sends(nanoseconds: int, shown: str) -> None:
+    assert moment(nanoseconds / 1e9, nanoseconds) == shown
+
+
+@pytest.mark.parametrize("report", MODELS)
+def test_each_field_stands_under_the_name_that_libchrony_gives_it(report: str) -> None:
+    names = {o.names[0] for o in origins(MODELS[report]).values() if o.content.name != "NONE"}
+    if report in ("sourcestats", "selectdata"):
+        names -= {"reference ID"}  # the address says the same
+    assert lines(report).keys() == names
+
+
+def test_a_field_that_a_model_gains_is_shown_and_goes_into_the_json() -> None:
+    @dataclass(frozen=True)
+    class Tomorrow(SourceStats):
+        drift: float = field(
+            default=-2.5e-9, metadata=of("new drift", content=FieldContent.OFFSET_PPM)
+        )
+        echo: float = field(
+            default=0.004, metadata=of("new echo", content=FieldContent.MEASURE_SECONDS)
+        )
+
+    record = Tomorrow(**vars(make_source_stats()))
+    assert "new echo" in text(Tomorrow, [record], 40)
+    assert "4.00 ms" in text(Tomorrow, [record], 200)
+    assert json.loads(as_json(record))["drift"] == -2.5e-9
+
+
+@pytest.mark.parametrize(
+    ("report", "values", "label", "shown"),
+    [
+        ("tracking", {"offset": 1.25e-5}, "current correction", "+12.500 µs (clock slow)"),
+        ("tracking", {"last_offset": 1.25e-5}, "last offset", "+12.500 µs (clock fast)"),
+        ("tracking", {"frequency": -12.3}, "frequency offset", "-12.300 ppm (clock slow)"),
+        ("tracking", {"skew": 0.0004}, "skew", "0.000400 ppm"),
+        ("tracking", {"reference_ip": ""}, "address", "-"),
+        ("ntpdata", {"offset": 1.25e-5}, "offset", "+12.500 µs (clock slow)"),
+        ("ntpdata", {"poll": -4}, "poll", "-4 (62.5 ms)"),
+        ("ntpdata", {"poll": 10}, "poll", "10 (1024 s)"),
+        ("ntpdata", {"poll": 32767}, "poll", "32767"),
+        ("ntpdata", {"rx_good_messages": None}, "received good messages", "-"),
+        ("sources", {"state": SourceState.UNSELECTED}, "state", "+ combined"),
+        ("sources", {"state": SourceState(9)}, "state", "unknown 9"),
+        ("sources", {"mode": SourceMode.REFCLOCK}, "mode", "# refclock"),
+        ("sources", {"reachability": 0o17}, "reachability", "017 octal"),
+        ("sources", {"last_sample_ago": None}, "last sample ago", "-"),
+        ("selectdata", {"state": SelectState("L")}, "state", "unknown L"),
+        ("selectdata", {"address": "", "reference_id": 0x50505330}, "address", "PPS0"),
+        ("authdata", {"mode": AuthMode.NTS}, "mode", "NTS"),
+        ("authdata", {"key_type": KeyType.AEAD_AES_SIV_CMAC_256}, "key length", "256 bits"),
+        ("smoothing", {"active": True, "leap_only": True}, "flags", "active, leap only"),
+        ("smoothing", {"offset": -0.5}, "offset", "-500.000 ms (clients slow)"),
+        ("rtcdata", {"freq_offset": 2.0}, "frequency offset", "+2.000 ppm (RTC fast)"),
+    ],
+)
+def test_a_value_reads_well(report: str, values: dict[str, Any], label: str, shown: str) -> None:
+    assert lines(report, **values)[label] == shown
+
+
+def test_the_tests_of_a_packet_stand_in_a_row_as_in_chronyc() -> None:
+    flags = NTPFlag(0x3FF) & ~NTPFlag.TESTC | NTPFlag.INTERLEAVED
+    shown = text(MODELS["ntpdata"], [make_ntp_data(flags=flags)], 80)
+    assert "flags                         111 111 1101 (tests 123 567 ABCD), interleaved" in shown
+
+
+@pytest.fixture
+def sources() -> list[Report]:
+    return [
+        make_source(address="192.0.2.1"),
+        make_source(address="PPS0", mode=SourceMode.REFCLOCK, state=SourceState.FALSETICKER),
+    ]
+
+
+def test_a_wide_table_has_words_for_chronycs_symbols(sources: list[Report]) -> None:
+    shown = text(MODELS["sources"], sources, 110)
+    assert "* selected" in shown
+    assert "x falseticker  # refclock" in shown
+
+
+def test_a_table_for_80_columns_has_symbols_and_says_what_they_mean(
+    sources: list[Report],
+) -> None:
+    shown = text(MODELS["sources"], sources, 80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "state: * selected, x falseticker\nmode: ^ client, # refclock" in shown
+
+
+def test_options_are_initials_in_a_narrow_table() -> None:
+    record = make_select_data(configured_options=SelectOption.NOSELECT | SelectOption.TRUST)
+    shown = text(MODELS["selectdata"], [record], 80)
+    assert " NT " in shown
+    assert "conf opts: N noselect, T trust" in shown
+
+
+def test_where_no_table_fits_each_source_has_its_lines(sources: list[Report]) -> None:
+    first, second = text(MODELS["sources"], sources, 50).split("\n\n")
+    assert first.startswith("address                      192.0.2.1\n")
+    assert second.startswith("address                      PPS0\n")
+
+
+@pytest.mark.parametrize("report", [r for r in MODELS if MODELS[r]._per_source])
+def test_a_list_says_that_it_is_empty(report: str) -> None:
+    assert text(MODELS[report], [], 80) == "none"
+
+
+def test_a_report_that_is_missing_says_why() -> None:
+    error = ChronyPermissionError("reading ntpdata from 127.0.0.1:323: not authorized; be root")
+    assert text(MODELS["ntpdata"], error, 80) == "not available: not authorized; be root"
+
+
+@pytest.mark.parametrize("report", MODELS)
+def test_the_json_of_a_report_has_the_fields_of_its_model(report: str) -> None:
+    record = MAKERS[report]()
+    assert list(json.loads(as_json(record))) == [f.name for f in fields(record)]  # type: ignore[arg-type]
+
+
+def test_in_json_enums_are_names_and_flags_are_lists() -> None:
+    answer = json.loads(as_json(make_select_data(configured_options=SelectOption(0x12))))
+    assert answer["state"] == "BEST"
+    assert answer["configured_options"] == ["PREFER", "UNKNOWN_16"]
+
+
+def test_all_flags_have_names() -> None:
+    assert flag_names(NTPFlag(0)) == []
+    assert len(flag_names(NTPFlag(0xFFFF))) == 16
