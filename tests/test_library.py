@@ -16,7 +16,7 @@ from pychrony._library import how_to_install
 
 # All of libchrony that the package uses.
 FUNCTIONS = re.findall(
-    r"X\([^,]+, (\w+), \(", (Path(pychrony.__file__).parent / "_shim.c").read_text()
+    r"X\([^,]+, (\w+), \(", (Path(pychrony.__file__).parent / "_libchrony.h").read_text()
 )
 
 Python = Callable[..., str]
