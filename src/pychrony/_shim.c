@@ -47,19 +47,25 @@ enum state {
     LATER    /* chronyd is away; try again when it is time */
 };
 
-struct slot {
+/* A socket, a session on it, and what its answer will be. */
+struct link {
     int fd; /* -1: closed */
     chrony_session *session;
+    bool joining; /* the request in flight is for the source's address */
+    bool fresh;   /* the socket was opened for this batch, and nothing has come */
+    bool ready;
+    char address[STRING_SIZE];
+};
+
+struct slot {
+    struct link link;
+    struct link earlier; /* where the same was asked for first: its answer may be just slow */
     enum state state;
     int ask;
     int round;   /* of the ask, when this was asked */
     int record;
-    bool joining; /* the request in flight is for the source's address */
-    bool fresh;   /* the socket was opened for this batch, and nothing has come */
-    bool ready;
     int64_t again;     /* when to ask again */
     int64_t interval;  /* since it was asked last */
-    char address[STRING_SIZE];
 };
 
 struct shim_client {
@@ -72,37 +78,44 @@ struct shim_client {
     struct slot slots[MAX_SESSIONS];
 };
 
-static void close_slot(shim_client *client, struct slot *slot)
+static void close_link(const shim_client *client, struct link *link)
 {
-    if (slot->session != NULL)
-        chrony.deinit_session(slot->session);
-    if (slot->fd >= 0) {
+    if (link->session != NULL)
+        chrony.deinit_session(link->session);
+    if (link->fd >= 0) {
         if (client->generation == generation)
-            chrony.close_socket(slot->fd);
+            chrony.close_socket(link->fd);
         else
-            close(slot->fd); /* close_socket would delete the parent's socket file */
+            close(link->fd); /* close_socket would delete the parent's socket file */
     }
-    slot->session = NULL;
-    slot->fd = -1;
+    link->session = NULL;
+    link->fd = -1;
+    link->ready = false;
+}
+
+static void close_slot(const shim_client *client, struct slot *slot)
+{
+    close_link(client, &slot->link);
+    close_link(client, &slot->earlier);
     slot->state = IDLE;
 }
 
 /* Open a socket and a session on it. Returns 0, or an error with errno set. */
 static int open_slot(shim_client *client, struct slot *slot)
 {
-    slot->fd = chrony.open_socket(client->address);
-    if (slot->fd < 0)
+    slot->link.fd = chrony.open_socket(client->address);
+    if (slot->link.fd < 0)
         return SHIM_UNREACHABLE;
     /* libchrony's recv() and send() would block, and its socket would outlive an exec. */
-    int flags = fcntl(slot->fd, F_GETFL), error = SHIM_UNREACHABLE;
-    if (flags >= 0 && fcntl(slot->fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
-        fcntl(slot->fd, F_SETFD, FD_CLOEXEC) == 0)
-        error = (int)chrony.init_session(&slot->session, slot->fd);
-    slot->fresh = true;
+    int flags = fcntl(slot->link.fd, F_GETFL), error = SHIM_UNREACHABLE;
+    if (flags >= 0 && fcntl(slot->link.fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
+        fcntl(slot->link.fd, F_SETFD, FD_CLOEXEC) == 0)
+        error = (int)chrony.init_session(&slot->link.session, slot->link.fd);
+    slot->link.fresh = true;
     if (error == OK)
         return 0;
     int system = errno;
-    slot->session = NULL;
+    slot->link.session = NULL;
     close_slot(client, slot);
     errno = system;
     return error;
@@ -148,12 +161,12 @@ shim_client *shim_open(const char *address, int sessions, int *error, int *syste
     client->generation = generation;
     client->sessions = sessions < MAX_SESSIONS ? sessions : MAX_SESSIONS;
     for (int i = 0; i < MAX_SESSIONS; i++)
-        client->slots[i].fd = -1;
+        client->slots[i].link.fd = client->slots[i].earlier.fd = -1;
     snprintf(client->address, sizeof(client->address), "%s", address);
     *error = open_slot(client, &client->slots[0]);
     *system = errno;
     if (*error == OK)
-        note_peer(client, client->slots[0].fd);
+        note_peer(client, client->slots[0].link.fd);
     drop_lock();
     if (*error == OK)
         return client;
@@ -222,7 +235,7 @@ static void start_over(shim_batch *batch)
 /* Take the number of records, and places for them. False: there are too few. */
 static bool take_number(shim_batch *batch, const struct slot *slot, shim_ask *ask)
 {
-    int number = chrony.get_report_number_records(slot->session);
+    int number = chrony.get_report_number_records(slot->link.session);
     if (number < 0 || number > MAX_RECORDS) {
         ask->error = SHIM_ABSURD;
         ask->records = number;
@@ -254,11 +267,11 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now);
 /* Note the address of the source whose record `slot` holds; libchrony takes it from there too. */
 static void note_source(struct slot *slot)
 {
-    int field = 0, count = chrony.get_record_number_fields(slot->session);
-    while (field < count && (int)chrony.get_field_type(slot->session, field) != STRING)
+    int field = 0, count = chrony.get_record_number_fields(slot->link.session);
+    while (field < count && (int)chrony.get_field_type(slot->link.session, field) != STRING)
         field++;
-    copy_string(slot->address, chrony.get_field_string(slot->session, field));
-    slot->joining = false;
+    copy_string(slot->link.address, chrony.get_field_string(slot->link.session, field));
+    slot->link.joining = false;
 }
 
 /* Take the answer that `slot` holds. */
@@ -266,15 +279,18 @@ static void settle(shim_batch *batch, struct slot *slot, int64_t now)
 {
     shim_ask *ask = &batch->asks[slot->ask];
     slot->state = IDLE;
-    if (stale(slot, ask))
-        return;
-    if (slot->joining) {
+    if (slot->link.joining && !stale(slot, ask)) {
         note_source(slot);
         send_request(batch, slot, now);
-    } else if (slot->record == NUMBER) {
+        return;
+    }
+    close_link(batch->client, &slot->earlier);
+    if (stale(slot, ask))
+        return;
+    if (slot->record == NUMBER) {
         if (!take_number(batch, slot, ask))
             slot->state = HELD;
-    } else if (copy_record(batch, ask, slot->record, slot->session, slot->address)) {
+    } else if (copy_record(batch, ask, slot->record, slot->link.session, slot->link.address)) {
         ask->left--;
     } else {
         slot->state = HELD;
@@ -296,9 +312,9 @@ static int request(const shim_batch *batch, const struct slot *slot)
     /* libchrony keeps the pointer to the name for a second request: its own names last. */
     const char *name = chrony.get_report_name(ask->report);
     if (slot->record == NUMBER)
-        return (int)chrony.request_report_number_records(slot->session, name);
-    const char *report = slot->joining ? "sourcestats" : name;
-    return (int)chrony.request_record(slot->session, report, slot->record);
+        return (int)chrony.request_report_number_records(slot->link.session, name);
+    const char *report = slot->link.joining ? "sourcestats" : name;
+    return (int)chrony.request_record(slot->link.session, report, slot->record);
 }
 
 /* chronyd is not there. It may come back while a call waits that it has served before; a call
@@ -319,12 +335,12 @@ static void miss(shim_batch *batch, struct slot *slot, int error, int system)
    later answer. Nothing is under way on the socket. */
 static void renew_session(shim_client *client, struct slot *slot)
 {
-    chrony.deinit_session(slot->session);
-    slot->session = NULL;
+    chrony.deinit_session(slot->link.session);
+    slot->link.session = NULL;
     slot->state = IDLE;
-    if ((int)chrony.init_session(&slot->session, slot->fd) == OK)
+    if ((int)chrony.init_session(&slot->link.session, slot->link.fd) == OK)
         return;
-    slot->session = NULL;
+    slot->link.session = NULL;
     close_slot(client, slot);
 }
 
@@ -332,6 +348,7 @@ static void renew_session(shim_client *client, struct slot *slot)
 static void refuse(shim_batch *batch, struct slot *slot, int error)
 {
     shim_ask *ask = &batch->asks[slot->ask];
+    close_link(batch->client, &slot->earlier);
     renew_session(batch->client, slot);
     if (stale(slot, ask))
         return;
@@ -347,14 +364,14 @@ static void refuse(shim_batch *batch, struct slot *slot, int error)
 static void join_again(const shim_batch *batch, struct slot *slot)
 {
     int flags = batch->asks[slot->ask].flags;
-    slot->joining = (flags & SHIM_JOINED) != 0 && slot->record != NUMBER;
+    slot->link.joining = (flags & SHIM_JOINED) != 0 && slot->record != NUMBER;
 }
 
 /* Send the request that `slot` stands for, on a new socket if the one at hand is of no use. */
 static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
 {
     for (;;) {
-        if (slot->fd < 0) {
+        if (slot->link.fd < 0) {
             int error = open_slot(batch->client, slot);
             if (error != 0) {
                 miss(batch, slot, error, errno);
@@ -374,14 +391,14 @@ static void send_request(shim_batch *batch, struct slot *slot, int64_t now)
         if (errno == EAGAIN || errno == ENOBUFS) {
             slot->state = BLOCKED;
             join_again(batch, slot);
-        } else if (slot->fresh) {
+        } else if (slot->link.fresh) {
             miss(batch, slot, SHIM_UNREACHABLE, errno);
         } else {
             start_over(batch);
         }
         return;
     }
-    if (chrony.needs_response(slot->session)) {
+    if (chrony.needs_response(slot->link.session)) {
         slot->state = WAITING;
         return;
     }
@@ -397,16 +414,16 @@ static void note_answer(shim_batch *batch, struct slot *slot)
 {
     batch->answers++;
     batch->client->error = batch->client->system = 0;
-    slot->fresh = false;
+    slot->link.fresh = false;
 }
 
 /* Take in what has arrived for `slot`. */
 static void receive(shim_batch *batch, struct slot *slot, int64_t now)
 {
     errno = 0;
-    int error = (int)chrony.process_response(slot->session);
+    int error = (int)chrony.process_response(slot->link.session);
     if (error == OK) {
-        if (chrony.needs_response(slot->session))
+        if (chrony.needs_response(slot->link.session))
             return; /* a datagram to ignore, or libchrony asked for more */
         note_answer(batch, slot);
         settle(batch, slot, now);
@@ -419,7 +436,7 @@ static void receive(shim_batch *batch, struct slot *slot, int64_t now)
     } else if (error != RECV_FAILED && error != SEND_FAILED) {
         note_answer(batch, slot);
         refuse(batch, slot, error);
-    } else if (slot->fresh) {
+    } else if (slot->link.fresh) {
         miss(batch, slot, SHIM_UNREACHABLE, errno);
     } else {
         start_over(batch); /* the error may be a late one, of an earlier call */
@@ -434,28 +451,40 @@ static void begin(shim_batch *batch, struct slot *slot, int64_t now)
     send_request(batch, slot, now);
 }
 
+static void swap_links(struct slot *slot)
+{
+    struct link other = slot->link;
+    slot->link = slot->earlier;
+    slot->earlier = other;
+}
+
 /* Whether chronyd has been away since `slot` was opened. A Unix socket tells it with an empty
    datagram, which chronyd ignores. */
 static bool was_away(const shim_client *client, const struct slot *slot)
 {
     if (slot->state == LATER)
         return true;
-    return client->address[0] == '/' && slot->fd >= 0 &&
-           send(slot->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+    return client->address[0] == '/' && slot->link.fd >= 0 &&
+           send(slot->link.fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
            (errno == ECONNREFUSED || errno == ENOTCONN);
 }
 
-/* Ask again for what got no answer, on a new socket: the old one may be why. */
+/* Ask again for what got no answer, on a new socket: the old one may be why. The first one stays
+   open, since its answer may come yet. */
 static void repeat(shim_batch *batch, struct slot *slot, int64_t now)
 {
-    bool passed_by = stale(slot, &batch->asks[slot->ask]);
-    if (!passed_by && batch->answers > 0 && was_away(batch->client, slot)) {
+    if (stale(slot, &batch->asks[slot->ask])) {
+        close_slot(batch->client, slot);
+        return;
+    }
+    if (batch->answers > 0 && was_away(batch->client, slot)) {
         start_over(batch);
         return;
     }
-    close_slot(batch->client, slot);
-    if (passed_by)
-        return;
+    if (slot->state == WAITING && slot->earlier.fd < 0)
+        swap_links(slot);
+    else
+        close_link(batch->client, &slot->link);
     if (slot->interval < LONGEST_PATIENCE * (int64_t)SECOND)
         slot->interval *= 2;
     begin(batch, slot, now);
@@ -511,7 +540,7 @@ static struct slot *vacant(shim_batch *batch, int wanted)
         struct slot *slot = &client->slots[i];
         if (in_flight(slot)) {
             busy++;
-        } else if (slot->fd >= 0) {
+        } else if (slot->link.fd >= 0) {
             return slot;
         } else if (closed == NULL) {
             closed = slot;
@@ -547,8 +576,10 @@ static void step(shim_batch *batch, int64_t now)
     leave_parent(batch);
     for (int i = 0; i < client->sessions; i++) {
         struct slot *slot = &client->slots[i];
-        bool ready = slot->ready;
-        slot->ready = false;
+        bool ready = slot->link.ready || slot->earlier.ready;
+        if (!slot->link.ready && slot->earlier.ready)
+            swap_links(slot);
+        slot->link.ready = slot->earlier.ready = false;
         if (slot->state == HELD)
             settle(batch, slot, now);
         else if (slot->state == BLOCKED && ready)
@@ -587,8 +618,8 @@ static void expire(shim_batch *batch)
 /* Wait for an event on a socket, until `end` at most. False: a signal came. */
 static bool wait_until(shim_client *client, int64_t end, int64_t now)
 {
-    struct pollfd events[MAX_SESSIONS];
-    struct slot *slots[MAX_SESSIONS];
+    struct pollfd events[2 * MAX_SESSIONS];
+    struct link *links[2 * MAX_SESSIONS];
     nfds_t count = 0;
     for (int i = 0; i < client->sessions; i++) {
         struct slot *slot = &client->slots[i];
@@ -596,14 +627,19 @@ static bool wait_until(shim_client *client, int64_t end, int64_t now)
             end = slot->again;
         if (slot->state != WAITING && slot->state != BLOCKED)
             continue;
-        events[count].fd = slot->fd;
+        events[count].fd = slot->link.fd;
         events[count].events = slot->state == WAITING ? POLLIN : POLLOUT;
-        slots[count++] = slot;
+        links[count++] = &slot->link;
+        if (slot->state != WAITING || slot->earlier.fd < 0)
+            continue;
+        events[count].fd = slot->earlier.fd;
+        events[count].events = POLLIN;
+        links[count++] = &slot->earlier;
     }
     int64_t time = end > now ? end - now : 0;
     int found = poll(events, count, (int)((time + 999999) / 1000000));
     for (nfds_t i = 0; found > 0 && i < count; i++)
-        slots[i]->ready = events[i].revents != 0;
+        links[i]->ready = events[i].revents != 0;
     return found >= 0;
 }
 
@@ -634,7 +670,7 @@ int shim_start(shim_batch *batch, int64_t timeout)
     for (int i = 0; i < batch->client->sessions; i++) {
         if (in_flight(&batch->client->slots[i]))
             shim_stop(batch); /* an exception kept the last batch from its end */
-        batch->client->slots[i].fresh = false;
+        batch->client->slots[i].link.fresh = false;
     }
     batch->client->error = batch->client->system = 0;
     batch->used = 0;

@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import pytest
+from scripted import (
+    Fault,
+    Script,
+    ScriptedChronyd,
+    Transport,
+    at,
+    delay,
+    dies,
+    drip,
+    drop,
+    duplicate,
+    garbage,
+    honest,
+    in_turn,
+    on,
+    restarts,
+    script,
+)
+from wire import SERVERSTATS, Command, Status, ntp_source, serverstats, source, tracking
+
+import pychrony
+from pychrony import (
+    ChronyConnection,
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyTimeoutError,
+)
+
+HANG = 20.0  # seconds: what must end at once has ended by then, on any machine
+
+both = pytest.mark.parametrize("transport", ["udp", "unix"])
+
+
+@contextmanager
+def connected(
+    answers: Script | None = None,
+    transport: Transport = "udp",
+    *,
+    fault: Fault = honest,
+    timeout: float | None = HANG,
+) -> Iterator[tuple[ScriptedChronyd, ChronyConnection]]:
+    with (
+        ScriptedChronyd(answers, transport, fault=fault) as chronyd,
+        ChronyConnection(chronyd.address, timeout=timeout) as connection,
+    ):
+        yield chronyd, connection
+
+
+@contextmanager
+def no_longer_than(limit: float, *, at_least: float = 0.0) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    took = time.monotonic() - start
+    assert at_least <= took < limit
+
+
+def sources_at(*addresses: str) -> dict[Command, Any]:
+    return script([ntp_source(address) for address in addresses])
+
+
+# How long a call waits.
+
+
+@both
+@pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_auth_data"])
+def test_silence_ends_a_call_at_its_timeout(method: str, transport: Transport) -> None:
+    with connected(transport=transport, fault=drop, timeout=0.2) as (chronyd, connection):
+        with no_longer_than(HANG, at_least=0.2), pytest.raises(ChronyTimeoutError):
+            getattr(connection, method)()
+        chronyd.fault = honest
+        connection = connection_with(connection, 10)
+        assert getattr(connection, method)()
+
+
+def connection_with(connection: ChronyConnection, timeout: float) -> ChronyConnection:
+    """The same connection, with more patience."""
+    connection._timeout = int(timeout * 1e9)
+    return connection
+
+
+@both
+def test_junk_does_not_put_the_timeout_off(transport: Transport) -> None:
+    with ScriptedChronyd(transport=transport) as chronyd:
+        for fault in (drip(0.005), drip(0.005, junk=garbage())):
+            chronyd.fault = fault
+            with no_longer_than(HANG, at_least=0.2), pytest.raises(ChronyTimeoutError):
+                pychrony.get_tracking(chronyd.address, timeout=0.2)
+
+
+@both
+def test_the_timeout_is_for_all_records_of_a_list_together(transport: Transport) -> None:
+    sources = sources_at(*(f"192.0.2.{number}" for number in range(1, 100)))
+    with (
+        connected(sources, transport, fault=delay(0.1), timeout=0.25) as (_, connection),
+        no_longer_than(HANG, at_least=0.25),
+        pytest.raises(ChronyTimeoutError),
+    ):
+        connection.get_sources()
+
+
+def test_no_timeout_waits_until_chronyd_answers() -> None:
+    beyond_the_default = 1.2
+    with ScriptedChronyd(fault=delay(beyond_the_default)) as chronyd:
+        assert pychrony.get_tracking(chronyd.address, timeout=None).stratum == 3
+
+
+@pytest.mark.parametrize("timeout", [1e-9, 1e-300, 1e9])
+def test_the_least_and_the_longest_timeout_work(timeout: float) -> None:
+    with ScriptedChronyd() as chronyd, no_longer_than(HANG):
+        try:
+            assert pychrony.get_tracking(chronyd.address, timeout=timeout).stratum == 3
+        except ChronyTimeoutError:
+            assert timeout < 1
+
+
+@pytest.mark.parametrize(
+    ("transport", "lost"), [("udp", {0}), ("unix", {1}), ("udp", {0, 1}), ("unix", {2})], ids=str
+)
+def test_what_was_lost_is_asked_for_again(transport: Transport, lost: set[int]) -> None:
+    """The first answer of two is the number of sources, then come their records."""
+    with ScriptedChronyd(transport=transport, fault=at(lost, drop)) as chronyd:
+        read = pychrony.get_sources(chronyd.address, timeout=2)
+    assert [record.address for record in read] == ["192.0.2.1", "PPS0"]
+
+
+@both
+def test_an_answer_that_comes_twice_is_not_taken_for_the_next(transport: Transport) -> None:
+    strata = [tracking(stratum=stratum) for stratum in range(1, 16)]
+    answers = {Command.TRACKING: in_turn(*strata)}
+    with connected(answers, transport, fault=duplicate) as (_, connection):
+        read = [connection.get_tracking().stratum for _ in strata]
+    assert read == list(range(1, 16))
+
+
+@both
+@pytest.mark.parametrize("part", [0.3, 0.65])
+def test_a_slow_answer_is_taken_if_it_comes_in_time(part: float, transport: Transport) -> None:
+    timeout = 1.5
+    with ScriptedChronyd(transport=transport, fault=delay(part * timeout)) as chronyd:
+        assert pychrony.get_tracking(chronyd.address, timeout=timeout).stratum == 3
+
+
+@both
+@pytest.mark.parametrize("fault", [drop, drip(0.01)], ids=["silence", "junk"])
+def test_a_wait_costs_no_processor_time(fault: Fault, transport: Transport) -> None:
+    with ScriptedChronyd(transport=transport, fault=fault) as chronyd:
+        before = time.thread_time()
+        with pytest.raises(ChronyTimeoutError):
+            pychrony.get_sources(chronyd.address, timeout=0.5)
+        assert time.thread_time() - before < 0.15
+
+
+# Lists that change while they are read.
+
+
+@both
+@pytest.mark.parametrize("method", ["get_sources", "get_source_stats", "get_auth_data"])
+def test_a_source_that_goes_after_it_was_counted_is_no_error(
+    method: str, transport: Transport
+) -> None:
+    few = sources_at("192.0.2.1", "192.0.2.2")
+    few |= {Command.N_SOURCES: in_turn(3, 2)}
+    with ScriptedChronyd(few, transport) as chronyd:
+        read = getattr(pychrony, method)(chronyd.address, timeout=HANG)
+    assert [record.address for record in read] == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_a_source_that_goes_between_its_address_and_its_data_is_no_error() -> None:
+    both_known = sources_at("192.0.2.1", "192.0.2.2")
+    one = sources_at("192.0.2.1")
+    changing = both_known | {
+        Command.N_SOURCES: in_turn(2, 1),
+        Command.AUTHDATA: one[Command.AUTHDATA],
+        Command.NTPDATA: one[Command.NTPDATA],
+    }
+    for method, name in (("get_auth_data", "address"), ("get_ntp_data", "remote_address")):
+        changing[Command.N_SOURCES] = in_turn(2, 1)
+        with ScriptedChronyd(changing, "unix") as chronyd:
+            read = getattr(pychrony, method)(chronyd.address, timeout=HANG)
+        assert [getattr(record, name) for record in read] == ["192.0.2.1"]
+
+
+@both
+def test_a_source_that_comes_after_the_others_were_counted_is_seen_next_time(
+    transport: Transport,
+) -> None:
+    more = sources_at("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    more |= {Command.N_SOURCES: in_turn(2, 3)}
+    with connected(more, transport) as (_, connection):
+        assert [len(connection.get_sources()) for _ in range(2)] == [2, 3]
+
+
+@both
+def test_a_list_that_never_agrees_with_its_number_is_an_error(transport: Transport) -> None:
+    odd = sources_at("192.0.2.1") | {Command.N_SOURCES: 2}
+    with (
+        connected(odd, transport) as (_, connection),
+        no_longer_than(HANG),
+        pytest.raises(ChronyDataError, match="chronyd answered with an error; see its log"),
+    ):
+        connection.get_sources()
+
+
+# chronyd restarts.
+
+
+@both
+@pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
+def test_a_restart_between_calls_goes_unnoticed(transport: Transport, crash: bool) -> None:
+    with connected(sources_at("192.0.2.1"), transport) as (chronyd, connection):
+        for number in (2, 3, 4):
+            assert len(connection.get_sources()) == 1
+            chronyd.restart(sources_at(f"192.0.2.{number}"), crash=crash)
+            assert [s.address for s in connection.get_sources()] == [f"192.0.2.{number}"]
+            assert connection.address == chronyd.address
+
+
+@both
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_restart_within_a_call_goes_unnoticed(transport: Transport, number: int) -> None:
+    with connected(sources_at("192.0.2.1", "192.0.2.2"), transport, timeout=2) as (
+        chronyd,
+        connection,
+    ):
+        connection.get_auth_data()
+        new = sources_at("192.0.2.7")
+        chronyd.fault = at({number}, restarts(chronyd, new))
+        read = connection.get_auth_data()
+    assert [record.address for record in read] == ["192.0.2.7"]
+
+
+@both
+def test_a_chronyd_that_stays_away_is_an_error_and_none_once_it_is_back(
+    transport: Transport,
+) -> None:
+    with connected(transport=transport, timeout=2) as (chronyd, connection):
+        before = connection.get_sources()
+        for crash in (False, True):
+            chronyd.stop(crash=crash)
+            for _ in range(3):
+                with no_longer_than(HANG), pytest.raises(ChronyConnectionError) as raised:
+                    connection.get_sources()
+                assert not isinstance(raised.value, ChronyTimeoutError)
+                assert raised.value.errno is not None
+            chronyd.start()
+            assert connection.get_sources() == before
+
+
+@both
+def test_a_chronyd_that_stops_within_a_call_is_waited_for(transport: Transport) -> None:
+    listed = sources_at("192.0.2.1", "192.0.2.2")
+    with connected(listed, transport, timeout=3) as (chronyd, connection):
+        connection.get_sources()
+        chronyd.fault = at({1}, dies(chronyd))
+        back = threading.Timer(0.3, chronyd.start)
+        back.start()
+        read = connection.get_sources()
+        back.join()
+    assert [record.address for record in read] == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_another_version_of_chronyd_may_come_back() -> None:
+    with connected(transport="unix") as (chronyd, connection):
+        for reply in (25, 14, 22, 24, 25):
+            chronyd.restart(script(None, SERVERSTATS[reply](received_ntp_requests=reply)))
+            read = connection.get_server_stats()
+            assert read.ntp_requests == reply
+            assert (read.nts_ke_connections is None) is (reply == 14)
+
+
+# What is left of one call does not reach the next.
+
+
+@pytest.mark.parametrize("command", [Command.SOURCESTATS, Command.AUTHDATA, Command.NTPDATA])
+def test_a_call_that_timed_out_half_way_does_not_spoil_the_next(command: Command) -> None:
+    methods = ("get_auth_data", "get_ntp_data", "get_sources", "get_tracking")
+    with connected(transport="unix") as (chronyd, connection):
+        right = {method: getattr(connection, method)() for method in methods}
+        for failing in ("get_auth_data", "get_ntp_data"):
+            for method in methods:
+                chronyd.fault = on(command, drop)
+                connection_with(connection, 0.02)
+                with suppress(ChronyTimeoutError):
+                    assert getattr(connection, failing)() == right[failing]
+                chronyd.fault = honest
+                connection_with(connection, HANG)
+                assert getattr(connection, method)() == right[method]
+
+
+def test_answers_that_come_after_their_call_are_not_taken_for_those_of_the_next() -> None:
+    numbered = {Command.TRACKING: in_turn(*(tracking(stratum=n) for n in range(1, 16)))}
+    with connected(numbered, "unix", fault=delay(0.05), timeout=0.02) as (chronyd, connection):
+        for _ in range(3):
+            with pytest.raises(ChronyTimeoutError):
+                connection.get_tracking()
+        asked = len(chronyd.requests)
+        connection_with(connection, HANG)
+        assert connection.get_tracking().stratum > asked
+
+
+# A socket whose other end is full.
+
+
+def test_requests_wait_while_chronyds_queue_is_full() -> None:
+    """A Unix socket takes some requests; send() would block at the next one."""
+    gate = threading.Event()
+
+    def held(request: Any) -> Any:
+        gate.wait(HANG)
+        return tracking()
+
+    with (
+        ScriptedChronyd({Command.TRACKING: held}, "unix") as chronyd,
+        ThreadPoolExecutor(40) as pool,
+    ):
+        calls = [
+            pool.submit(pychrony.get_tracking, chronyd.address, timeout=HANG) for _ in range(40)
+        ]
+        time.sleep(0.3)  # for the queue to fill
+        with no_longer_than(HANG), pytest.raises(ChronyTimeoutError):
+            pychrony.get_tracking(chronyd.address, timeout=0.2)
+        assert not any(call.done() for call in calls)
+        gate.set()
+        assert {call.result(HANG).stratum for call in calls} == {3}
+
+
+def test_a_chronyd_that_reads_nothing_more_is_a_timeout() -> None:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        chronyd.stop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+            deaf.bind(chronyd.address)
+            with no_longer_than(HANG):
+                for _ in range(15):  # more than the kernel keeps for one that does not read
+                    with pytest.raises(ChronyTimeoutError):
+                        pychrony.get_tracking(chronyd.address, timeout=0.01)
+
+
+# Signals.
+
+
+class Interruption(BaseException):
+    """What a handler raises."""
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[..., None]]:
+    """Have a signal arrive in some seconds, if wanted again and again, and a function handle it."""
+    old = signal.getsignal(signal.SIGALRM)
+
+    def arm(
+        handler: Callable[[int, FrameType | None], Any], seconds: float, again: float = 0
+    ) -> None:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds, again)
+
+    yield arm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, old)
+
+
+@both
+def test_signals_are_handled_while_a_call_waits(
+    transport: Transport, alarm: Callable[..., None]
+) -> None:
+    handled: list[float] = []
+    with ScriptedChronyd(transport=transport, fault=delay(0.3)) as chronyd:
+        alarm(lambda *_: handled.append(time.monotonic()), 0.02, 0.02)
+        assert pychrony.get_tracking(chronyd.address, timeout=HANG).stratum == 3
+        ended = time.monotonic()
+    assert len([moment for moment in handled if moment < ended - 0.05]) >= 3
+
+
+@both
+@pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_ntp_data"])
+def test_a_handler_that_raises_ends_the_call_and_the_next_one_works(
+    transport: Transport, method: str, alarm: Callable[..., None]
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise Interruption
+
+    with connected(transport=transport, timeout=None) as (chronyd, connection):
+        right = getattr(connection, method)()
+        chronyd.fault = drop
+        alarm(interrupt, 0.2)
+        with no_longer_than(HANG), pytest.raises(Interruption):
+            getattr(connection, method)()
+        chronyd.fault = honest
+        assert getattr(connection, method)() == right
+
+
+def test_ctrl_c_ends_a_call_that_waits_for_ever(alarm: Callable[..., None]) -> None:
+    with connected(fault=drop, timeout=None) as (chronyd, connection):
+        alarm(signal.default_int_handler, 0.2)
+        with no_longer_than(HANG), pytest.raises(KeyboardInterrupt):
+            connection.get_tracking()
+        chronyd.fault = honest
+        assert connection.get_tracking().stratum == 3
+
+
+def test_signals_at_any_moment_leave_every_answer_right(alarm: Callable[..., None]) -> None:
+    """Most of them do not fall into a wait."""
+    raised = 0
+
+    def interrupt(*_: Any) -> None:
+        nonlocal raised
+        raised += 1
+        raise Interruption
+
+    sources = [ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 20)]
+    with connected(script(sources, serverstats()), "unix") as (_, connection):
+        right = connection.get_sources(), connection.get_tracking()
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            with suppress(Interruption):
+                alarm(interrupt, random.uniform(0.0001, 0.003))
+                while True:
+                    assert (connection.get_sources(), connection.get_tracking()) == right
+        assert (connection.get_sources(), connection.get_tracking()) == right
+    assert raised > 10
+
+
+def test_a_chronyd_that_refuses_one_report_serves_the_others() -> None:
+    partly = script() | {Command.SOURCES: Status.UNAUTH}
+    with connected(partly) as (_, connection):
+        for _ in range(3):
+            with pytest.raises(pychrony.ChronyPermissionError):
+                connection.get_sources()
+            assert len(connection.get_source_stats()) == 2
