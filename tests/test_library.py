@@ -14,10 +14,9 @@ import pytest
 import pychrony
 from pychrony._library import how_to_install
 
-# All of libchrony that the package uses.
-FUNCTIONS = re.findall(
-    r"X\([^,]+, (\w+), \(", (Path(pychrony.__file__).parent / "_libchrony.h").read_text()
-)
+# All of libchrony that the package uses. An installed package comes without its C sources.
+HEADER = Path(__file__).parents[1] / "src" / "pychrony" / "_libchrony.h"
+FUNCTIONS = re.findall(r"X\([^,]+, (\w+), \(", HEADER.read_text())
 
 Python = Callable[..., str]
 

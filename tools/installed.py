@@ -68,16 +68,16 @@ class Environment:
     """A clean virtual environment, in a folder of its own that is also its working directory."""
 
     def __init__(self, folder: Path, python: str) -> None:
-        """Make it."""
+        """Make it, without a pip of its own: this one's installs into others, too, and is newer."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        call([python, "-m", "venv", "--clear", str(folder / "venv")], folder)
+        call([python, "-m", "venv", "--clear", "--without-pip", str(folder / "venv")], folder)
         self.python = str(folder / "venv/bin/python")
 
     def pip(self, *arguments: str) -> None:
-        """Run its pip."""
-        quiet = ["--quiet", "--disable-pip-version-check"]
-        call([self.python, "-m", "pip", *quiet, *arguments], self.folder)
+        """Run pip for it."""
+        pip = [sys.executable, "-m", "pip", "--python", self.python]
+        call([*pip, "--quiet", "--disable-pip-version-check", *arguments], self.folder)
 
     def run(self, *arguments: str) -> str:
         """Run its Python, and return what that prints."""
@@ -114,8 +114,9 @@ def try_clean(sdist: Path, requirement: str, python: str, arguments: Sequence[st
 
 def try_in(environment: Environment, tree: Path, arguments: Sequence[str] = ()) -> None:
     """Run the tests of an unpacked sdist in an environment that has pychrony installed."""
-    shutil.rmtree(tree / "src")  # nothing that could be taken for the installed one
-    environment.pip("install", "--upgrade", "pip>=25.1")  # the first with --group
+    for module in (tree / "src").rglob("*.py"):  # what could be taken for the installed one
+        if module.name != "_build.py":
+            module.unlink()
     environment.pip("install", "--group", f"{tree / 'pyproject.toml'}:test")
     environment.folder = tree
     output = environment.run("tools/installed.py", "--", "-n", "auto", "-q", *arguments)
@@ -138,7 +139,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse to test any pychrony but the one that is installed in this environment."""
     import pychrony
 
-    found = Path(pychrony.__file__).resolve()
+    found = Path(str(pychrony.__file__)).resolve()
     place = Path(sysconfig.get_path("platlib")).resolve() / "pychrony"
     if found.parent != place:
         raise ReleaseError(f"the tests would test {found.parent}, not what is in {place}")

@@ -184,7 +184,7 @@ def install(environment: Environment, source: Index, version: str, paths: Sequen
 
 def try_installed(environment: Environment, version: str) -> None:
     """Stop unless pychrony works as far as it does without chronyd and libchrony."""
-    environment.run("-m", "pip", "check")
+    environment.pip("check")
     imported = environment.run("-c", f"import {PROJECT}; print({PROJECT}.__version__)").strip()
     said = environment.run("-m", PROJECT, "--version").strip()
     if imported != version or version not in said:

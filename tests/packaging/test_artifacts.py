@@ -49,7 +49,7 @@ def elf(wheel: Path) -> ELFFile:
 def needed(binary: ELFFile) -> set[str]:
     dynamic = binary.get_section_by_name(".dynamic")
     assert isinstance(dynamic, DynamicSection)
-    return {tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"}
+    return {getattr(tag, "needed") for tag in dynamic.iter_tags("DT_NEEDED")}  # noqa: B009
 
 
 def test_one_wheel_serves_cpython_3_10_and_later_on_manylinux(wheel: Path) -> None:
