@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from scripted import (
+    Fault,
+    ScriptedChronyd,
+    Transport,
+    delay,
+    drop,
+    garbage,
+    header,
+    honest,
+    refuse,
+    restarts,
+    script,
+)
+from wire import Status, ntp_source
+
+import pychrony
+from pychrony import ChronyConnection, ChronyError
+
+both = pytest.mark.parametrize("transport", ["udp", "unix"])
+
+
+def open_files() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def beside(chronyd: ScriptedChronyd) -> list[str]:
+    """What lies beside chronyd's own socket, where libchrony makes its own."""
+    if chronyd.transport != "unix":
+        return []
+    return [name for name in os.listdir(Path(chronyd.address).parent) if name != "chronyd.sock"]
+
+
+def child(code: str, *arguments: str, warnings: str = "error") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", warnings, "-c", dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@both
+def test_a_connection_leaves_nothing_behind(transport: Transport) -> None:
+    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 100)])
+    with ScriptedChronyd(many, transport) as chronyd:
+        before = open_files()
+        for _ in range(5):
+            with ChronyConnection(chronyd.address, timeout=30) as connection:
+                connection.get_sources()
+                connection.get_tracking()
+                assert open_files() > before
+                assert (len(beside(chronyd)) > 0) is (transport == "unix")
+            assert open_files() == before
+            assert beside(chronyd) == []
+
+
+@both
+def test_a_question_asked_once_leaves_nothing_behind(transport: Transport) -> None:
+    with ScriptedChronyd(transport=transport) as chronyd:
+        before = open_files()
+        for _ in range(20):
+            pychrony.get_sources(chronyd.address)
+        assert open_files() == before
+        assert beside(chronyd) == []
+
+
+FAULTS: dict[str, Callable[[ScriptedChronyd], Fault]] = {
+    "silence": lambda chronyd: drop,
+    "slowness": lambda chronyd: delay(0.08),
+    "garbage": lambda chronyd: garbage(),
+    "errors": lambda chronyd: refuse(Status.FAILED),
+    "refusal": lambda chronyd: refuse(Status.UNAUTH),
+    "novelty": lambda chronyd: header(reply=99),
+    "restarts": restarts,
+}
+
+
+@both
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_fault_leaves_anything_behind(fault: str, transport: Transport) -> None:
+    with ScriptedChronyd(transport=transport) as chronyd:
+        before = len(open_files())  # their numbers change when chronyd restarts
+        for _ in range(2):
+            with ChronyConnection(chronyd.address, timeout=0.2) as connection:
+                chronyd.fault = FAULTS[fault](chronyd)
+                for ask in (connection.get_sources, connection.get_auth_data):
+                    with suppress(ChronyError):
+                        ask()
+                chronyd.fault = honest
+        assert len(open_files()) == before
+        assert beside(chronyd) == []
+
+
+def test_a_connection_that_fails_to_open_leaves_nothing_behind() -> None:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        chronyd.stop(crash=True)
+        before = open_files()
+        for _ in range(20):
+            with pytest.raises(ChronyError):
+                pychrony.get_tracking(chronyd.address)
+        assert open_files() == before
+        assert beside(chronyd) == []
+
+
+@both
+def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
+    transport: Transport,
+) -> None:
+    with ScriptedChronyd(transport=transport) as chronyd:
+        before = open_files()
+        connections = [ChronyConnection(chronyd.address).__enter__()]
+        connections[0].get_sources()
+        with pytest.warns(ResourceWarning) as caught:
+            connections.clear()
+        (warning,) = caught
+        assert str(warning.message) == (
+            f"unclosed ChronyConnection to {chronyd.address}: use a 'with' block, or close()"
+        )
+        assert open_files() == before
+        assert beside(chronyd) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_connection_that_was_closed_is_dropped_without_a_word() -> None:
+    with ScriptedChronyd() as chronyd:
+        connection = ChronyConnection(chronyd.address).__enter__()
+        connection.close()
+        del connection
+        ChronyConnection(chronyd.address)
+        gc.collect()
+
+
+@both
+@pytest.mark.parametrize("way", ["", "raise SystemExit(0)", "connection = [connection]"])
+def test_a_program_that_ends_without_closing_warns_and_leaves_nothing_behind(
+    way: str, transport: Transport
+) -> None:
+    code = f"""
+    import sys, pychrony
+    connection = pychrony.ChronyConnection(sys.argv[1], timeout=30).__enter__()
+    connection.get_sources()
+    {way}
+    """
+    with ScriptedChronyd(transport=transport) as chronyd:
+        done = child(code, chronyd.address, warnings="always")
+        assert done.returncode == 0
+        assert done.stderr.count("ResourceWarning: unclosed ChronyConnection to ") == 1
+        assert beside(chronyd) == []
+
+
+def test_a_program_that_ends_within_a_call_leaves_nothing_behind() -> None:
+    code = """
+    import os, signal, sys, threading, time, pychrony
+    def interrupt():
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pychrony.ChronyConnection(sys.argv[1], timeout=None) as connection:
+        connection.get_sources()
+    """
+    with ScriptedChronyd(transport="unix", fault=drop) as chronyd:
+        done = child(code, chronyd.address)
+        assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+        assert beside(chronyd) == []
+
+
+def test_a_thread_that_waits_at_the_end_of_a_program_does_not_crash_it() -> None:
+    code = """
+    import sys, threading, time, pychrony
+    connection = pychrony.ChronyConnection(sys.argv[1], timeout=None).__enter__()
+    threading.Thread(target=connection.get_sources, daemon=True).start()
+    time.sleep(0.3)
+    """
+    with ScriptedChronyd(transport="unix", fault=drop) as chronyd:
+        done = child(code, chronyd.address, warnings="ignore")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_memory_does_not_grow_with_the_number_of_calls() -> None:
+    code = """
+    import resource, sys, pychrony
+
+    def resident():
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+
+    def ask(times):
+        for _ in range(times):
+            pychrony.get_tracking(sys.argv[1], timeout=30)
+        with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
+            for _ in range(times // 10):
+                connection.get_auth_data()
+                connection.get_report("sources")
+
+    ask(100)
+    before = resident()
+    ask(500)
+    print(resident() - before)
+    """
+    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 20)])
+    with ScriptedChronyd(many, "unix") as chronyd:
+        assert int(child(code, chronyd.address).stdout) < 600_000
+
+
+def test_running_out_of_file_descriptors_is_told_and_leaves_nothing_behind() -> None:
+    code = """
+    import errno, os, resource, sys, pychrony
+
+    def limit(more):
+        used = len(os.listdir("/proc/self/fd")) - 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, hard))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    right = pychrony.get_sources(sys.argv[1], timeout=30)
+    beside = os.path.dirname(sys.argv[1])
+    for more in range(8):
+        limit(more)
+        try:
+            read = pychrony.get_sources(sys.argv[1], timeout=30)
+        except pychrony.ChronyConnectionError as error:
+            print(more, errno.errorcode[error.errno], "file" in str(error))
+        else:
+            print(more, read == right)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert pychrony.get_sources(sys.argv[1], timeout=30) == right
+        if sys.argv[1].startswith("/"):
+            assert os.listdir(beside) == ["chronyd.sock"], os.listdir(beside)
+    """
+    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 60)])
+    for transport in ("udp", "unix"):
+        with ScriptedChronyd(many, transport) as chronyd:
+            done = child(code, chronyd.address)
+        assert done.stderr == ""
+        said = done.stdout.splitlines()
+        assert said[0] == "0 EMFILE True"
+        assert said[-1] == "7 True"
+        assert {line.partition(" ")[2] for line in said} == {"EMFILE True", "True"}
+
+
+def test_running_out_of_file_descriptors_while_connected_is_survived() -> None:
+    code = """
+    import errno, os, resource, sys, pychrony
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
+        connection.get_tracking()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+        print(len(connection.get_sources()), len(connection.get_auth_data()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        print(len(connection.get_sources()), len(connection.get_auth_data()))
+    """
+    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 60)])
+    with ScriptedChronyd(many, "unix") as chronyd:
+        done = child(code, chronyd.address)
+        assert (done.stdout, done.stderr) == ("59 59\n59 59\n", "")
+        assert beside(chronyd) == []
