@@ -214,6 +214,12 @@ class ScriptedChronyd:
             raise failure
 
     @property
+    def listening(self) -> bool:
+        """Whether it is there: started, and not stopped by a test or a fault."""
+        with self._lock:
+            return self._socket is not None
+
+    @property
     def fault(self) -> Fault:
         """What is done to the answers; a new one starts to count at 0."""
         return self._fault

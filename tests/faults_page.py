@@ -1,0 +1,138 @@
+"""A pytest plug-in that writes docs/faults.md from what the tests of faults saw.
+
+`pytest -p faults_page --faults-page=FILE` writes the page; with `--faults-check` it compares the
+file instead. A test notes its outcomes with `note()`; they travel in its report, which pytest-xdist
+hands on to the process that writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+REPORTS = (
+    "tracking",
+    "sources",
+    "sourcestats",
+    "selectdata",
+    "activity",
+    "authdata",
+    "ntpdata",
+    "serverstats",
+    "rtcdata",
+    "smoothing",
+    "all",
+)
+
+INTRODUCTION = """\
+# What pychrony makes of each fault
+
+Written by `tools/run faults` from the run of `tests/test_faults.py`: change that, not this page.
+
+Each row is a fault of a scripted chronyd over one transport; each cell is what became of a call for
+that report, or for all at once (`get_all()`). A cell stands for four ways to ask, which the tests
+hold to the same outcome: a new connection, one that has all its sixteen sockets open from earlier
+calls, the one-shot function, and the command `pychrony`. (The short run takes one of them for each
+cell, another one each time; the long run takes all.) The tests also fail where a call takes longer
+than it may, where a value is not what chronyd sent, where a message does not begin with what was
+tried and where, or where the next call, after the fault, does not give the right values.
+
+| cell | meaning |
+| --- | --- |
+| data | the right values |
+| none | `None`: chronyd has this report off |
+| - | chronyd is not asked for this |
+| timeout | `ChronyTimeoutError`, when the time is over |
+| connection | `ChronyConnectionError`; at once, unless chronyd was there when the call began |
+| permission | `ChronyPermissionError`, at once |
+| refused | `ChronyDataError`, at once: the answer cannot be used |
+| missing *n* | of `get_all()`: *n* reports are in `missing`, the others are right |
+
+"""
+
+
+class Outcome(NamedTuple):
+    """What one call did under one fault."""
+
+    order: int  # of the fault on the page
+    group: str
+    fault: str
+    transport: str
+    report: str
+    cell: str
+    message: str
+
+
+def note(request: pytest.FixtureRequest, outcomes: Iterable[Outcome]) -> None:
+    """Hand the outcomes of a test to whoever writes the page."""
+    node = request.node
+    assert isinstance(node, pytest.Item)
+    node.user_properties.extend(("fault", list(outcome)) for outcome in outcomes)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-page", type=Path, help="write the outcomes of faults to this file")
+    parser.addoption("--faults-check", action="store_true", help="compare that file instead")
+
+
+class Page:
+    """Collects the outcomes and writes them."""
+
+    def __init__(self, path: Path, check: bool) -> None:
+        self._path = path
+        self._check = check
+        self._outcomes: set[Outcome] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            for name, value in report.user_properties:
+                if name == "fault":
+                    self._outcomes.add(Outcome(*_tuple(value)))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus != 0:
+            return
+        text = render(self._outcomes)
+        if not self._check:
+            self._path.parent.mkdir(exist_ok=True)
+            self._path.write_text(text)
+        elif not self._path.exists() or self._path.read_text() != text:
+            print(f"\n{self._path} is not what this run saw: run 'tools/run faults'")
+            session.exitstatus = 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--faults-page")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Page(path, config.getoption("--faults-check")))
+
+
+def render(outcomes: Iterable[Outcome]) -> str:
+    """The page for these outcomes."""
+    groups: dict[str, dict[tuple[int, str, str], dict[str, Outcome]]] = {}
+    for outcome in sorted(outcomes):
+        rows = groups.setdefault(outcome.group, {})
+        row = rows.setdefault((outcome.order, outcome.fault, outcome.transport), {})
+        other = row.setdefault(outcome.report, outcome)
+        if (other.cell, other.message) != (outcome.cell, outcome.message):
+            raise ValueError(f"{other} but also {outcome}")
+    lines = [INTRODUCTION]
+    for group, rows in groups.items():
+        lines.append(f"\n## {group}\n\n{_header()}\n")
+        for (_, fault, transport), row in rows.items():
+            cells = [row[report].cell if report in row else "-" for report in REPORTS]
+            said = "; ".join(dict.fromkeys(o.message for o in row.values() if o.message))
+            lines.append(f"| {fault} | {transport} | {' | '.join(cells)} | {said} |\n")
+    return "".join(lines)
+
+
+def _header() -> str:
+    names = ["fault", "over", *REPORTS, "the message says"]
+    return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value)

@@ -1,0 +1,150 @@
+"""Many threads: each gets its own answers, whatever the others do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Literal
+
+import pytest
+import wire
+from limits import HANG, LONG, fds, remains
+from scripted import ScriptedChronyd, delay, drip, duplicate, honest, script, stale
+
+from pychrony import ChronyConnection, ChronyTimeoutError
+
+Transport = Literal["udp", "unix"]
+THREADS = 16
+QUERIES = 100_000 if LONG else 3_000
+
+
+def chronyd_of(number: int, transport: Transport, sources: int = 3) -> ScriptedChronyd:
+    """A chronyd whose answers all tell its number."""
+    known = [
+        wire.ntp_source(
+            f"198.51.{number}.{source}",
+            wire.sourcestats(samples=100 * number + source),
+            wire.authdata(mode=1, key_type=1, key_id=100 * number + source),
+            wire.ntpdata(transmitted_messages=100 * number + source),
+        )
+        for source in range(1, sources + 1)
+    ]
+    records = wire.tracking(stratum=number), wire.serverstats(received_ntp_requests=number)
+    return ScriptedChronyd(script(known, *records), transport)
+
+
+def check(connection: ChronyConnection, number: int, chance: random.Random) -> int:
+    """Ask for one report, and compare; return how many requests that took at least."""
+    asks: list[Callable[[], int]] = [
+        lambda: check_one(connection.get_tracking().stratum, number),
+        lambda: check_one(connection.get_server_stats().ntp_requests, number),
+        lambda: check_list(((s.address, 0) for s in connection.get_sources()), number, key=False),
+        lambda: check_list(((s.address, s.samples) for s in connection.get_source_stats()), number),
+        lambda: check_list(((s.address, s.key_id) for s in connection.get_auth_data()), number),
+        lambda: check_list(
+            ((s.remote_address, s.tx_messages) for s in connection.get_ntp_data()), number
+        ),
+    ]
+    return chance.choice(asks)()
+
+
+def check_one(value: int, number: int) -> int:
+    assert value == number
+    return 1
+
+
+def check_list(found: Iterable[tuple[str, int | None]], number: int, *, key: bool = True) -> int:
+    records = list(found)
+    expected = [
+        (f"198.51.{number}.{source}", 100 * number + source if key else 0) for source in (1, 2, 3)
+    ]
+    assert records == expected
+    return len(records) + 1
+
+
+@pytest.mark.parametrize("transport", ["udp", "unix"])
+def test_threads_with_a_connection_each_get_the_answers_of_their_chronyd(
+    transport: Transport,
+) -> None:
+    def ask(number: int, address: str) -> None:
+        chance, asked = random.Random(number), 0
+        with ChronyConnection(address, timeout=HANG) as connection:
+            while asked < QUERIES // THREADS:
+                asked += check(connection, number, chance)
+
+    with ExitStack() as stack, ThreadPoolExecutor(THREADS) as threads:
+        addresses = [
+            stack.enter_context(chronyd_of(number, transport)).address
+            for number in range(1, THREADS + 1)
+        ]
+        asking = [threads.submit(ask, n, address) for n, address in enumerate(addresses, 1)]
+        for future in asking:
+            future.result()
+
+
+@pytest.mark.parametrize("fault", [honest, duplicate, stale(), delay(0.001)])
+@pytest.mark.parametrize("transport", ["udp", "unix"])
+def test_threads_that_share_a_connection_get_the_answers_to_their_own_questions(
+    transport: Transport, fault: object
+) -> None:
+    share = QUERIES // THREADS // (1 if fault is honest else 8)
+
+    def ask(number: int) -> None:
+        chance, asked = random.Random(number), 0
+        while asked < share:
+            asked += check(connection, 7, chance)
+
+    before = fds()
+    with chronyd_of(7, transport) as chronyd:
+        chronyd.fault = fault  # type: ignore[assignment]
+        with (
+            ChronyConnection(chronyd.address, timeout=HANG) as connection,
+            ThreadPoolExecutor(THREADS) as threads,
+        ):
+            for future in [threads.submit(ask, number) for number in range(THREADS)]:
+                future.result()
+        assert remains(chronyd.address) == []
+    assert fds() == before
+
+
+@pytest.mark.parametrize("transport", ["udp", "unix"])
+def test_a_call_that_asyncio_gave_up_leaves_the_connection_as_it_was(transport: Transport) -> None:
+    async def give_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(connection.get_ntp_data), 0.05)
+        chronyd.fault = honest
+        sources = await asyncio.wait_for(asyncio.to_thread(connection.get_auth_data), HANG)
+        assert [s.key_id for s in sources] == [901, 902, 903]
+
+    with chronyd_of(9, transport) as chronyd:
+        chronyd.fault = drip(0.01)
+        with ChronyConnection(chronyd.address, timeout=1.0) as connection:
+            asyncio.run(give_up())
+            assert connection.get_tracking().stratum == 9
+        assert remains(chronyd.address) == []
+
+
+def test_a_flood_on_one_connection_does_not_hold_up_the_others() -> None:
+    with chronyd_of(1, "unix") as loud, chronyd_of(2, "unix") as calm:
+        loud.fault = drip(0)
+        with (
+            ChronyConnection(loud.address, timeout=1.0) as flooded,
+            ChronyConnection(calm.address, timeout=HANG) as connection,
+            ThreadPoolExecutor(1) as threads,
+        ):
+            start = time.monotonic()
+            asking = threads.submit(flooded.get_tracking)
+            answered = 0
+            while not asking.done():
+                assert connection.get_tracking().stratum == 2
+                answered += 1
+            with pytest.raises(ChronyTimeoutError):
+                asking.result()
+            assert answered > 10
+            assert time.monotonic() - start < HANG
+            loud.fault = honest
+            assert flooded.get_tracking().stratum == 1
