@@ -218,12 +218,14 @@ NAMESPACES = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid
 
 # In a network and a /run of its own, where chronyd's own port and path are free.
 ALONE = """
-    import errno, os, socket, subprocess, sys
+    import errno, fcntl, socket, struct, subprocess
     from pathlib import Path
     import pychrony
     from scripted import ScriptedChronyd
     subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        set_flags, up, running = 0x8914, 1, 0x40  # SIOCSIFFLAGS, IFF_UP, IFF_RUNNING
+        fcntl.ioctl(any_socket, set_flags, struct.pack("16sH14x", b"lo", up | running))
     Path("/run/chrony").mkdir()
 
     class AtHome(ScriptedChronyd):
@@ -248,7 +250,7 @@ def alone() -> Callable[[str], list[str]]:
 
     def run(code: str) -> list[str]:
         line = [*NAMESPACES, sys.executable, "-W", "error", "-c", dedent(ALONE) + dedent(code)]
-        environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
         assert done.stderr == ""
         return done.stdout.splitlines()

@@ -30,6 +30,10 @@ class OpenEnum(Enum):
         # As in any enum, a value has one member.
         return cls._value2member_map_.setdefault(value, member)
 
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        """Pickle by value: early releases of Python 3.11 would look for the name."""
+        return type(self), (self.value,)
+
 
 class FieldType(OpenEnum):
     """How libchrony holds the value of a field (`chrony_field_type`)."""
