@@ -59,12 +59,12 @@ class Client:
     def __init__(self, address: str, gate: Gate, sessions: int) -> None:
         """Open a first socket to `address`, which may be empty for libchrony's own choice."""
         reports()
-        error, system = ffi.new("int[]", 1), ffi.new("int[]", 1)
-        shim = lib.shim_open(os.fsencode(address), sessions, error, system)
-        if shim == ffi.NULL:
+        self._shim = ffi.gc(lib.shim_new(sessions), lib.shim_close)
+        system = ffi.new("int[]", 1)
+        error = lib.shim_open(self._shim, os.fsencode(address), system)
+        if error:
             action = f"connecting to {address or 'the local chronyd'}"
-            raise failure(action, address, error[0], system[0])
-        self._shim = ffi.gc(shim, lib.shim_close)
+            raise failure(action, address, error, system[0])
         self.address = os.fsdecode(ffi.string(lib.shim_address(self._shim)))
         self._gate = gate
         self._batch = ffi.new("shim_batch *")

@@ -75,8 +75,11 @@ struct shim_client {
     int sessions;
     int error; /* why chronyd is away; 0 when it has answered since */
     int system;
+    shim_client *next, *last;
     struct slot slots[MAX_SESSIONS];
 };
+
+static shim_client *clients; /* all there are */
 
 static void close_link(const shim_client *client, struct link *link)
 {
@@ -150,39 +153,73 @@ static void note_peer(shim_client *client, int fd)
     }
 }
 
-shim_client *shim_open(const char *address, int sessions, int *error, int *system)
+shim_client *shim_new(int sessions)
 {
     shim_client *client = calloc(1, sizeof(*client));
-    *error = client != NULL ? OK : NO_MEMORY;
-    *system = errno;
     if (client == NULL)
         return NULL;
-    take_lock();
-    client->generation = generation;
     client->sessions = sessions < MAX_SESSIONS ? sessions : MAX_SESSIONS;
     for (int i = 0; i < MAX_SESSIONS; i++)
         client->slots[i].link.fd = client->slots[i].earlier.fd = -1;
+    take_lock();
+    client->generation = generation;
+    client->next = clients;
+    if (clients != NULL)
+        clients->last = client;
+    clients = client;
+    drop_lock();
+    return client;
+}
+
+int shim_open(shim_client *client, const char *address, int *system)
+{
+    *system = ENOMEM;
+    if (client == NULL)
+        return NO_MEMORY;
+    take_lock();
     snprintf(client->address, sizeof(client->address), "%s", address);
-    *error = open_slot(client, &client->slots[0]);
+    int error = open_slot(client, &client->slots[0]);
     *system = errno;
-    if (*error == OK)
+    if (error == OK)
         note_peer(client, client->slots[0].link.fd);
     drop_lock();
-    if (*error == OK)
-        return client;
-    free(client);
-    return NULL;
+    return error;
 }
 
 const char *shim_address(const shim_client *client) { return client->address; }
 
-void shim_close(shim_client *client)
+static void close_client(shim_client *client)
 {
-    take_lock();
     for (int i = 0; i < MAX_SESSIONS; i++)
         close_slot(client, &client->slots[i]);
+}
+
+void shim_close(shim_client *client)
+{
+    if (client == NULL)
+        return;
+    take_lock();
+    close_client(client);
+    if (client->next != NULL)
+        client->next->last = client->last;
+    if (client->last != NULL)
+        client->last->next = client->next;
+    else
+        clients = client->next;
     drop_lock();
     free(client);
+}
+
+/* At the end of the process, a thread may still be in a call: remove its files beside chronyd's
+   socket too, and let it open no others. */
+__attribute__((destructor)) static void close_all(void)
+{
+    take_lock();
+    for (shim_client *client = clients; client != NULL; client = client->next) {
+        close_client(client);
+        client->sessions = 0;
+    }
+    drop_lock();
 }
 
 /* ---- Answers ---- */

@@ -78,9 +78,13 @@ const shim_shape *shim_get_shape(int shape);
 /* Sockets and sessions to one chronyd, kept between batches. One thread at a time. */
 typedef struct shim_client shim_client;
 
-/* Open a first socket to `address` (empty: where libchrony finds chronyd first), and use at most
-   `sessions` later on (up to 16). NULL with a code in `*error` and errno in `*system`. */
-shim_client *shim_open(const char *address, int sessions, int *error, int *system);
+/* A client that will use at most `sessions` sockets (up to 16). NULL without memory, which is an
+   error when it is opened. */
+shim_client *shim_new(int sessions);
+
+/* Open a first socket to `address` (empty: where libchrony finds chronyd first). Returns 0, or an
+   error with errno in `*system`. */
+int shim_open(shim_client *client, const char *address, int *system);
 
 /* The address in use, in libchrony's notation: of a Unix socket if it begins with a slash. */
 const char *shim_address(const shim_client *client);

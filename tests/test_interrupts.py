@@ -1,0 +1,155 @@
+"""Signals at any point between opening a connection and its end: nothing is lost, nothing wrong."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Literal
+
+import pytest
+from limits import HANG, LONG, fds, remains
+from scripted import ScriptedChronyd, delay, drop, honest, script
+from wire import ntp_source, source
+
+import pychrony
+from pychrony import ChronyConnection
+
+both = pytest.mark.parametrize("transport", ["udp", "unix"])
+Transport = Literal["udp", "unix"]
+Arm = Callable[[Callable[..., Any], float, float], None]
+
+MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 20)])
+
+
+class Interruption(BaseException):
+    """What a handler raises."""
+
+
+def interrupt(*_: object) -> None:
+    raise Interruption
+
+
+@pytest.fixture
+def arm() -> Iterator[Arm]:
+    """Have a function handle a signal that arrives in some seconds, and so often again."""
+    old = signal.getsignal(signal.SIGALRM)
+
+    def start(handler: Callable[..., Any], seconds: float, again: float = 0) -> None:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds, again)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, old)
+
+
+@both
+# A connection whose `with` block was not reached, or whose close() was interrupted, is dropped.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_at_any_point_leaves_nothing_behind(transport: Transport, arm: Arm) -> None:
+    interrupted = 0
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        right = pychrony.get_sources(chronyd.address, timeout=HANG)
+        gc.collect()
+        before = fds()
+        end = time.monotonic() + (60 if LONG else 2)
+        while time.monotonic() < end:
+            try:
+                arm(interrupt, random.uniform(0.00005, 0.004), 0)
+                while True:
+                    assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
+                    pychrony.get_tracking(chronyd.address, timeout=HANG)
+            except Interruption:
+                interrupted += 1
+        gc.collect()
+        assert fds() == before
+        assert remains(chronyd.address) == []
+        assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
+    assert interrupted > 50
+
+
+@both
+def test_an_exception_at_any_point_of_a_call_leaves_the_connection_usable(
+    transport: Transport, arm: Arm
+) -> None:
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        before = fds()
+        with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            right = connection.get_all("sources", "sourcestats", "tracking")
+            for fault in (honest, delay(0.002), drop) * (200 if LONG else 15):
+                chronyd.fault = fault
+                arm(interrupt, random.uniform(0.00005, 0.01), 0)
+                with suppress(Interruption):
+                    while True:
+                        connection.get_all("sources", "sourcestats", "tracking")
+                chronyd.fault = honest
+                assert connection.get_all("sources", "sourcestats", "tracking") == right
+        gc.collect()
+        assert fds() == before
+        assert remains(chronyd.address) == []
+
+
+@both
+def test_signals_that_are_handled_change_no_answer(transport: Transport, arm: Arm) -> None:
+    handled = 0
+
+    def count(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        right = pychrony.get_sources(chronyd.address, timeout=HANG)
+        arm(count, 0.0005, 0.0005)
+        with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            end = time.monotonic() + (30 if LONG else 1)
+            while time.monotonic() < end:
+                assert connection.get_sources() == right
+                assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
+    assert handled > 100
+
+
+@both
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of forks beside threads
+def test_a_handler_may_fork_in_the_middle_of_a_call(transport: Transport, arm: Arm) -> None:
+    """Parent and child both return from the handler into the call, and both finish it."""
+    children: list[int] = []
+
+    def fork(*_: object) -> None:
+        children.append(os.fork())
+
+    with ScriptedChronyd(MANY, transport, fault=delay(0.02)) as chronyd:
+        right = pychrony.get_sources(chronyd.address, timeout=HANG)
+        with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            arm(fork, 0.1, 0)
+            answers = connection.get_sources()
+            answers_again = connection.get_sources()
+            if children == [0]:
+                os._exit(0 if answers == answers_again == right else 1)
+            assert answers == answers_again == right
+        [child] = children
+        assert os.waitpid(child, 0)[1] == 0
+        sequences = [request.sequence for request in chronyd.requests]
+        assert len(set(sequences)) == len(sequences)
+
+
+def test_a_thread_in_a_call_at_the_end_of_the_program_leaves_nothing_behind() -> None:
+    code = """
+import sys, threading, time, pychrony
+connection = pychrony.ChronyConnection(sys.argv[1], timeout=None).__enter__()
+threading.Thread(target=connection.get_tracking, daemon=True).start()
+threading.Thread(target=pychrony.get_sources, args=sys.argv[1:], daemon=True).start()
+time.sleep(0.2)
+"""
+    with ScriptedChronyd(MANY, "unix", fault=drop) as chronyd:
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, chronyd.address], check=True, timeout=HANG
+        )
+        assert remains(chronyd.address) == []
