@@ -84,8 +84,9 @@ class ChronyConnection:
     def __enter__(self) -> ChronyConnection:
         if self._pool is not None:
             raise RuntimeError("this ChronyConnection is open already")
-        pool = self._pool = Pool(self._wanted.candidates())
+        pool = Pool(self._wanted.candidates())
         self._finalizer = weakref.finalize(self, _close_dropped, pool, os.getpid())
+        self._pool = pool
         return self
 
     def __exit__(
