@@ -61,7 +61,9 @@ def pythons() -> list[str]:
 
 def runs(python: str) -> bool:
     """Tell whether this is a Python, and not what pyenv puts on PATH for one that is not there."""
-    return bool(python) and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+    if not shutil.which(python):
+        return False
+    return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
 
 
 class Environment:

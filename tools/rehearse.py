@@ -141,8 +141,8 @@ class Rehearsal:
 
 def expect(done: subprocess.CompletedProcess[str], what: str, fails: str) -> None:
     """Print a step and its last words; stop unless it ended as it should."""
-    last = (done.stdout.strip().splitlines() or [""])[-1]
-    print(f"+ {what}\n    {'refused: ' * bool(fails)}{last}", flush=True)
+    lines = done.stdout.strip().splitlines()[-2:]
+    print("\n    ".join([f"+ {what}", *lines]), flush=True)
     if fails and (done.returncode == 0 or fails not in done.stdout or "Traceback" in done.stdout):
         raise ReleaseError(f"{what} should have failed with {fails!r}, but said:\n{done.stdout}")
     if not fails and done.returncode:
@@ -159,10 +159,11 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def cut_release(play: Rehearsal) -> None:
-    """Do what the maintainer does: name the section of the changelog, commit, tag."""
+    """Do what the maintainer does: write the section of the changelog, commit, tag."""
     git(ROOT, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(play.clone))
     changelog = play.clone / "CHANGELOG.md"
-    changelog.write_text(changelog.read_text().replace("## Unreleased", f"## {VERSION}", 1))
+    section = f"## {VERSION}\n\nA rehearsal.\n\n"
+    changelog.write_text(changelog.read_text().replace("## ", f"{section}## ", 1))
     git(play.clone, "commit", "--quiet", "--all", "-m", f"Release {VERSION}")
     git(play.clone, "tag", TAG)
 

@@ -151,8 +151,8 @@ def verify(
     paths = summed(dist)
     source.wait_for(paths, version)
     for python in pythons:
-        name = python if runs(python) else f"python{python}"
-        if not runs(name):
+        name = next(filter(runs, (python, f"python{python}")), None)
+        if name is None:
             raise ReleaseError(f"there is no Python {python!r} here to verify with")
         with tempfile.TemporaryDirectory(prefix="pychrony-verify-") as scratch:
             environment = Environment(Path(scratch), name)

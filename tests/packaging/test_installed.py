@@ -99,7 +99,7 @@ def older_python() -> str:
     root = subprocess.check_output([pyenv, "root"], text=True).strip() if pyenv else os.devnull
     candidates = [*map(str, Path(root, "versions").glob("3.9.*/bin/python")), "python3.9"]
     for python in candidates:
-        if shutil.which(python) and installed.runs(python):
+        if installed.runs(python):
             return python
     if os.environ.get("CI"):
         pytest.fail("CI has to bring a Python 3.9")

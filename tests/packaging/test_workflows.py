@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import artifacts
 import pytest
+from ruamel.yaml import YAML
 
 WORKFLOWS = sorted((artifacts.ROOT / ".github/workflows").glob("*.yml"))
 TEXTS = {path.name: path.read_text() for path in WORKFLOWS}
@@ -59,6 +61,37 @@ def test_workflows_that_publish_hold_no_token_and_no_cache() -> None:
         assert "secrets." not in TEXTS[name]
         assert not re.search(r"(?i)password|cache", TEXTS[name])
         assert TEXTS[name].count("id-token: write") == {"release.yml": 2, "promote.yml": 1}[name]
+
+
+def identifiers(**variables: str) -> set[str]:
+    command = [sys.executable, "-m", "cibuildwheel", "--platform=linux"]
+    options = [f"--archs={','.join(artifacts.MACHINES)}", "--print-build-identifiers"]
+    environment = {**os.environ, **variables}
+    listed = subprocess.check_output([*command, *options], cwd=artifacts.ROOT, env=environment)
+    return set(listed.decode().split())
+
+
+def kinds(built: set[str]) -> set[str]:
+    pairs = [identifier.split("-", 1) for identifier in built]
+    return {
+        f"{'cp314-cp314t' if python == 'cp314t' else 'cp310-abi3'}-{image}"
+        for python, image in pairs
+    }
+
+
+def selected(workflow: str) -> set[str]:
+    jobs = YAML(typ="safe").load(TEXTS[workflow])["jobs"]
+    matrix = jobs["wheels"]["strategy"]["matrix"]
+    assert [runner.endswith("-arm") for runner in matrix["runner"]] == [False, True]
+    return set().union(*(identifiers(CIBW_BUILD=build) for build in matrix["build"]))
+
+
+def test_ci_builds_and_tests_all_that_is_configured() -> None:
+    assert selected("ci.yml") == identifiers()
+
+
+def test_a_release_consists_of_all_that_is_built() -> None:
+    assert kinds(selected("release.yml")) == kinds(identifiers()) == {*artifacts.KINDS} - {"sdist"}
 
 
 def test_every_action_is_pinned() -> None:
