@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from struct import iter_unpack
+from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._failures import DISABLED, absurd, failure
@@ -30,7 +30,7 @@ from .exceptions import (
 from .models import MODELS, ReportField, RTCData, Smoothing, Source, SourceMode
 
 if TYPE_CHECKING:
-    from ._shim import Ask
+    from ._shim import Ask, Asks
 
 R = TypeVar("R", bound=Report)
 
@@ -40,8 +40,7 @@ OPTIONAL = (RTCData, Smoothing)
 ATTEMPTS = 3
 """How often several lists are asked for, while sources come and go between them."""
 
-_PLACE = "=iII"
-_PLACE_SIZE = 12
+_PLACE = Struct("=iII")
 
 
 class Gate:
@@ -69,7 +68,7 @@ class Client:
         self._gate = gate
         self._batch = ffi.new("shim_batch *")
         self._batch.client = self._shim
-        self._reserve_asks(1)
+        self._prepared: dict[type[Report], Asks] = {}
         self._reserve_bytes(4096)
         self._reserve_places(16)
 
@@ -79,9 +78,11 @@ class Client:
 
     def read(self, model: type[R], timeout: int) -> list[R]:
         """Return the records of one report; `timeout` is in nanoseconds, negative for none."""
-        ask = self._asks[0]
-        _prepare(ask, model)
-        self._collect(1, timeout)
+        asks = self._prepared.get(model)
+        if asks is None:
+            asks = self._prepared[model] = _prepare(model)
+        self._collect(asks, 1, timeout)
+        ask = asks[0]
         if ask.error == DISABLED and model in OPTIONAL:
             return []
         return self._answer(model, ask, timeout)
@@ -105,12 +106,8 @@ class Client:
     def _read_together(
         self, models: Sequence[type[Report]], timeout: int
     ) -> dict[str, list[Report] | ChronyError]:
-        if len(models) > self._room:
-            self._reserve_asks(len(models))
-        asks = [self._asks[i] for i in range(len(models))]
-        for ask, model in zip(asks, models, strict=True):
-            _prepare(ask, model)
-        self._collect(len(models), timeout)
+        asks = _prepare(*models)
+        self._collect(asks, len(models), timeout)
         answers: dict[str, list[Report] | ChronyError] = {}
         for ask, model in zip(asks, models, strict=True):
             try:
@@ -121,10 +118,11 @@ class Client:
 
     def read_fields(self, name: str, timeout: int) -> list[dict[str, ReportField]]:
         """Return the records of any report by libchrony's names; empty for those without fields."""
-        ask = self._asks[0]
+        asks = ffi.new("shim_ask[]", 1)
+        ask = asks[0]
         ask.report = reports()[name]
         ask.flags = lib.SHIM_NAMED
-        self._collect(1, timeout)
+        self._collect(asks, 1, timeout)
         if ask.error == DISABLED:
             return []
         if ask.error:
@@ -134,10 +132,9 @@ class Client:
             for shape, offset, size in self._places_of(ask)
         ]
 
-    def _collect(self, asked: int, timeout: int) -> None:
+    def _collect(self, asks: Asks, asked: int, timeout: int) -> None:
         """Ask, wait, and give the shim room; signal handlers run in between."""
-        self._batch.asked = asked
-        state = lib.shim_start(self._batch, timeout)
+        state = lib.shim_start(self._batch, asks, asked, timeout)
         while state != lib.SHIM_DONE:
             if state == lib.SHIM_ROOM:
                 self._enlarge()
@@ -149,14 +146,14 @@ class Client:
     def _answer(self, model: type[R], ask: Ask, timeout: int) -> list[R]:
         if ask.error:
             raise self._failure(model._report, ask, timeout)
-        readers, view = _readers(model), self._view
+        readers, view = _READERS[model], self._view
         return [
             readers[shape](view, offset) for shape, offset, _ in self._places_of(ask) if shape >= 0
         ]
 
     def _places_of(self, ask: Ask) -> Iterator[tuple[int, int, int]]:
-        start = ask.first * _PLACE_SIZE
-        return iter_unpack(_PLACE, self._directory[start : start + ask.records * _PLACE_SIZE])
+        start = ask.first * _PLACE.size
+        return _PLACE.iter_unpack(self._directory[start : start + ask.records * _PLACE.size])
 
     def _failure(self, report: str, ask: Ask, timeout: int) -> ChronyError:
         action = f"reading {report} from {self.address}"
@@ -173,13 +170,9 @@ class Client:
             self._reserve_bytes(max(2 * batch.size, batch.wanted_size))
             ffi.memmove(self._bytes, *old)
         if batch.wanted_capacity > batch.capacity:
-            directory = self._places, batch.capacity * _PLACE_SIZE
+            directory = self._places, batch.capacity * _PLACE.size
             self._reserve_places(max(2 * batch.capacity, batch.wanted_capacity))
             ffi.memmove(self._places, *directory)
-
-    def _reserve_asks(self, count: int) -> None:
-        self._asks = self._batch.asks = ffi.new("shim_ask[]", count)
-        self._room = count
 
     def _reserve_bytes(self, size: int) -> None:
         self._bytes = self._batch.bytes = ffi.new("char[]", size)
@@ -210,9 +203,12 @@ def _ntp_source(record: Report) -> str:
     return address
 
 
-def _prepare(ask: Ask, model: type[Report]) -> None:
-    ask.report = reports()[model._report]
-    ask.flags = lib.SHIM_JOINED if model._joined else 0
+def _prepare(*models: type[Report]) -> Asks:
+    asks = ffi.new("shim_ask[]", len(models))
+    for ask, model in zip(asks, models, strict=True):
+        ask.report = reports()[model._report]
+        ask.flags = lib.SHIM_JOINED if model._joined else 0
+    return asks
 
 
 class _Readers(dict[int, Callable[[Any, int], Any]]):
@@ -227,14 +223,7 @@ class _Readers(dict[int, Callable[[Any, int], Any]]):
         return read
 
 
-_all_readers: dict[type[Report], _Readers] = {}
-
-
-def _readers(model: type[Report]) -> _Readers:
-    try:
-        return _all_readers[model]
-    except KeyError:
-        return _all_readers.setdefault(model, _Readers(model))
+_READERS = {model: _Readers(model) for model in MODELS.values()}
 
 
 def _shape(number: int) -> Shape:

@@ -226,7 +226,7 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
     """
     struct, places = layout(shape)
     scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
-    scope |= {"put": object.__setattr__, "refuse": _refuse, "shape": shape}
+    scope |= {"fill": vars(Report)["__dict__"].__set__, "refuse": _refuse, "shape": shape}
 
     def value(attribute: str, origin: Origin, name: str) -> str:
         arguments = [f"r{place}" for n in (name, *origin.given) for place in places[n]]
@@ -264,7 +264,7 @@ def read(buffer, offset):
     self = new(model)
     try:
         {"; ".join(texts)}
-        put(self, "__dict__", {{{", ".join(parts)}}})
+        fill(self, {{{", ".join(parts)}}})
     except (ValueError, OverflowError):
         refuse(model, shape, r)
     return self

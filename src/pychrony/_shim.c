@@ -680,9 +680,9 @@ static bool wait_until(shim_client *client, int64_t end, int64_t now)
     return found >= 0;
 }
 
-int shim_run(shim_batch *batch)
+static int run(shim_batch *batch, int64_t now)
 {
-    int64_t now = clock_now(), slice = now + SLICE;
+    int64_t slice = now + SLICE;
     for (;;) {
         take_lock();
         step(batch, now);
@@ -702,8 +702,12 @@ int shim_run(shim_batch *batch)
     }
 }
 
-int shim_start(shim_batch *batch, int64_t timeout)
+int shim_run(shim_batch *batch) { return run(batch, clock_now()); }
+
+int shim_start(shim_batch *batch, shim_ask *asks, int asked, int64_t timeout)
 {
+    batch->asks = asks;
+    batch->asked = asked;
     for (int i = 0; i < batch->client->sessions; i++) {
         if (in_flight(&batch->client->slots[i]))
             shim_stop(batch); /* an exception kept the last batch from its end */
@@ -714,7 +718,8 @@ int shim_start(shim_batch *batch, int64_t timeout)
     batch->placed = 0;
     batch->answers = 0;
     batch->full = 0;
-    batch->deadline = timeout >= 0 ? clock_now() + timeout : INT64_MAX;
+    int64_t now = clock_now();
+    batch->deadline = timeout >= 0 ? now + timeout : INT64_MAX;
     batch->patience = timeout >= 0 && timeout < 4 * (int64_t)SECOND ? timeout / 4 : SECOND;
     if (batch->client->batches < MAX_SESSIONS)
         batch->client->batches++;
@@ -726,7 +731,7 @@ int shim_start(shim_batch *batch, int64_t timeout)
         batch->asks[i].system = 0;
         batch->asks[i].single = 0;
     }
-    return shim_run(batch);
+    return run(batch, now);
 }
 
 void shim_stop(shim_batch *batch)

@@ -96,12 +96,12 @@ void shim_close(shim_client *client);
 
 typedef struct {
     shim_client *client;
-    shim_ask *asks; /* the caller's, like the next two */
-    int asked;
-    char *bytes;
+    char *bytes; /* the caller's, like `places` and `asks` */
     size_t size;
     shim_place *places;
     int capacity;
+    shim_ask *asks;
+    int asked;
     size_t used;          /* of `bytes` */
     int placed;           /* of `places` */
     size_t wanted_size;   /* what SHIM_ROOM asks for */
@@ -118,8 +118,9 @@ enum {
     SHIM_PAUSE = 2  /* a signal arrived, or might have: let handlers run, go on with shim_run() */
 };
 
-/* Begin the batch, and drive it as shim_run() does. `timeout` is in nanoseconds; negative: none. */
-int shim_start(shim_batch *batch, int64_t timeout);
+/* Ask for `asked` reports, and drive the batch as shim_run() does. `timeout` is in nanoseconds;
+   negative: none. */
+int shim_start(shim_batch *batch, shim_ask *asks, int asked, int64_t timeout);
 
 /* Drive the batch: step, wait for chronyd, step again. Returns one of the above. */
 int shim_run(shim_batch *batch);
