@@ -45,6 +45,12 @@ setup_libchrony() {
     export PYCHRONY_LIBCHRONY
 }
 
+setup_clang() { # and its fuzzer
+    local library
+    library=$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a" 2>/dev/null) || true
+    [[ -f $library ]] || apt_install 'clang or its libFuzzer is missing' clang libclang-rt-dev
+}
+
 setup_venv() {
     venv_is_current || make_venv
     PATH=$venv/bin:$PATH
@@ -96,13 +102,17 @@ install_missing() {
     command -v "${CC:-cc}" >/dev/null || packages+=(gcc libc6-dev)
     [[ -n ${PYTHON:-} ]] || find_python >/dev/null || packages+=(python3-venv python3-dev)
     [[ ${#packages[@]} == 0 ]] && return
+    apt_install "a C compiler, or a Python from 3.10 on with venv and C headers, is missing" \
+        "${packages[@]}"
+}
+
+apt_install() { # WHY PACKAGE...
     if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
-        fail "a C compiler, or a Python from 3.10 on with venv and C headers, is missing;" \
-            "on Debian and Ubuntu: apt-get install ${packages[*]}"
+        fail "$1; on Debian and Ubuntu: apt-get install ${*:2}"
     fi
-    say "installing ${packages[*]}"
+    say "installing ${*:2}"
     apt-get -qq update >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${packages[@]}" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${@:2}" >&2
 }
 
 # pip_install NAME FILE... -- ARGUMENT...: pip install ARGUMENT..., unless that was done in this
