@@ -41,6 +41,7 @@ def command(folder: Path, target: Path) -> list[str]:
     """Return the compiler's command line: the caller's flags come last, and win."""
     compiler = words("CC") or shlex.split(sysconfig.get_config_var("CC") or "cc")
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
+    flags.append("-fvisibility=hidden")  # of all but what Python looks for
     # Some compilers define it themselves, and warn of another value.
     fortify = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
     hardening = ["-fstack-protector-strong", *fortify, "-Wl,-z,relro,-z,now"]

@@ -1,0 +1,50 @@
+"""What the compiler and the linker were told to put around the shim."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+
+import pytest
+
+from pychrony import _shim
+
+
+def readelf(*options: str) -> str:
+    try:
+        done = subprocess.run(
+            ["readelf", "--wide", *options, str(_shim.__file__)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no readelf (binutils)")
+    return done.stdout
+
+
+def test_the_hardened_module_is_bound_before_it_runs_and_read_only_then() -> None:
+    assert "GNU_RELRO" in readelf("--program-headers")
+    assert "BIND_NOW" in readelf("--dynamic")
+
+
+def test_the_hardened_module_has_no_executable_stack_and_no_text_to_relocate() -> None:
+    [stack] = [line for line in readelf("--program-headers").splitlines() if "GNU_STACK" in line]
+    assert "RWE" not in stack
+    assert "TEXTREL" not in readelf("--dynamic")
+
+
+def test_the_hardened_module_guards_its_stack_and_its_buffers() -> None:
+    symbols = readelf("--dyn-syms")
+    assert "__stack_chk_fail" in symbols
+    if platform.libc_ver()[0] == "glibc":  # musl has no such functions
+        assert "__snprintf_chk" in symbols
+
+
+def test_the_hardened_module_shows_its_entry_alone() -> None:
+    exported = [
+        line.split()[-1]
+        for line in readelf("--dyn-syms").splitlines()
+        if " FUNC " in line and " GLOBAL " in line and " UND " not in line
+    ]
+    assert exported == ["PyInit__shim"]

@@ -1,0 +1,119 @@
+"""What a user without privileges gets, and is told."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from limits import HANG, remains
+from scripted import ScriptedChronyd
+
+import pychrony
+from pychrony import ChronyConnection, ChronyError, ChronyPermissionError
+from pychrony._cli import main
+from pychrony.testing import PrivateChronyd
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+NOBODY = 65534
+OWNER = GROUP = 1  # a user and a group that every system has
+
+OPEN = ("tracking", "sources", "sourcestats", "activity", "rtcdata", "smoothing")
+UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")
+
+
+@contextmanager
+def unprivileged(groups: Sequence[int] = ()) -> Iterator[None]:
+    """Be nobody, in these groups."""
+    pychrony.library_path()  # whoever is not what he was may not choose what is loaded
+    before = os.getgroups()
+    os.setgroups(groups)
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)
+
+
+def refusal(address: str, groups: Sequence[int] = ()) -> ChronyError:
+    with unprivileged(groups), pytest.raises(ChronyError) as caught:
+        pychrony.get_tracking(address, timeout=HANG)
+    return caught.value
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("folder_mode", "socket_mode", "groups"),
+    [
+        (0o700, 0o755, ()),
+        (0o750, 0o755, ()),
+        (0o750, 0o755, (GROUP,)),
+        (0o770, 0o755, (GROUP,)),
+        (0o755, 0o755, ()),
+        (0o755, 0o777, ()),  # libchrony's own socket cannot be made there
+        (0o750, 0o777, (GROUP,)),
+    ],
+)
+def test_a_user_who_may_not_is_told_who_may(
+    folder_mode: int, socket_mode: int, groups: Sequence[int]
+) -> None:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        folder = Path(chronyd.address).parent
+        os.chown(folder, OWNER, GROUP)
+        os.chown(chronyd.address, OWNER, GROUP)
+        folder.chmod(folder_mode)
+        Path(chronyd.address).chmod(socket_mode)
+        error = refusal(chronyd.address, groups)
+        assert type(error) is ChronyPermissionError
+        assert (error.errno, error.error_code) == (errno.EACCES, None)
+        assert f"only root and {folder.owner()} may, its group may not" in error.message
+        assert "or use 127.0.0.1" in error.message
+        assert remains(chronyd.address) == []
+        assert pychrony.get_tracking(chronyd.address, timeout=HANG).stratum == 3  # root may
+
+
+@as_root
+def test_a_group_that_was_given_both_may() -> None:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        folder = Path(chronyd.address).parent
+        os.chown(folder, OWNER, GROUP)
+        os.chown(chronyd.address, OWNER, GROUP)
+        folder.chmod(0o770)
+        Path(chronyd.address).chmod(0o770)
+        with unprivileged([GROUP]):
+            assert pychrony.get_tracking(chronyd.address, timeout=HANG).stratum == 3
+            assert remains(chronyd.address) == []
+
+
+@pytest.mark.parametrize("report", UNIX_ONLY)
+def test_a_report_for_the_unix_socket_alone_says_so_over_udp(
+    report: str, chronyd: PrivateChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        ChronyConnection(chronyd.command_address, timeout=HANG) as connection,
+        pytest.raises(ChronyPermissionError) as caught,
+    ):
+        connection.get_report(report)
+    words = (
+        f"reading {report} from {chronyd.command_address}: not authorized; chronyd serves this "
+        "report over its Unix socket, to root and its own user only; "
+        "chronyd 4.7 and later can open it here with 'opencommands'"
+    )
+    assert caught.value.message == words
+    assert main([report, "--address", chronyd.command_address]) == 3
+    assert capsys.readouterr().err == f"pychrony: {words}\n"
+
+
+def test_the_open_reports_are_read_over_udp(chronyd: PrivateChronyd) -> None:
+    everything = pychrony.get_all(address=chronyd.command_address, timeout=HANG)
+    off = {"rtcdata", "smoothing"}
+    assert set(everything.missing) == {*UNIX_ONLY, *off}
+    for report in set(OPEN) - off:
+        assert getattr(everything, report)
