@@ -107,7 +107,7 @@ class Page:
 def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--faults-page")
     if path and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Page(path, config.getoption("--faults-check")))
+        config.pluginmanager.register(Page(path, bool(config.getoption("--faults-check"))))
 
 
 def render(outcomes: Iterable[Outcome]) -> str:

@@ -349,6 +349,8 @@ def old_chronyd(known: Iterable[Source]) -> Script:
     return {**answers, Command.SELECTDATA: Status.INVALID, Command.AUTHDATA: Status.INVALID}
 
 
+NAMES = {int(status): status.name for status in Status}
+
 LOST = "Answers that are lost or late"
 FORGED = "Answers that are not to this question"
 STATUS = "Answers with an error"
@@ -420,7 +422,7 @@ MODES = [
     *(
         Mode(
             STATUS,
-            f"status {number} ({Status(number).name if number in iter(Status) else 'unknown'})",
+            f"status {number} ({NAMES.get(number, 'unknown')})",
             with_fault(partial(refuse, number)),
             by_status(number),
         )
@@ -791,19 +793,17 @@ def command(*options: str) -> Printed:
 
 def truth(report: str, answers: Script) -> list[dict[str, Any]]:
     """The records that a script has for a report, as far as no converter changes them."""
-    answer = answers[command_of(report)]
+    answer: Any = answers[command_of(report)]
     if isinstance(answer, wire.Record):
         return [dict(answer.values)]
     if isinstance(answer, Status):
         return []
-    records: Iterable[Any] = answer.values() if isinstance(answer, dict) else answer  # type: ignore[assignment]
+    records = answer.values() if isinstance(answer, dict) else answer
     found = [dict(record.values) for record in records]
     if report == "authdata":
-        stats = answers[Command.SOURCESTATS]
-        assert isinstance(stats, list)
-        for record, address in zip(
-            found, (s.values["address"] for s in stats if s.values["address"]), strict=True
-        ):
+        stats: Any = answers[Command.SOURCESTATS]
+        addresses = [record.values["address"] for record in stats if record.values["address"]]
+        for record, address in zip(found, addresses, strict=True):
             record["address"] = address
     return found
 
