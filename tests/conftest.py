@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from pychrony.testing import PrivateChronyd
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Nothing is skipped for want of chronyd, chronyc or libchrony: without one, nothing runs."""
+    # A shell ignores Ctrl-C for what it starts in the background; the tests send it, and programs
+    # that they start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(session.config, "workerinput"):
         return  # of pytest-xdist, whose controller has looked
     try:
