@@ -390,7 +390,7 @@ MODES = [
         SHORT,
     ),
     Mode(LOST, "answers late", with_fault(lambda: delay(0.01)), DATA),
-    Mode(LOST, "answers too late", with_fault(lambda: delay(SHORT + 0.1)), TIMEOUT, SHORT),
+    Mode(LOST, "answers too late", with_fault(lambda: delay(3 * SHORT)), TIMEOUT, SHORT),
     Mode(LOST, "answers twice", with_fault(lambda: duplicate), DATA),
     Mode(LOST, "every third answer later than others", with_fault(overtaken), DATA),
     Mode(LOST, "repeats the last answer first", with_fault(stale), DATA),
