@@ -38,7 +38,8 @@ def python_library(address: str, resources: ExitStack) -> Calls:
     """Return the calls of the pychrony of this environment, on an open connection."""
     import pychrony
 
-    connection = resources.enter_context(pychrony.ChronyConnection(address))
+    waits = {"timeout": 60.0} if hasattr(pychrony, "get_all") else {}  # a busy machine's chronyd
+    connection = resources.enter_context(pychrony.ChronyConnection(address, **waits))
     calls = {
         name: getattr(connection, method)
         for name, method in METHODS.items()

@@ -15,6 +15,7 @@ NAMES = (C, OURS, RELEASED, CHRONYC)
 REPORTS = ("tracking", "sources", "sourcestats", "ntpdata", "everything")
 PLACEMENTS = (SAME, DIFFERENT, "unpinned")
 SOURCES = (3, 50, 500)
+KINDS = {"wall": "wall time", "cpu": "client's CPU time"}
 
 PAGE = """\
 # Speed
@@ -27,7 +28,7 @@ Compared are this library, the last release before it (2.0.3), `chronyc -c` run 
 without making anything of its output, and as the floor a
 [C loop](../benchmarks/c_loop.c) over libchrony that reads each field and keeps none. All ask the
 same private chronyd over its Unix socket, in turn, round by round. Its sources are offline; their
-number is what matters. *Client* is the client's CPU time, with that of the processes it runs.
+number is what matters. The client's CPU time includes that of the processes it runs.
 
 The *same CPU* for client and chronyd, *different CPUs* for the two, or *unpinned* as the system
 likes: pinning makes the difference, because waking another CPU takes longer than chronyd's answer.
@@ -44,8 +45,9 @@ Ratios of medians.
 
 ## One call
 
-Medians, with the median deviation from them where that is above 5 %; in brackets, the ratio to the
-C loop. "Everything" is all ten reports: `get_all()`, in C and chronyc one after the other.
+Medians; in brackets, the ratio to the C loop; after ±, how far rounds are from their median, by
+median, where that is above 10 %. "Everything" is all ten reports: `get_all()` here, one after the
+other in C and chronyc. pychrony 2.0.3 has four reports.
 
 {calls}
 
@@ -71,7 +73,7 @@ def write(results: Results, folder: Path) -> str:
     text = PAGE.format(
         machine=machine(results),
         targets=reached,
-        calls="\n\n".join(calls(results, placement) for placement in PLACEMENTS),
+        calls="\n\n".join(calls(results, p, kind) for p in PLACEMENTS for kind in KINDS),
         growth=growth(results),
         start=start(results),
     )
@@ -95,27 +97,25 @@ def targets(results: Results) -> str:
     return table(("Placement", "What", "Target", "Measured", ""), rows)
 
 
-def calls(results: Results, placement: str) -> str:
+def calls(results: Results, placement: str, kind: str) -> str:
     """Show what each report costs each client."""
     rows = []
     for report in REPORTS:
         for sources in SOURCES[:1] if report == "tracking" else SOURCES:
-            of = "" if report == "tracking" else f", {sources} sources"
-            cells = [cell(results, name, report, placement, sources) for name in NAMES]
-            rows.append((f"{report}{of}", *cells))
-    return f"### {placement.capitalize()}\n\n" + table(("wall / client", *NAMES), rows)
+            words = report if report == "tracking" else f"{report}, {sources} sources"
+            labels = [Label(name, report, kind, placement, sources) for name in NAMES]
+            rows.append((words, *(cell(results, label) for label in labels)))
+    return f"### {placement}: {KINDS[kind]}\n\n" + table(("", *NAMES), rows)
 
 
-def cell(results: Results, name: str, report: str, placement: str, sources: int) -> str:
-    """Show wall time and CPU time of a call."""
-    kinds = [Label(name, report, kind, placement, sources) for kind in ("wall", "cpu")]
-    if kinds[0] not in results:
+def cell(results: Results, label: Label) -> str:
+    """Show the time of a call, and its ratio to that of the C loop."""
+    if label not in results:
         return "-"
-    times = " / ".join(duration(results, label) for label in kinds)
-    if name == C:
-        return times
-    ratios = " / ".join(f"{results.ratio(k, k._replace(client=C)):.2g}" for k in kinds)
-    return f"{times} ({ratios})"
+    if label.client == C:
+        return duration(results, label)
+    ratio = results.ratio(label, label._replace(client=C))
+    return f"{duration(results, label)} ({ratio:.{2 if ratio < 10 else 0}f})"
 
 
 def growth(results: Results) -> str:
@@ -151,7 +151,7 @@ def duration(results: Results, label: Label) -> str:
     seconds, spread = results.median(label), results.spread(label)
     factor, unit = next(u for u in ((1e6, "µs"), (1e3, "ms"), (1, "s")) if seconds * u[0] < 1000)
     text = f"{seconds * factor:.3g} {unit}"
-    return f"{text} ± {spread / seconds:.0%}" if spread > 0.05 * seconds else text
+    return f"{text} ± {spread / seconds:.0%}" if spread > 0.1 * seconds else text
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
