@@ -74,24 +74,37 @@ static in_port_t port;
 static bool over_unix;
 static int server = -1;
 
-static void start_server(void)
+/* A UDP socket at our port of 127.0.0.1; at any free one, which then is ours, to begin with. */
+static int bind_port(void)
 {
-    if (over_unix) {
-        struct sockaddr_un place = {.sun_family = AF_UNIX};
-        snprintf(place.sun_path, sizeof(place.sun_path), "%s", path);
-        unlink(path);
-        server = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-        REQUIRE(bind(server, (struct sockaddr *)&place, sizeof(place)) == 0);
-    } else {
-        struct sockaddr_in place = {.sin_family = AF_INET, .sin_port = port};
-        socklen_t size = sizeof(place);
-        place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        server = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-        REQUIRE(bind(server, (struct sockaddr *)&place, size) == 0);
-        REQUIRE(getsockname(server, (struct sockaddr *)&place, &size) == 0);
+    struct sockaddr_in place = {.sin_family = AF_INET, .sin_port = port};
+    socklen_t size = sizeof(place);
+    int found = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), yes = 1;
+    place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (port != 0)
+        REQUIRE(setsockopt(found, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0);
+    REQUIRE(bind(found, (struct sockaddr *)&place, size) == 0);
+    REQUIRE(getsockname(found, (struct sockaddr *)&place, &size) == 0);
+    if (port == 0) { /* keep it while the server is away: connected to itself, it hears nobody */
+        REQUIRE(setsockopt(found, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0);
+        REQUIRE(connect(found, (struct sockaddr *)&place, size) == 0);
         port = place.sin_port;
         snprintf(udp_address, sizeof(udp_address), "127.0.0.1:%d", ntohs(port));
     }
+    return found;
+}
+
+static void start_server(void)
+{
+    if (!over_unix) {
+        server = bind_port();
+        return;
+    }
+    struct sockaddr_un place = {.sun_family = AF_UNIX};
+    snprintf(place.sun_path, sizeof(place.sun_path), "%s", path);
+    unlink(path);
+    server = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    REQUIRE(bind(server, (struct sockaddr *)&place, sizeof(place)) == 0);
 }
 
 static void stop_server(bool crash)
@@ -351,6 +364,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     }
     snprintf(path, sizeof(path), "%s/chronyd.sock", folder);
     atexit(remove_folder);
+    bind_port();
     return 0;
 }
 
