@@ -142,7 +142,7 @@ class Rehearsal:
 def expect(done: subprocess.CompletedProcess[str], what: str, fails: str) -> None:
     """Print a step and its last words; stop unless it ended as it should."""
     lines = done.stdout.strip().splitlines()[-2:]
-    print("\n    ".join([f"+ {what}", *lines]), flush=True)
+    print("\n    ".join([f"+ {what}{' # has to be refused' * bool(fails)}", *lines]), flush=True)
     if fails and (done.returncode == 0 or fails not in done.stdout or "Traceback" in done.stdout):
         raise ReleaseError(f"{what} should have failed with {fails!r}, but said:\n{done.stdout}")
     if not fails and done.returncode:
