@@ -10,7 +10,7 @@ from targets import DIFFERENT, SAME
 
 SOURCES = (3, 8, 50, 500)
 COLORS = {C: "#555555", OURS: "#0969da", RELEASED: "#bf5b00", CHRONYC: "#1a7f37"}
-WIDTH, HEIGHT, LEFT, TOP, GAP = 330, 300, 60, 50, 120
+WIDTH, HEIGHT, LEFT, TOP, GAP = 330, 300, 60, 50, 170
 DECADES = (-5, 0)  # of seconds, from 10 µs to 1 s
 TICKS = {-5: "10 µs", -4: "100 µs", -3: "1 ms", -2: "10 ms", -1: "100 ms", 0: "1 s"}
 
