@@ -189,9 +189,13 @@ def test_a_chronyd_that_does_not_answer_in_time_is_code_1(
 def test_an_answer_that_cannot_be_used_is_code_4(
     scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scripted.script = {Command.SELECTDATA: [Status.INVALID]}
+    scripted.script = {Command.SELECTDATA: [Status.INVALID], Command.TRACKING: Status.NOTENABLED}
     assert main(["selectdata", *at(scripted)]) == 4
     assert "too old" in capsys.readouterr().err
+    assert main(["tracking", "--json", *at(scripted)]) == 4
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "disabled" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -236,6 +240,7 @@ def test_the_help_has_the_exit_codes_or_the_keys(
     assert end.value.code == 0
     shown = capsys.readouterr().out
     wanted = [f.name for f in fields(MODELS[report])] if report else ["exit codes:", *MODELS]  # type: ignore[arg-type]
+    wanted += [] if report else [f" {code}  " for code in (0, 1, 2, 3, 4, 5, 130, 141)]
     assert all(f"{word}" in shown for word in wanted)
 
 

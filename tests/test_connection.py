@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ from scripted import (
     Request,
     ScriptedChronyd,
     Transport,
+    dies,
     header,
     honest,
     instead,
@@ -218,7 +220,7 @@ NAMESPACES = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid
 
 # In a network and a /run of its own, where chronyd's own port and path are free.
 ALONE = """
-    import errno, fcntl, socket, struct, subprocess
+    import errno, fcntl, os, socket, struct, subprocess
     from pathlib import Path
     import pychrony
     from scripted import ScriptedChronyd
@@ -317,6 +319,33 @@ def test_where_no_chronyd_is_at_all_every_place_is_named(
     ]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
+    alone: Callable[[str], list[str]],
+) -> None:
+    said = alone(
+        """
+        folder = Path("/run/chrony")
+        folder.chmod(0o700)
+        with AtHome(transport="unix"):
+            pychrony.library_path()
+            os.seteuid(1000)
+            try:
+                pychrony.get_tracking()
+            except pychrony.ChronyPermissionError as error:
+                assert error.errno == errno.EACCES
+                print(error)
+            os.seteuid(0)
+        """
+    )
+    assert said == [
+        "connecting to /var/run/chrony/chronyd.sock: permission denied; only root and "
+        "chronyd's own user may, its group may not; or use 127.0.0.1, where chronyd serves "
+        "tracking, sources and the other open reports to everyone (unless 'cmdport' is 0); nor is "
+        "it at 127.0.0.1:323 or [::1]:323"
+    ]
+
+
 @pytest.mark.parametrize("transport", ["udp", "udp6", "unix"])
 def test_a_chronyd_that_starts_late_is_found_wherever_it_is(
     transport: str, alone: Callable[[str], list[str]]
@@ -378,6 +407,23 @@ def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
             pychrony.get_tracking(f"both.example:{port}")
     assert raised.value.errno == errno.ECONNREFUSED
     assert raised.value.message.endswith(f"; nor is it at [::1]:{port}")
+
+
+def test_all_addresses_of_a_name_share_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is silent, and vanishes; the second is silent."""
+    with ScriptedChronyd() as first, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as second:
+        port = int(first.address.rpartition(":")[2])
+        second.bind(("::1", port))
+        places = [
+            (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port)),
+            (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: places)
+        first.fault = dies(first)
+        start = time.monotonic()
+        with pytest.raises(ChronyConnectionError):
+            pychrony.get_tracking(f"both.example:{port}", timeout=2)
+        assert time.monotonic() - start < 3.5
 
 
 def test_a_name_that_leads_to_a_single_link_alone_is_of_no_use(
@@ -469,8 +515,8 @@ def test_a_socket_that_is_closed_to_the_user_names_who_may(chronyd: ScriptedChro
     assert (error.errno, error.error_code) == (errno.EACCES, None)
     assert error.message == (
         f"connecting to {chronyd.address}: permission denied; only root and {folder.owner()} may, "
-        "its group may not; or use 127.0.0.1: 127.0.0.1 serves tracking, sources and the other "
-        "open reports to everyone"
+        "its group may not; or use 127.0.0.1, where chronyd serves tracking, sources and the other "
+        "open reports to everyone (unless 'cmdport' is 0)"
     )
 
 

@@ -46,6 +46,7 @@ exit codes:
     4  chronyd's answer cannot be used
     5  libchrony cannot be found or used
   130  Ctrl-C, except with --watch, which ends with 0
+  141  the output was closed by its reader, such as 'head'
 """
 
 EVERYTHING = "Every report; one that cannot be read says why, and is no error"

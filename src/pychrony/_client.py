@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._failures import DISABLED, absurd, failure
+from ._failures import DISABLED, OFF, absurd, failure
 from ._fields import (
     FieldContent,
     FieldType,
@@ -27,15 +27,12 @@ from .exceptions import (
     ChronyError,
     ChronyPermissionError,
 )
-from .models import MODELS, ReportField, RTCData, Smoothing, Source, SourceMode
+from .models import MODELS, ReportField, Source, SourceMode
 
 if TYPE_CHECKING:
     from ._shim import Ask, Asks
 
 R = TypeVar("R", bound=Report)
-
-OPTIONAL = (RTCData, Smoothing)
-"""Reports that chronyd itself may not keep, which is an answer and not an error."""
 
 ATTEMPTS = 3
 """How often several lists are asked for, while sources come and go between them."""
@@ -43,10 +40,18 @@ ATTEMPTS = 3
 _PLACE = Struct("=iII")
 
 
-class Gate:
-    """Tells the clients of a connection, which may be in a call, that it was closed."""
+def remaining(timeout: int, start: int) -> int:
+    """Return what is left of a timeout that began to run at `start`, both in nanoseconds."""
+    return timeout if timeout < 0 else max(0, start + timeout - time.monotonic_ns())
 
-    closed = False
+
+class Terms:
+    """What a connection tells its clients, which may be in a call."""
+
+    def __init__(self, timeout: int) -> None:
+        """Take the timeout of each call, in nanoseconds; negative for none."""
+        self.timeout = timeout
+        self.closed = False
 
 
 class Client:
@@ -55,7 +60,7 @@ class Client:
     It closes itself when it is dropped: an exception that a signal handler raises may lose it.
     """
 
-    def __init__(self, address: str, gate: Gate, sessions: int) -> None:
+    def __init__(self, address: str, terms: Terms, sessions: int) -> None:
         """Open a first socket to `address`, which may be empty for libchrony's own choice."""
         reports()
         self._shim = ffi.gc(lib.shim_new(sessions), lib.shim_close)
@@ -65,7 +70,7 @@ class Client:
             action = f"connecting to {address or 'the local chronyd'}"
             raise failure(action, address, error, system[0])
         self.address = os.fsdecode(ffi.string(lib.shim_address(self._shim)))
-        self._gate = gate
+        self._terms = terms
         self._batch = ffi.new("shim_batch *")
         self._batch.client = self._shim
         self._prepared: dict[type[Report], Asks] = {}
@@ -77,15 +82,15 @@ class Client:
         ffi.release(self._shim)
 
     def read(self, model: type[R], timeout: int) -> list[R]:
-        """Return the records of one report; `timeout` is in nanoseconds, negative for none."""
+        """Return the records of one report; `timeout` is what is left of the call's."""
         asks = self._prepared.get(model)
         if asks is None:
             asks = self._prepared[model] = _prepare(model)
         self._collect(asks, 1, timeout)
         ask = asks[0]
-        if ask.error == DISABLED and model in OPTIONAL:
+        if ask.error == DISABLED and model._report in OFF:
             return []
-        return self._answer(model, ask, timeout)
+        return self._answer(model, ask)
 
     def read_all(
         self, models: Sequence[type[Report]], timeout: int
@@ -94,10 +99,10 @@ class Client:
 
         Sources may come and go meanwhile: the lists are asked for again until they agree.
         """
-        end = time.monotonic_ns() + timeout
+        start = time.monotonic_ns()
         answers = self._read_together(models, timeout)
         for _ in range(ATTEMPTS - 1):
-            left = max(0, end - time.monotonic_ns()) if timeout >= 0 else timeout
+            left = remaining(timeout, start)
             if left == 0 or _agree(answers):
                 break
             answers = self._read_together(models, left)
@@ -111,7 +116,7 @@ class Client:
         answers: dict[str, list[Report] | ChronyError] = {}
         for ask, model in zip(asks, models, strict=True):
             try:
-                answers[model._report] = self._answer(model, ask, timeout)
+                answers[model._report] = self._answer(model, ask)
             except (ChronyPermissionError, ChronyDataError) as error:
                 answers[model._report] = error
         return answers
@@ -126,7 +131,7 @@ class Client:
         if ask.error == DISABLED:
             return []
         if ask.error:
-            raise self._failure(name, ask, timeout)
+            raise self._failure(name, ask)
         return [
             _describe(_shape(shape), self._view[offset : offset + size]) if shape >= 0 else {}
             for shape, offset, size in self._places_of(ask)
@@ -138,14 +143,14 @@ class Client:
         while state != lib.SHIM_DONE:
             if state == lib.SHIM_ROOM:
                 self._enlarge()
-            elif self._gate.closed:
+            elif self._terms.closed:
                 lib.shim_stop(self._batch)
                 raise ChronyConnectionError(f"asking {self.address}: closed by another thread")
             state = lib.shim_run(self._batch)
 
-    def _answer(self, model: type[R], ask: Ask, timeout: int) -> list[R]:
+    def _answer(self, model: type[R], ask: Ask) -> list[R]:
         if ask.error:
-            raise self._failure(model._report, ask, timeout)
+            raise self._failure(model._report, ask)
         readers, view = _READERS[model], self._view
         return [
             readers[shape](view, offset) for shape, offset, _ in self._places_of(ask) if shape >= 0
@@ -155,11 +160,11 @@ class Client:
         start = ask.first * _PLACE.size
         return _PLACE.iter_unpack(self._directory[start : start + ask.records * _PLACE.size])
 
-    def _failure(self, report: str, ask: Ask, timeout: int) -> ChronyError:
+    def _failure(self, report: str, ask: Ask) -> ChronyError:
         action = f"reading {report} from {self.address}"
         if ask.error == lib.SHIM_ABSURD:
             return absurd(action, ask.records)
-        waited = timeout / 1e9
+        waited = self._terms.timeout / 1e9
         return failure(action, self.address, ask.error, ask.system, report=report, waited=waited)
 
     def _enlarge(self) -> None:

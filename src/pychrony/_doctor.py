@@ -77,7 +77,7 @@ def _visit(address: str, timeout: float | None) -> Place:
         missing = answers.missing.get(name)
         if missing is None:
             place.readable.append(name)
-        elif is_off(missing):
+        elif is_off(name, missing):
             place.off.append(name)
         else:
             place.unreadable[name] = missing

@@ -32,9 +32,9 @@ OFF = {
     "rtcdata": "chronyd keeps no watch of the hardware clock (rtcfile)",
     "smoothing": "chronyd does not smooth the time that it serves (smoothtime)",
 }
+"""Why chronyd itself may not keep a report, which is an answer and not an error."""
 
 START = "start it ('systemctl start chronyd', on Debian and Ubuntu 'chrony')"
-OPEN_REPORTS = "127.0.0.1 serves tracking, sources and the other open reports to everyone"
 MAX_FOLDER = 62  # bytes, of the folder of chronyd's socket, in libchrony 0.2
 
 
@@ -107,7 +107,8 @@ def _who_may_open(address: str) -> str:
     if not address.startswith("/"):
         return "the system forbids it: check the address and the firewall"
     return (
-        f"only root and {_owner(address)} may, its group may not; or use 127.0.0.1: {OPEN_REPORTS}"
+        f"only root and {_owner(address)} may, its group may not; or use 127.0.0.1, where chronyd "
+        "serves tracking, sources and the other open reports to everyone (unless 'cmdport' is 0)"
     )
 
 

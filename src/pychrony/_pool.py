@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import weakref
 
-from ._client import Client, Gate
-from .exceptions import ChronyConnectionError, ChronyTimeoutError
+from ._client import Client, Terms
+from .exceptions import (
+    ChronyConnectionError,
+    ChronyError,
+    ChronyPermissionError,
+    ChronyTimeoutError,
+)
 
 SESSIONS = 16
 """How many sockets the first client opens at most: from eight on, chronyd itself is what waits."""
@@ -19,13 +24,13 @@ class Pool:
     come while it is lent, open one each.
     """
 
-    def __init__(self, candidates: list[str]) -> None:
+    def __init__(self, candidates: list[str], timeout: int) -> None:
         """Open a client to the first of the addresses where that is possible."""
         self.candidates = list(candidates) if len(candidates) > 1 else []
         """Where chronyd may be, until it has answered."""
         self._left = list(candidates)
         self._gone: list[str] = []
-        self._gate = Gate()
+        self._terms = Terms(timeout)
         self._idle: list[Client] = []
         self._open_first()
 
@@ -44,12 +49,15 @@ class Pool:
             self._idle.append(client)  # to be the next to go
         else:
             self._idle.insert(0, client)
-        if self._gate.closed:
+        if self._terms.closed:
             self.close()
 
     def move_on(self, client: Client, error: ChronyConnectionError) -> bool:
-        """Open the next address, if chronyd was not there for `client`; tell whether it opened."""
-        if isinstance(error, ChronyTimeoutError) or self._gate.closed:
+        """Open the next address, if chronyd was not there for `client`; tell whether it opened.
+
+        Raises the error that names every address, after the last of them.
+        """
+        if isinstance(error, ChronyTimeoutError) or self._terms.closed:
             return False
         if client.address != self.address:
             return True  # another thread has moved on
@@ -57,15 +65,13 @@ class Pool:
             return False
         self._gone.append(client.address)
         try:
-            moved = self._open_first()
+            if self._open_first():
+                return True
         except ChronyConnectionError:
-            moved = False
-        if not moved:
-            places = [place for place in dict.fromkeys(self._gone) if place != client.address]
-            error.message += f"; nor is it at {' or '.join(places)}" if places else ""
-            error.args = (error.message,)
-            self._left, self._gone = list(self.candidates), []  # for the next call
-        return moved
+            pass
+        gone, self._gone = list(dict.fromkeys(self._gone)), []
+        self._left = list(self.candidates)  # for the next call
+        raise self._nowhere(error, gone)
 
     def stay(self) -> None:
         """Take it that chronyd is where it has answered."""
@@ -74,7 +80,7 @@ class Pool:
 
     def close(self) -> None:
         """Close all clients; one that is in a call is closed when it comes back."""
-        self._gate.closed = True
+        self._terms.closed = True
         for _ in range(len(self._idle)):
             try:
                 self._idle.pop().close()
@@ -89,7 +95,7 @@ class Pool:
             except IndexError:
                 return False
             try:
-                client = Client(place, self._gate, SESSIONS)
+                client = Client(place, self._terms, SESSIONS)
                 break
             except ChronyConnectionError:
                 if not self._left:
@@ -101,10 +107,25 @@ class Pool:
         self._idle = [client]
         return True
 
+    def _nowhere(self, error: ChronyConnectionError, places: list[str]) -> ChronyError:
+        """Return the error of the last address, or of the first if the user may not use that."""
+        final: ChronyError = error
+        if FIRST_CHOICE in places:
+            try:
+                Client(FIRST_CHOICE, self._terms, 1).close()
+            except ChronyPermissionError as denied:
+                final = denied
+            except ChronyConnectionError:
+                pass
+        places = [place for place in places if f" {place}: " not in final.message]
+        final.message += f"; nor is it at {' or '.join(places)}" if places else ""
+        final.args = (final.message,)
+        return final
+
     def _open(self) -> Client:
         """Open a further client; a first again, if an exception lost it between two lines."""
         if self._first() is not None:
-            return Client(self.address, self._gate, 1)
-        client = Client(self.address, self._gate, SESSIONS)
+            return Client(self.address, self._terms, 1)
+        client = Client(self.address, self._terms, SESSIONS)
         self._first = weakref.ref(client)
         return client

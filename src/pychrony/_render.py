@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, Flag
 from typing import Any, NamedTuple
 
-from ._failures import DISABLED
+from ._failures import DISABLED, OFF
 from ._fields import FieldContent as C
 from ._fields import Report, origins
 from ._values import NOTHING, SYMBOLS, as_text, flag_names, listed, words
@@ -134,7 +134,7 @@ def text(model: type[Report], answer: Any, width: int) -> str:
     A list is a table, a narrower one with chronyc's symbols for words, or a block for each source.
     """
     if isinstance(answer, ChronyError):
-        why = "off" if is_off(answer) else "not available"
+        why = "off" if is_off(model._report, answer) else "not available"
         return textwrap.fill(f"{why}: {reason(answer)}", width, break_long_words=False)
     if isinstance(answer, Report):
         return block(columns(model), answer, width)
@@ -162,9 +162,9 @@ def answer_of(answers: AllReports, name: str) -> Any:
     return answers.missing.get(name) or getattr(answers, name)
 
 
-def is_off(error: ChronyError) -> bool:
+def is_off(report: str, error: ChronyError) -> bool:
     """Whether chronyd itself does not keep the report, which is an answer."""
-    return error.error_code == DISABLED
+    return report in OFF and error.error_code == DISABLED
 
 
 def reason(error: ChronyError) -> str:

@@ -54,7 +54,7 @@ def ask(connection: ChronyConnection, report: str) -> AllReports:
     """Return a report, or all; raise what is wrong if none can be read."""
     names = list(MODELS) if report == "all" else [report]
     answers = connection.get_all(*names)
-    errors = [error for error in answers.missing.values() if not is_off(error)]
+    errors = [error for name, error in answers.missing.items() if not is_off(name, error)]
     if errors and len(answers.missing) == len(names):
         raise errors[0]
     return answers

@@ -7,6 +7,7 @@ method of the same name returns.
 from __future__ import annotations
 
 import os
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from ._address import parse_address, parse_timeout
-from ._client import Client
+from ._client import Client, remaining
 from ._fields import Report
 from ._library import reports
 from ._pool import Pool
@@ -84,7 +85,7 @@ class ChronyConnection:
     def __enter__(self) -> ChronyConnection:
         if self._pool is not None:
             raise RuntimeError("this ChronyConnection is open already")
-        pool = Pool(self._wanted.candidates())
+        pool = Pool(self._wanted.candidates(), self._timeout)
         self._finalizer = weakref.finalize(self, _close_dropped, pool, os.getpid())
         self._pool = pool
         return self
@@ -171,7 +172,8 @@ class ChronyConnection:
         unknown = [name for name in names if name not in MODELS]
         if unknown:
             raise ValueError(f"names {unknown} are no reports: {', '.join(MODELS)}")
-        answers = self._ask(Client.read_all, [MODELS[name] for name in names or MODELS])
+        models = [MODELS[name] for name in dict.fromkeys(names or MODELS)]
+        answers = self._ask(Client.read_all, models)
         missing = {name: a for name, a in answers.items() if isinstance(a, ChronyError)}
         values = {
             name: answer if MODELS[name]._per_source else answer[0]
@@ -199,19 +201,33 @@ class ChronyConnection:
         pool = self._pool
         if pool is None:
             raise RuntimeError("this ChronyConnection is not open: use it in a 'with' block")
+        if pool.candidates:
+            return self._find(pool, method, what)
         client = pool.take()
         try:
-            answer = method(client, what, self._timeout)
-        except ChronyConnectionError as error:
-            if not pool.move_on(client, error):
-                raise
-        else:
-            if pool.candidates:
-                pool.stay()
-            return answer
+            return method(client, what, self._timeout)
         finally:
             pool.give(client)
-        return self._ask(method, what)
+
+    def _find(
+        self, pool: Pool, method: Callable[[Client, What, int], Answer], what: What
+    ) -> Answer:
+        """Ask at one address after the other, until chronyd answers at one."""
+        start = time.monotonic_ns()
+        left = self._timeout
+        while True:
+            client = pool.take()
+            try:
+                answer = method(client, what, left)
+            except ChronyConnectionError as error:
+                left = remaining(self._timeout, start)
+                if left == 0 or not pool.move_on(client, error):
+                    raise
+            else:
+                pool.stay()
+                return answer
+            finally:
+                pool.give(client)
 
 
 def _close_dropped(pool: Pool, process: int) -> None:

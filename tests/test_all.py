@@ -1,0 +1,165 @@
+"""Several reports in one call: which come, what is said of the others, and that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import pytest
+from limits import HANG
+from scripted import OPEN_COMMANDS, Request, Script, ScriptedChronyd, in_turn, script
+from test_connection import METHODS
+from wire import Command, Status, ntp_source, refclock
+
+import pychrony
+from pychrony import (
+    AllReports,
+    ChronyConnection,
+    ChronyDataError,
+    ChronyPermissionError,
+    ChronyTimeoutError,
+)
+from pychrony.models import MODELS
+
+ONE, TWO, THREE = "192.0.2.1", "192.0.2.2", "192.0.2.3"
+
+
+def known(*addresses: str) -> Script:
+    return script([*map(ntp_source, addresses), refclock()])
+
+
+@pytest.fixture
+def chronyd() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(known(ONE, TWO), "unix") as chronyd:
+        yield chronyd
+
+
+def read(chronyd: ScriptedChronyd, *names: str) -> AllReports:
+    return pychrony.get_all(*names, address=chronyd.address, timeout=HANG)
+
+
+def there(answers: AllReports) -> set[str]:
+    return {name for name in MODELS if getattr(answers, name) is not None}
+
+
+def test_every_report_is_what_its_own_method_returns(chronyd: ScriptedChronyd) -> None:
+    with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+        everything = connection.get_all()
+        each = [getattr(connection, method)() for method in METHODS]
+    assert {type(report[0] if isinstance(report, list) else report) for report in each} == {
+        *MODELS.values()
+    }
+    assert all(report in vars(everything).values() for report in each)
+    assert everything.missing == {}
+
+
+def test_there_is_a_field_for_each_report() -> None:
+    assert [f.name for f in fields(AllReports)] == [*MODELS, "missing"]
+
+
+@pytest.mark.parametrize("names", [["tracking"], ["ntpdata", "activity"], ["sources", "sources"]])
+def test_only_the_reports_that_are_named_are_asked_for(
+    names: list[str], chronyd: ScriptedChronyd
+) -> None:
+    assert there(read(chronyd, *names)) == set(names)
+    asked = [request.command for request in chronyd.requests]
+    allowed = {Command[name.upper()] for name in names} | {Command.N_SOURCES, Command.SOURCESTATS}
+    assert set(asked) <= allowed
+    assert asked.count(Command.N_SOURCES) <= 1
+
+
+@pytest.mark.parametrize("wrong", ["Tracking", "", "sources ", 7, None])
+def test_a_name_that_is_no_report_is_a_mistake(wrong: object, chronyd: ScriptedChronyd) -> None:
+    with pytest.raises(ValueError, match=r"names .* are no reports: tracking, sources, "):
+        read(chronyd, "tracking", wrong)  # type: ignore[arg-type]
+    assert not chronyd.requests
+
+
+def test_what_is_not_there_says_why(chronyd: ScriptedChronyd) -> None:
+    chronyd.script = {
+        **known(ONE),
+        Command.RTCDATA: Status.NORTC,
+        Command.SMOOTHING: Status.NOTENABLED,
+        Command.SERVERSTATS: Status.UNAUTH,
+        Command.SELECTDATA: [Status.INVALID, Status.INVALID],
+    }
+    answers = read(chronyd)
+    assert {name: type(error) for name, error in answers.missing.items()} == {
+        "rtcdata": ChronyDataError,
+        "smoothing": ChronyDataError,
+        "serverstats": ChronyPermissionError,
+        "selectdata": ChronyDataError,
+    }
+    assert there(answers) == {*MODELS} - {*answers.missing}
+    for name, error in answers.missing.items():
+        assert error.message.startswith(f"reading {name} from {chronyd.address}: ")
+
+
+def test_over_udp_the_open_reports_come() -> None:
+    with ScriptedChronyd(known(ONE), opencommands=OPEN_COMMANDS) as chronyd:
+        answers = read(chronyd)
+    assert there(answers) == {command.name.lower() for command in OPEN_COMMANDS} & {*MODELS}
+    assert {type(error) for error in answers.missing.values()} == {ChronyPermissionError}
+
+
+LISTS = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
+
+
+def addresses(answers: AllReports) -> dict[str, list[str]]:
+    """The NTP sources that each list is about."""
+    return {
+        name: [
+            address
+            for record in getattr(answers, name)
+            if (address := getattr(record, "address", "") or getattr(record, "remote_address", ""))
+            in (ONE, TWO, THREE)
+        ]
+        for name in LISTS
+    }
+
+
+def becomes(before: Script, after: Script, *, when: int) -> Script:
+    """The scripts one after the other, from the request of that number on."""
+    count = 0
+
+    def turn(command: Command) -> object:
+        def answer(request: Request) -> object:
+            nonlocal count
+            count += 1
+            return (before if count <= when else after)[command]
+
+        return answer
+
+    return {command: turn(command) for command in before}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("when", range(0, 24))
+def test_lists_that_were_read_while_a_source_was_replaced_are_read_again(when: int) -> None:
+    with ScriptedChronyd(becomes(known(ONE, TWO), known(ONE, THREE), when=when), "unix") as chronyd:
+        answers = read(chronyd, *LISTS)
+    found = addresses(answers)
+    assert len({tuple(places) for places in found.values()}) == 1, found
+    assert found["sources"] in ([ONE, TWO], [ONE, THREE])
+
+
+def test_lists_that_never_agree_are_returned_as_they_are() -> None:
+    answers = {**known(ONE), Command.SOURCES: known(TWO)[Command.SOURCES]}
+    with ScriptedChronyd(answers, "unix") as chronyd:
+        found = addresses(read(chronyd))
+    assert found.pop("sources") == [TWO]
+    assert set(map(tuple, found.values())) == {(ONE,)}
+
+
+def test_a_timeout_in_a_second_reading_names_the_callers_timeout() -> None:
+    """Its lists disagree at first; then chronyd falls silent."""
+    answers = known(ONE, TWO)
+    answers = {
+        **answers,
+        Command.SOURCES: in_turn(*2 * [lambda r: known(ONE, THREE)[Command.SOURCES]], None),
+        Command.N_SOURCES: 2,
+    }
+    with (
+        ScriptedChronyd(answers, "unix") as chronyd,
+        pytest.raises(ChronyTimeoutError, match=r"no answer within 0\.7 s; "),
+    ):
+        pychrony.get_all("sources", "sourcestats", address=chronyd.address, timeout=0.7)
