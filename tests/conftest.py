@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -9,6 +10,12 @@ import pytest
 
 from pychrony import ChronyError
 from pychrony.testing import PrivateChronyd
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Most of the time the tests wait, for timeouts to pass and programs to end."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
