@@ -289,6 +289,22 @@ static void check_ask(const shim_batch *batch, const shim_ask *ask)
     }
 }
 
+/* As Python has them. */
+static int flags_of(int report)
+{
+    static const char *const sources[] = {"sources", "sourcestats", "selectdata", "authdata",
+                                          "ntpdata"};
+    const char *name = chrony.get_report_name(report);
+    int flags = 0;
+    for (size_t i = 0; name != NULL && i < sizeof(sources) / sizeof(sources[0]); i++)
+        flags |= strcmp(name, sources[i]) == 0 ? SHIM_SOURCES : 0;
+    if (name != NULL && strcmp(name, "sourcestats") == 0)
+        flags |= SHIM_JOINS;
+    if (name != NULL && strcmp(name, "authdata") == 0)
+        flags |= SHIM_JOINED;
+    return flags;
+}
+
 static void run_batch(shim_client *client)
 {
     shim_ask asks[MOST_ASKS];
@@ -298,7 +314,7 @@ static void run_batch(shim_client *client)
     for (int i = 0; i < asked; i++) {
         uint8_t choice = next_byte();
         asks[i].report = choice % MOST_ASKS;
-        asks[i].flags = choice >= 128 ? SHIM_NAMED : asks[i].report == 5 ? SHIM_JOINED : 0;
+        asks[i].flags = choice >= 128 ? SHIM_NAMED : flags_of(asks[i].report);
     }
     batch.bytes = malloc(batch.size);
     batch.places = malloc(sizeof(shim_place));

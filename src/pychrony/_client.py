@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,12 +28,13 @@ from .exceptions import (
     ChronyError,
     ChronyPermissionError,
 )
-from .models import MODELS, ReportField, Source, SourceMode
+from .models import MODELS, NTPData, ReportField, Source, SourceMode, SourceStats
 
 if TYPE_CHECKING:
     from ._shim import Ask, Asks
 
 R = TypeVar("R", bound=Report)
+Models = tuple[type[Report], ...]
 
 ATTEMPTS = 3
 """How often several lists are asked for, while sources come and go between them."""
@@ -73,7 +75,7 @@ class Client:
         self._terms = terms
         self._batch = ffi.new("shim_batch *")
         self._batch.client = self._shim
-        self._prepared: dict[type[Report], Asks] = {}
+        self._prepared: dict[type[Report] | Models, Asks] = {}
         self._reserve_bytes(4096)
         self._reserve_places(16)
 
@@ -92,9 +94,7 @@ class Client:
             return []
         return self._answer(model, ask)
 
-    def read_all(
-        self, models: Sequence[type[Report]], timeout: int
-    ) -> dict[str, list[Report] | ChronyError]:
+    def read_all(self, models: Models, timeout: int) -> dict[str, list[Report] | ChronyError]:
         """Return the records of several reports, or what is wrong with each.
 
         Sources may come and go meanwhile: the lists are asked for again until they agree.
@@ -108,10 +108,10 @@ class Client:
             answers = self._read_together(models, left)
         return answers
 
-    def _read_together(
-        self, models: Sequence[type[Report]], timeout: int
-    ) -> dict[str, list[Report] | ChronyError]:
-        asks = _prepare(*models)
+    def _read_together(self, models: Models, timeout: int) -> dict[str, list[Report] | ChronyError]:
+        asks = self._prepared.get(models)
+        if asks is None:
+            asks = self._prepared[models] = _prepare(*models)
         self._collect(asks, len(models), timeout)
         answers: dict[str, list[Report] | ChronyError] = {}
         for ask, model in zip(asks, models, strict=True):
@@ -190,30 +190,36 @@ class Client:
         self._directory = memoryview(ffi.buffer(self._places))
 
 
-def _agree(answers: dict[str, list[Report] | ChronyError]) -> bool:
+def _agree(answers: dict[str, list[Any] | ChronyError]) -> bool:
     """Whether all reports are about the same NTP sources in the same order."""
     lists = [
-        [name for name in map(_ntp_source, records) if name]
+        _ntp_sources(MODELS[report], records)
         for report, records in answers.items()
         if MODELS[report]._per_source and not isinstance(records, ChronyError)
     ]
-    return all(names == lists[0] for names in lists)
+    return all(addresses == lists[0] for addresses in lists)
 
 
-def _ntp_source(record: Report) -> str:
-    """Return the address of the record's NTP source; empty for a reference clock."""
-    if isinstance(record, Source):
-        return "" if record.mode is SourceMode.REFCLOCK else record.address
-    address: str = getattr(record, "address", "") or getattr(record, "remote_address", "")
-    return address
+def _ntp_sources(model: type[Report], records: list[Any]) -> list[str]:
+    """Return the addresses of NTP sources; reference clocks are left out."""
+    if model is Source:
+        return [record.address for record in records if record.mode is not SourceMode.REFCLOCK]
+    attribute = "remote_address" if model is NTPData else "address"
+    return list(filter(None, map(attrgetter(attribute), records)))
 
 
 def _prepare(*models: type[Report]) -> Asks:
     asks = ffi.new("shim_ask[]", len(models))
     for ask, model in zip(asks, models, strict=True):
         ask.report = reports()[model._report]
-        ask.flags = lib.SHIM_JOINED if model._joined else 0
+        ask.flags = _flags(model)
     return asks
+
+
+def _flags(model: type[Report]) -> int:
+    flags = lib.SHIM_SOURCES if model._per_source else 0
+    flags |= lib.SHIM_JOINED if model._joined else 0
+    return flags | (lib.SHIM_JOINS if model is SourceStats else 0)
 
 
 class _Readers(dict[int, Callable[[Any, int], Any]]):

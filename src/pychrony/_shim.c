@@ -249,6 +249,8 @@ static void fail_all(shim_batch *batch, int error, int system)
         fail(&batch->asks[i], error, system);
 }
 
+static bool has(const shim_ask *ask, int flag) { return (ask->flags & flag) != 0; }
+
 /* Ask for the number of records, and then for the records, from the start. */
 static void restart(shim_ask *ask)
 {
@@ -256,6 +258,25 @@ static void restart(shim_ask *ask)
     ask->next = NUMBER;
     ask->left = 0;
     ask->round++;
+}
+
+/* The unfinished ask with this flag; NULL if there is none. */
+static shim_ask *unfinished(const shim_batch *batch, int flag)
+{
+    for (int i = 0; i < batch->asked; i++)
+        if (has(&batch->asks[i], flag) && !finished(&batch->asks[i]))
+            return &batch->asks[i];
+    return NULL;
+}
+
+
+/* Read a list from the start, together with the one that is taken from it. */
+static void start_again(const shim_batch *batch, shim_ask *ask)
+{
+    shim_ask *taken = has(ask, SHIM_JOINED) ? unfinished(batch, SHIM_JOINS) : NULL;
+    restart(ask);
+    if (taken != NULL)
+        restart(taken);
 }
 
 /* Leave the sockets at hand, and what has been read of lists: chronyd was restarted, and its
@@ -270,9 +291,8 @@ static void start_over(shim_batch *batch)
 }
 
 /* Take the number of records, and places for them. False: there are too few. */
-static bool take_number(shim_batch *batch, const struct slot *slot, shim_ask *ask)
+static bool take_number(shim_batch *batch, shim_ask *ask, int number)
 {
-    int number = chrony.get_report_number_records(slot->link.session);
     if (number < 0 || number > MAX_RECORDS) {
         ask->error = SHIM_ABSURD;
         ask->records = number;
@@ -294,9 +314,26 @@ static bool take_number(shim_batch *batch, const struct slot *slot, shim_ask *as
     return true;
 }
 
+/* Take a number of sources for all reports that have yet to ask for it. */
+static bool share_number(shim_batch *batch, shim_ask *ask, int number)
+{
+    for (int i = 0; has(ask, SHIM_SOURCES) && i < batch->asked; i++) {
+        shim_ask *other = &batch->asks[i];
+        if (has(other, SHIM_SOURCES) && other->next == NUMBER && !finished(other) &&
+            !take_number(batch, other, number))
+            return false;
+    }
+    return take_number(batch, ask, number);
+}
+
 static bool stale(const struct slot *slot, const shim_ask *ask)
 {
     return ask->error != OK || ask->round != slot->round;
+}
+
+static bool is_taken(const shim_batch *batch, const shim_ask *ask, int record)
+{
+    return batch->places[ask->first + record].shape >= 0;
 }
 
 static void send_request(shim_batch *batch, struct slot *slot, int64_t now);
@@ -311,12 +348,28 @@ static void note_source(struct slot *slot)
     slot->link.joining = false;
 }
 
+/* Take the record that `slot` holds for its address, if it is asked for as well. */
+static bool take_joined(shim_batch *batch, const struct slot *slot)
+{
+    shim_ask *ask = unfinished(batch, SHIM_JOINS);
+    if (ask == NULL || slot->record >= ask->records || is_taken(batch, ask, slot->record))
+        return true;
+    if (!copy_record(batch, ask, slot->record, slot->link.session, ""))
+        return false;
+    ask->left--;
+    return true;
+}
+
 /* Take the answer that `slot` holds. */
 static void settle(shim_batch *batch, struct slot *slot, int64_t now)
 {
     shim_ask *ask = &batch->asks[slot->ask];
     slot->state = IDLE;
     if (slot->link.joining && !stale(slot, ask)) {
+        if (!take_joined(batch, slot)) {
+            slot->state = HELD;
+            return;
+        }
         note_source(slot);
         send_request(batch, slot, now);
         return;
@@ -325,8 +378,11 @@ static void settle(shim_batch *batch, struct slot *slot, int64_t now)
     if (stale(slot, ask))
         return;
     if (slot->record == NUMBER) {
-        if (!take_number(batch, slot, ask))
+        int number = chrony.get_report_number_records(slot->link.session);
+        if (!share_number(batch, ask, number))
             slot->state = HELD;
+    } else if (has(ask, SHIM_JOINS) && is_taken(batch, ask, slot->record)) {
+        return;
     } else if (copy_record(batch, ask, slot->record, slot->link.session, slot->link.address)) {
         ask->left--;
     } else {
@@ -381,17 +437,30 @@ static void renew_session(shim_client *client, struct slot *slot)
     close_slot(client, slot);
 }
 
+/* The same after an answer that is an error: all that is left is the report that was to follow on
+   the source's address, and a request that cannot be made takes its place. */
+static void forget_request(struct slot *slot)
+{
+    chrony.request_record(slot->link.session, "", 0);
+    slot->state = IDLE;
+}
+
+static bool is_answer(int error) { return error >= UNAUTHORIZED && error <= INVALID_RESPONSE; }
+
 /* libchrony or chronyd refused a request. */
 static void refuse(shim_batch *batch, struct slot *slot, int error)
 {
     shim_ask *ask = &batch->asks[slot->ask];
     close_link(batch->client, &slot->earlier);
-    renew_session(batch->client, slot);
+    if (is_answer(error))
+        forget_request(slot);
+    else
+        renew_session(batch->client, slot);
     if (stale(slot, ask))
         return;
     if (error == UNEXPECTED_STATUS && slot->record != NUMBER && !ask->single &&
         ask->round < MAX_ROUNDS)
-        restart(ask); /* a source that was counted is gone */
+        start_again(batch, ask); /* a source that was counted is gone */
     else
         fail(ask, error, 0);
 }
@@ -400,8 +469,7 @@ static void refuse(shim_batch *batch, struct slot *slot, int error)
    thereby are of the same source. */
 static void join_again(const shim_batch *batch, struct slot *slot)
 {
-    int flags = batch->asks[slot->ask].flags;
-    slot->link.joining = (flags & SHIM_JOINED) != 0 && slot->record != NUMBER;
+    slot->link.joining = has(&batch->asks[slot->ask], SHIM_JOINED) && slot->record != NUMBER;
 }
 
 /* Send the request that `slot` stands for, on a new socket if the one at hand is of no use. */
@@ -529,19 +597,37 @@ static void repeat(shim_batch *batch, struct slot *slot, int64_t now)
 
 /* ---- The batch ---- */
 
+/* Whether the next request of `ask` is for another one to make: the number of sources is asked for
+   once, and a record that comes with those of another report is not asked for by itself. */
+static bool is_shared(const shim_batch *batch, const shim_ask *ask)
+{
+    if (ask->next != NUMBER)
+        return has(ask, SHIM_JOINS) && unfinished(batch, SHIM_JOINED) != NULL;
+    for (int i = 0; has(ask, SHIM_SOURCES) && i < batch->asked; i++) {
+        const shim_ask *other = &batch->asks[i];
+        if (has(other, SHIM_SOURCES) && other->next == NUMBER_ASKED && !finished(other))
+            return true;
+    }
+    return false;
+}
+
+/* How many requests `ask` could hand out now. */
+static int requests_of(const shim_batch *batch, shim_ask *ask)
+{
+    if (finished(ask) || ask->next == NUMBER_ASKED || is_shared(batch, ask))
+        return 0;
+    while (has(ask, SHIM_JOINS) && ask->next >= 0 && ask->next < ask->records &&
+           is_taken(batch, ask, ask->next))
+        ask->next++;
+    return ask->next == NUMBER ? 1 : ask->records - ask->next;
+}
+
 /* How many requests are left to hand out. */
 static int pending(const shim_batch *batch)
 {
     int count = 0;
-    for (int i = 0; i < batch->asked; i++) {
-        const shim_ask *ask = &batch->asks[i];
-        if (finished(ask))
-            continue;
-        if (ask->next == NUMBER)
-            count++;
-        else if (ask->next >= 0)
-            count += ask->records - ask->next;
-    }
+    for (int i = 0; i < batch->asked; i++)
+        count += requests_of(batch, &batch->asks[i]);
     return count;
 }
 
@@ -551,9 +637,7 @@ static void give(shim_batch *batch, struct slot *slot, int64_t now)
     shim_ask *ask = NULL;
     for (int i = 0; i < batch->asked && (ask == NULL || ask->next != NUMBER); i++) {
         shim_ask *other = &batch->asks[i];
-        bool number = other->next == NUMBER;
-        bool record = other->next >= 0 && other->next < other->records;
-        if (!finished(other) && (number || (record && ask == NULL)))
+        if ((ask == NULL || other->next == NUMBER) && requests_of(batch, other) > 0)
             ask = other;
     }
     if (ask == NULL)

@@ -21,8 +21,10 @@ const char *shim_error(int code);
 /* ---- What is asked ---- */
 
 enum {
-    SHIM_JOINED = 1, /* put the address of the same source in front of each record */
-    SHIM_NAMED = 2   /* append the names of constants and flags to each record */
+    SHIM_JOINED = 1,  /* put the address of the same source in front of each record */
+    SHIM_NAMED = 2,   /* append the names of constants and flags to each record */
+    SHIM_SOURCES = 4, /* there is a record for each source, and so of each such report as many */
+    SHIM_JOINS = 8    /* the report that the addresses are taken from */
 };
 
 /* Errors of ours, beside libchrony's 1 to 14. */

@@ -94,6 +94,8 @@ class _FFI:
 class _Lib:
     SHIM_JOINED: Final[int]
     SHIM_NAMED: Final[int]
+    SHIM_SOURCES: Final[int]
+    SHIM_JOINS: Final[int]
     SHIM_TIMEOUT: Final[int]
     SHIM_UNREACHABLE: Final[int]
     SHIM_ABSURD: Final[int]

@@ -172,7 +172,7 @@ class ChronyConnection:
         unknown = [name for name in names if name not in MODELS]
         if unknown:
             raise ValueError(f"names {unknown} are no reports: {', '.join(MODELS)}")
-        models = [MODELS[name] for name in dict.fromkeys(names or MODELS)]
+        models = tuple(MODELS[name] for name in dict.fromkeys(names or MODELS))
         answers = self._ask(Client.read_all, models)
         missing = {name: a for name, a in answers.items() if isinstance(a, ChronyError)}
         values = {
