@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import pytest
@@ -95,6 +97,47 @@ def test_an_exception_at_any_point_of_a_call_leaves_the_connection_usable(
         gc.collect()
         assert fds() == before
         assert remains(chronyd.address) == []
+
+
+class InterruptAt:
+    """Raises after a number of instructions that the package's modules have executed."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __enter__(self) -> None:
+        sys.settrace(self.trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def trace(self, frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        if Path(frame.f_code.co_filename).name not in ("connection.py", "_client.py", "_pool.py"):
+            return None
+        frame.f_trace_opcodes = True
+        self.left -= event == "opcode"
+        if self.left < 0:
+            sys.settrace(None)
+            raise Interruption
+        return self.trace
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_after_any_instruction_of_a_first_call_changes_no_later_answer() -> None:
+    """The first call makes room for the answers."""
+    sources = [ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 40)]
+    with ScriptedChronyd(script(sources), "unix") as chronyd:
+        right = pychrony.get_sources(chronyd.address, timeout=HANG)
+        number, interrupted = 0, True
+        while interrupted:
+            with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+                interrupted = True
+                with suppress(Interruption), InterruptAt(number):
+                    connection.get_sources()
+                    interrupted = False
+                assert connection.get_sources() == right, number
+            number += 1 if LONG else 3
+    assert number > 100
 
 
 @both

@@ -170,6 +170,7 @@ class Client:
     def _enlarge(self) -> None:
         """Give the batch at least the room that it wants, with what it has copied so far."""
         batch = self._batch
+        address, self.address = self.address, ""  # cut short by an exception, it is not used again
         if batch.wanted_size > batch.size:
             old = self._bytes, batch.size
             self._reserve_bytes(max(2 * batch.size, batch.wanted_size))
@@ -178,6 +179,7 @@ class Client:
             directory = self._places, batch.capacity * _PLACE.size
             self._reserve_places(max(2 * batch.capacity, batch.wanted_capacity))
             ffi.memmove(self._places, *directory)
+        self.address = address
 
     def _reserve_bytes(self, size: int) -> None:
         self._bytes = self._batch.bytes = ffi.new("char[]", size)

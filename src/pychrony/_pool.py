@@ -42,7 +42,7 @@ class Pool:
             return self._open()
 
     def give(self, client: Client) -> None:
-        """Take a client back after its call."""
+        """Take a client back after its call, unless it is of another address, or unusable."""
         if client.address != self.address:
             client.close()
         elif client is self._first():
