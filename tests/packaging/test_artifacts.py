@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -152,6 +153,17 @@ def test_metadata_is_what_an_index_shows(wheel: Path) -> None:
     assert shown["Description-Content-Type"] == "text/markdown"
     assert "Repository, https://github.com/arunderwood/pychrony" in shown.get_all("Project-URL", [])
     assert shown.get_all("Requires-Dist") == ["cffi>=2"]
+
+
+def test_links_of_the_readme_work_where_an_index_shows_it(wheel: Path) -> None:
+    text = str(metadata(wheel).get_payload())
+    targets = re.findall(r"\]\(([^)]+)\)|^\[[^]]+\]: (.+)$", text, re.MULTILINE)
+    links = [inline or reference for inline, reference in targets]
+    assert len(links) > 4
+    for link in links:
+        assert link.startswith("https://")
+        _, ours, path = link.partition("github.com/arunderwood/pychrony/blob/main/")
+        assert not ours or (artifacts.ROOT / path).is_file()
 
 
 def test_classifiers_name_each_python_that_is_tested(wheel: Path) -> None:
