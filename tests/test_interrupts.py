@@ -141,6 +141,25 @@ def test_an_exception_after_any_instruction_of_a_first_call_changes_no_later_ans
 
 
 @both
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_after_any_instruction_leaves_nothing_behind(transport: Transport) -> None:
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        right = pychrony.get_sources(chronyd.address, timeout=HANG)
+        gc.collect()
+        before = fds()
+        number, interrupted = 0, True
+        while interrupted:
+            with suppress(Interruption), InterruptAt(number):
+                assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
+                interrupted = False
+            gc.collect()
+            assert (fds(), remains(chronyd.address)) == (before, []), number
+            number += 1 if LONG else 11
+    assert number > 100
+
+
+@both
 def test_signals_that_are_handled_change_no_answer(transport: Transport, arm: Arm) -> None:
     handled = 0
 
