@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import pytest
 from limits import HANG
+from methods import METHODS
 from scripted import OPEN_COMMANDS, Request, Script, ScriptedChronyd, in_turn, script
-from test_connection import METHODS
 from wire import Command, Status, ntp_source, refclock
 
 import pychrony
@@ -45,7 +45,7 @@ def there(answers: AllReports) -> set[str]:
 def test_every_report_is_what_its_own_method_returns(chronyd: ScriptedChronyd) -> None:
     with ChronyConnection(chronyd.address, timeout=HANG) as connection:
         everything = connection.get_all()
-        each = [getattr(connection, method)() for method in METHODS]
+        each = [getattr(connection, method)() for method in METHODS.values()]
     assert {type(report[0] if isinstance(report, list) else report) for report in each} == {
         *MODELS.values()
     }

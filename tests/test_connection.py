@@ -15,6 +15,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from methods import METHODS
 from scripted import (
     OPEN_COMMANDS,
     Fault,
@@ -41,19 +42,6 @@ from pychrony import (
 )
 from pychrony import Transport as Reached
 
-METHODS = [
-    "get_tracking",
-    "get_sources",
-    "get_source_stats",
-    "get_rtc_data",
-    "get_select_data",
-    "get_activity",
-    "get_auth_data",
-    "get_ntp_data",
-    "get_server_stats",
-    "get_smoothing",
-]
-
 
 @pytest.fixture
 def chronyd() -> Iterator[ScriptedChronyd]:
@@ -72,7 +60,7 @@ def where(connection: ChronyConnection) -> tuple[str | None, Reached | None]:
 # A connection's life.
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.values())
 def test_a_method_outside_a_with_block_is_a_mistake(method: str, chronyd: ScriptedChronyd) -> None:
     connection = ChronyConnection(chronyd.address)
     with pytest.raises(RuntimeError, match="'with' block"):
@@ -101,10 +89,10 @@ def test_a_connection_serves_many_questions_over_the_same_sockets(
     chronyd: ScriptedChronyd,
 ) -> None:
     with ChronyConnection(chronyd.address) as connection:
-        for method in METHODS * 10:
+        for method in [*METHODS.values()] * 10:
             getattr(connection, method)()
         before = open_files()
-        for method in METHODS * 10:
+        for method in [*METHODS.values()] * 10:
             getattr(connection, method)()
         assert open_files() == before
 
@@ -605,7 +593,7 @@ def for_records(fault: Fault) -> Fault:
     ],
     ids=["new", "malformed"],
 )
-@pytest.mark.parametrize("report", METHODS)
+@pytest.mark.parametrize("report", METHODS.values())
 def test_an_answer_that_libchrony_cannot_use_is_told(
     fault: Any, code: int, words: str, report: str, chronyd: ScriptedChronyd
 ) -> None:
@@ -639,8 +627,8 @@ def test_a_failed_call_does_not_spoil_the_next(chronyd: ScriptedChronyd) -> None
     """libchrony mixes what is left of a failed request into later answers."""
     whole = dict(chronyd.script)
     with ChronyConnection(chronyd.address, timeout=5) as connection:
-        right = {method: getattr(connection, method)() for method in METHODS}
-        for method in METHODS:
+        right = {method: getattr(connection, method)() for method in METHODS.values()}
+        for method in METHODS.values():
             for failing in ("get_auth_data", "get_ntp_data", "get_select_data"):
                 chronyd.script = whole | {Command.SOURCESTATS: Status.FAILED}
                 chronyd.script |= {Command.SELECTDATA: Status.FAILED}

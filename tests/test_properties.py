@@ -14,6 +14,7 @@ import wire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
+from methods import METHODS
 from scripted import ScriptedChronyd, drip, honest, instead, on, script
 from wire import Command, Layout, Record
 
@@ -26,19 +27,6 @@ from pychrony import (
     ReportField,
 )
 from pychrony.models import MODELS
-
-METHODS = {
-    "tracking": "get_tracking",
-    "sources": "get_sources",
-    "sourcestats": "get_source_stats",
-    "selectdata": "get_select_data",
-    "activity": "get_activity",
-    "authdata": "get_auth_data",
-    "ntpdata": "get_ntp_data",
-    "serverstats": "get_server_stats",
-    "rtcdata": "get_rtc_data",
-    "smoothing": "get_smoothing",
-}
 
 many = settings(
     max_examples=5_000 if LONG else 60,

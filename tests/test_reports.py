@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import wire
+from methods import METHODS
 from scripted import Script, ScriptedChronyd, Transport, script
 from wire import (
     LAYOUTS,
@@ -69,17 +70,17 @@ from pychrony import (
 )
 from pychrony._fields import Report, Shape, origins, reader
 
-METHODS: dict[str, tuple[str, type[Any]]] = {
-    "tracking": ("get_tracking", TrackingStatus),
-    "sources": ("get_sources", Source),
-    "sourcestats": ("get_source_stats", SourceStats),
-    "selectdata": ("get_select_data", SelectData),
-    "activity": ("get_activity", Activity),
-    "authdata": ("get_auth_data", AuthData),
-    "ntpdata": ("get_ntp_data", NTPData),
-    "serverstats": ("get_server_stats", ServerStats),
-    "rtcdata": ("get_rtc_data", RTCData),
-    "smoothing": ("get_smoothing", Smoothing),
+CLASSES: dict[str, type[Any]] = {
+    "tracking": TrackingStatus,
+    "sources": Source,
+    "sourcestats": SourceStats,
+    "selectdata": SelectData,
+    "activity": Activity,
+    "authdata": AuthData,
+    "ntpdata": NTPData,
+    "serverstats": ServerStats,
+    "rtcdata": RTCData,
+    "smoothing": Smoothing,
 }
 
 # Records in which each value is another one, exact on the wire, and what is to come of them. The
@@ -441,7 +442,7 @@ def connected(answers: Script, transport: Transport = "unix") -> Iterator[Chrony
 def ask(report: str, *records: Record, transport: Transport = "unix") -> Any:
     """What the package makes of the report of a chronyd that sends these records."""
     with ScriptedChronyd(answers(*records), transport) as chronyd:
-        read = getattr(pychrony, METHODS[report][0])(chronyd.address)
+        read = getattr(pychrony, METHODS[report])(chronyd.address)
     return read[0] if isinstance(read, list) else read
 
 
@@ -498,7 +499,7 @@ def test_what_an_older_chronyd_does_not_count_is_none(reply: int, lacking: set[s
 @each_layout
 def test_every_table_agrees_with_libchrony(layout: Layout) -> None:
     """Names, units, and that no field is left out: from the loaded libchrony itself."""
-    model = METHODS[layout.report][1]
+    model = CLASSES[layout.report]
     described = ask_fields(layout.report, layout())
     used: set[str] = set()
     for attribute, origin in origins(model).items():
@@ -850,7 +851,7 @@ def shape(report: str, *records: Record) -> dict[str, ReportField]:
 @pytest.mark.parametrize("report", METHODS)
 def test_a_field_that_is_missing_is_named(report: str) -> None:
     """As a libchrony that is not like any of today would leave it out, or hold it otherwise."""
-    model = METHODS[report][1]
+    model = CLASSES[report]
     described = shape(report)
     needed = {n for o in origins(model).values() for n in (*o.names, *o.given)} & described.keys()
     defaults = {
@@ -942,13 +943,13 @@ def test_what_chronyd_does_not_keep_is_none(transport: Transport) -> None:
 def test_a_report_that_cannot_be_disabled_is_not_taken_for_empty(report: str) -> None:
     off = script() | {c: Status.NOTENABLED for c in Command if c.name.lower() == report}
     with ScriptedChronyd(off, "unix") as chronyd, pytest.raises(ChronyDataError, match="disabled"):
-        getattr(pychrony, METHODS[report][0])(chronyd.address)
+        getattr(pychrony, METHODS[report])(chronyd.address)
 
 
 def test_a_chronyd_without_sources_has_empty_lists() -> None:
     with connected(script([]), "unix") as connection:
         lists = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
-        assert [getattr(connection, METHODS[name][0])() for name in lists] == [[]] * 5
+        assert [getattr(connection, METHODS[name])() for name in lists] == [[]] * 5
         assert [connection.get_report(name) for name in lists] == [[]] * 5
 
 
@@ -1018,7 +1019,7 @@ def connection() -> Iterator[ChronyConnection]:
         yield connection
 
 
-@pytest.mark.parametrize("method", [name for name, _ in METHODS.values()])
+@pytest.mark.parametrize("method", METHODS.values())
 def test_the_function_returns_what_the_method_does(
     connection: ChronyConnection, method: str
 ) -> None:
