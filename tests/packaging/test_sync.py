@@ -238,7 +238,7 @@ def files_for_the_tests(tree: Tree) -> dict[str, object]:
     (tests,) = [test for test in tree.recipe["tests"] if "files" in test]
     return {
         f"{PYPROJECT} (test-sources)": sorted(tree.cibuildwheel["test-sources"]),
-        f"{RECIPE} (files)": sorted(path.split("/")[0] for path in tests["files"]["source"]),
+        f"{RECIPE} (files)": sorted({path.split("/")[0] for path in tests["files"]["source"]}),
     }
 
 
