@@ -140,7 +140,7 @@ def test_an_exception_after_any_instruction_of_a_first_call_changes_no_later_ans
                     connection.get_sources()
                     interrupted = False
                 assert connection.get_sources() == right, number
-            number += 1 if LONG else 3
+            number += 1 if LONG else 7
     assert number > 300
 
 
@@ -159,7 +159,7 @@ def test_an_exception_after_any_instruction_leaves_nothing_behind(transport: Tra
                 interrupted = False
             gc.collect()
             assert (fds(), remains(chronyd.address)) == (before, []), number
-            number += 1 if LONG else 11
+            number += 1 if LONG else 29
     assert number > 300
 
 
