@@ -212,9 +212,11 @@ def test_a_library_with_the_wheels_own_soname_fails_the_recipes_test(
 
 
 @pytest.fixture
-def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def release(sdist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tree = artifacts.unpack(sdist, tmp_path)  # the working tree would take the version for its own
+    (tree / "PKG-INFO").unlink()  # which has another one
     monkeypatch.setenv("SETUPTOOLS_SCM_PRETEND_VERSION", "1.2.3")
-    return artifacts.build_sdist(ROOT, tmp_path)
+    return artifacts.build_sdist(tree, tmp_path)
 
 
 def test_the_submission_names_the_sdist_on_the_release(release: Path, tmp_path: Path) -> None:
