@@ -427,13 +427,10 @@ static bool is_shared(const shim_batch *batch, const shim_ask *ask)
 }
 
 /* How many requests `ask` could hand out now. */
-static int requests_of(const shim_batch *batch, shim_ask *ask)
+static int requests_of(const shim_batch *batch, const shim_ask *ask)
 {
     if (finished(ask) || ask->next == NUMBER_ASKED || is_shared(batch, ask))
         return 0;
-    while (has(ask, SHIM_JOINS) && ask->next >= 0 && ask->next < ask->records &&
-           is_taken(batch, ask, ask->next))
-        ask->next++;
     return ask->next == NUMBER ? 1 : ask->records - ask->next;
 }
 
