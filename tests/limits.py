@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 LONG = bool(os.environ.get("PYCHRONY_LONG"))
-"""Whether to run the long form: `tools/run faults --long`."""
+"""Whether to run the long form: `tools/run long`."""
 
 HANG = 20.0
 """Seconds after which something that has not ended hangs, on any machine."""
