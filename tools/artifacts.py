@@ -7,7 +7,8 @@
     artifacts.py show               what is there
     artifacts.py check VERSION      that a release is whole and fit for an index
 
-All of it in dist/, unless --dist names another folder. Needs the dependency group `packaging`.
+All of it in dist/, unless --dist names another folder. A VERSION may have the `v` of its tag in
+front. Needs the dependency group `packaging`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from packaging.utils import (
     parse_sdist_filename,
     parse_wheel_filename,
 )
+from packaging.version import InvalidVersion, Version
 from problems import ReleaseError, reported
 
 PROJECT = "pychrony"
@@ -63,12 +65,12 @@ def main() -> None:
     commands.add_parser("sdist")
     commands.add_parser("show")
     checking = commands.add_parser("check")
-    checking.add_argument("version")
+    checking.add_argument("version", type=version_of_tag)
     checking.add_argument(
         "--without", action="append", default=[], metavar="PATTERN", help="may be missing"
     )
-    options = parser.parse_args()
     with reported("artifacts.py"):
+        options = parser.parse_args()
         if options.command == "build":
             build(options.dist, options.machine)
         if options.command == "sdist":
@@ -203,6 +205,22 @@ def version_of(name: str) -> str | None:
     except (InvalidSdistFilename, InvalidWheelFilename):
         return None
     return str(version) if project == PROJECT else None
+
+
+def version_of_tag(tag: str) -> str:
+    """Return the version that a tag stands for, with or without its `v`."""
+    text = tag.removeprefix("v")
+    try:
+        version = Version(text)
+    except InvalidVersion:
+        raise ReleaseError(
+            f"{tag!r} is no version (PEP 440): delete the tag, and push one such as v3.1.0"
+        ) from None
+    if version.local or str(version) != text:
+        raise ReleaseError(
+            f"{tag!r} is not how files will be named: delete the tag, and push v{version.public}"
+        )
+    return text
 
 
 def sha256(path: Path) -> str:

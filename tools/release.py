@@ -25,10 +25,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from artifacts import PROJECT, ROOT, SUMS, files, sha256, unpack, write_sums
+from artifacts import PROJECT, ROOT, SUMS, files, sha256, unpack, version_of_tag, write_sums
 from indexes import PYPIRC, Index
 from installed import Environment, runs, try_in
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from problems import ReleaseError, reported
 
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -82,22 +82,6 @@ def parser() -> argparse.ArgumentParser:
 def index(options: argparse.Namespace, name: str | None = None) -> Index:
     """Return the index that the command line names."""
     return Index(name or options.index, options.pypirc, options.patience)
-
-
-def version_of_tag(tag: str) -> str:
-    """Return the version that a tag stands for, with or without its `v`."""
-    text = tag.removeprefix("v")
-    try:
-        version = Version(text)
-    except InvalidVersion:
-        raise ReleaseError(
-            f"{tag!r} is no version (PEP 440): delete the tag, and push one such as v3.1.0"
-        ) from None
-    if version.local or str(version) != text:
-        raise ReleaseError(
-            f"{tag!r} is not how files will be named: delete the tag, and push v{version.public}"
-        )
-    return text
 
 
 def check_tag(tag: str, indexes: Sequence[Index]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,13 +42,13 @@ def test_a_version_without_notes_is_not_released(changelog: Path, version: str) 
 
 @pytest.mark.parametrize("tag", ["v1.2.3", "v2.0.0rc1", "v1.0.post1", "1.2.3"])
 def test_a_tag_gives_its_version(tag: str) -> None:
-    assert release.version_of_tag(tag) == tag.removeprefix("v")
+    assert artifacts.version_of_tag(tag) == tag.removeprefix("v")
 
 
 @pytest.mark.parametrize("tag", ["vv1", "latest", "v1.2.3-rc1", "v1.0+local", "v01.2"])
 def test_another_tag_is_refused(tag: str) -> None:
     with pytest.raises(ReleaseError, match="delete the tag, and push"):
-        release.version_of_tag(tag)
+        artifacts.version_of_tag(tag)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,16 @@ def test_a_release_is_whole(name: str, complaint: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(ReleaseError, match=complaint):
         artifacts.check(tmp_path, "1.2.3")
+
+
+@pytest.mark.parametrize("version", ["1.2.3", "v1.2.3"])
+def test_files_are_checked_for_a_version_or_its_tag(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / NAME).write_bytes(b"")
+    monkeypatch.setattr(sys, "argv", ["artifacts.py", "--dist", str(tmp_path), "check", version])
+    with pytest.raises(SystemExit, match="lacks cp310-abi3-manylinux_x86_64"):
+        artifacts.main()
 
 
 def test_a_wheel_that_was_not_repaired_is_not_released(tmp_path: Path) -> None:
