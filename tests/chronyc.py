@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import wire
-from wire import NEVER
+from scripted import wire
+from scripted.wire import NEVER
 
 from pychrony import (
     Activity,

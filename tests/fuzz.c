@@ -31,7 +31,7 @@ static int turn_clock(clockid_t clock, struct timespec *time);
 
 #define poll turn_poll
 #define clock_gettime turn_clock
-#include "_shim.c"
+#include "shim.c"
 #undef poll
 #undef clock_gettime
 

@@ -9,7 +9,7 @@ import pytest
 from limits import HANG
 from methods import METHODS
 from scripted import OPEN_COMMANDS, Request, Script, ScriptedChronyd, in_turn, script
-from wire import Command, Status, ntp_source, refclock
+from scripted.wire import Command, Status, ntp_source, refclock
 
 import pychrony
 from pychrony import (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import pychrony._failures as failures
+import pychrony._engine.failures as failures
 from pychrony import FieldContent, FieldType
 
-SOURCES = Path(__file__).parents[1] / "src" / "pychrony"
+SOURCES = Path(__file__).parents[1] / "src" / "pychrony" / "_engine"
 
 pytestmark = pytest.mark.skipif(
     not SOURCES.is_dir(), reason="the installed package is tested, without its sources"
@@ -85,7 +85,7 @@ def compile_shim(folder: Path, *flags: str) -> str:
     """Compile the shim with the headers in a folder; return what the compiler said."""
     compiler = os.environ.get("CC", "cc").split()
     flags = ("-std=gnu11", "-fPIC", f"-I{folder}", f"-I{SOURCES}", *flags)
-    line = [*compiler, *flags, "-c", str(SOURCES / "_shim.c"), "-o", os.devnull]
+    line = [*compiler, *flags, "-c", str(SOURCES / "shim.c"), "-o", os.devnull]
     return subprocess.run(line, capture_output=True, text=True, timeout=300).stderr
 
 
@@ -154,7 +154,7 @@ print(json.dumps(wheel | {"links": b"libchrony.so" in content}))
 
 def build(before: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the build hook for a wheel, as hatchling does."""
-    line = [sys.executable, "-c", HOOK, str(SOURCES / "_build.py"), before]
+    line = [sys.executable, "-c", HOOK, str(SOURCES / "build.py"), before]
     environment = os.environ | variables
     return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -167,11 +167,11 @@ def test_the_build_hook_makes_one_wheel_for_all_versions_of_python(tmp_path: Pat
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         tag = {
             "infer_tag": True,
-            "place": f"pychrony/_shim{sysconfig.get_config_var('EXT_SUFFIX')}",
+            "place": f"pychrony/_engine/_shim{sysconfig.get_config_var('EXT_SUFFIX')}",
         }
     else:
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        tag = {"tag": f"cp310-abi3-{platform}", "place": "pychrony/_shim.abi3.so"}
+        tag = {"tag": f"cp310-abi3-{platform}", "place": "pychrony/_engine/_shim.abi3.so"}
     assert wheel == tag | {"pure_python": False, "left": False, "has": True, "links": False}
 
 

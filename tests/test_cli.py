@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
-from wire import Command, Status, ntp_source, tracking
+from scripted.wire import Command, Status, ntp_source, tracking
 
 import pychrony
 from pychrony import AllReports
-from pychrony._cli import main
+from pychrony._command.cli import main
 from pychrony.models import MODELS
 from pychrony.testing import PrivateChronyd
 

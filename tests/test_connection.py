@@ -29,7 +29,7 @@ from scripted import (
     resize,
     script,
 )
-from wire import Command, Status, n_sources, ntp_source, tracking
+from scripted.wire import Command, Status, n_sources, ntp_source, tracking
 
 import pychrony
 from pychrony import (

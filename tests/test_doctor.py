@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
-from wire import Command, Status
+from scripted.wire import Command, Status
 
 import pychrony
-from pychrony._cli import main
+from pychrony._command.cli import main
 from pychrony.models import MODELS
 
 UNIX_ONLY = ["selectdata", "authdata", "ntpdata", "serverstats"]

@@ -26,7 +26,7 @@ from scripted import (
     stale,
     wrong,
 )
-from wire import Command, ntp_source
+from scripted.wire import Command, ntp_source
 
 import pychrony
 from pychrony import ChronyConnection, ChronyError, LeapStatus

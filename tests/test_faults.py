@@ -19,7 +19,6 @@ from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import pytest
-import wire
 from faults_page import REPORTS, Outcome, note
 from limits import HANG, LONG
 from methods import METHODS
@@ -47,9 +46,10 @@ from scripted import (
     restarts,
     script,
     stale,
+    wire,
     wrong,
 )
-from wire import Command, Source, Status
+from scripted.wire import Command, Source, Status
 
 import pychrony
 from pychrony import (
@@ -60,9 +60,9 @@ from pychrony import (
     ChronyPermissionError,
     ChronyTimeoutError,
 )
-from pychrony._address import parse_timeout
-from pychrony._cli import main
-from pychrony._fields import Report, origins
+from pychrony._command.cli import main
+from pychrony._engine.address import parse_timeout
+from pychrony._engine.fields import Report, origins
 from pychrony.models import MODELS
 
 THREADS = 32  # calls at the same time

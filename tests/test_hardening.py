@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from pychrony import _shim
+from pychrony._engine import _shim
 
 
 def readelf(*options: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pytest
 from limits import HANG, LONG, fds, remains
 from scripted import ScriptedChronyd, delay, drop, honest, script
-from wire import ntp_source, source
+from scripted.wire import ntp_source, source
 
 import pychrony
 from pychrony import ChronyConnection
@@ -112,7 +112,7 @@ class InterruptAt:
         sys.settrace(None)
 
     def trace(self, frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
-        if Path(frame.f_code.co_filename).name not in ("connection.py", "_client.py", "_pool.py"):
+        if Path(frame.f_code.co_filename).name not in ("connection.py", "client.py", "pool.py"):
             return None
         if not frame.f_trace_opcodes:
             frame.f_trace = self.trace  # Python 3.13 heeds the next line only then

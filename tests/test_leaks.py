@@ -23,7 +23,7 @@ from scripted import (
     restarts,
     script,
 )
-from wire import Status, ntp_source
+from scripted.wire import Status, ntp_source
 
 import pychrony
 from pychrony import ChronyConnection, ChronyError

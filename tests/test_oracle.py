@@ -12,10 +12,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-import wire
 from chronyc import REPORTS, Report, compare
-from scripted import Script, ScriptedChronyd, script
-from wire import NEVER, Layout, Record, Source, ntp_source, refclock, unresolved_source
+from scripted import Script, ScriptedChronyd, script, wire
+from scripted.wire import NEVER, Layout, Record, Source, ntp_source, refclock, unresolved_source
 
 from pychrony import ChronyConnection, ChronyError
 from pychrony.testing import PrivateChronyd

@@ -14,7 +14,7 @@ from scripted import ScriptedChronyd
 
 import pychrony
 from pychrony import ChronyConnection, ChronyError, ChronyPermissionError
-from pychrony._cli import main
+from pychrony._command.cli import main
 from pychrony.testing import PrivateChronyd
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -10,13 +10,12 @@ from functools import cache
 from typing import Any
 
 import pytest
-import wire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
 from methods import METHODS
-from scripted import ScriptedChronyd, drip, honest, instead, on, script
-from wire import Command, Layout, Record
+from scripted import ScriptedChronyd, drip, honest, instead, on, script, wire
+from scripted.wire import Command, Layout, Record
 
 from pychrony import (
     ChronyConnection,

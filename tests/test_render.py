@@ -18,10 +18,10 @@ from pychrony import (
     SourceState,
     SourceStats,
 )
-from pychrony._fields import Report, of, origins
-from pychrony._render import as_json, block, columns, text
-from pychrony._values import flag_names, interval, seconds
-from pychrony._values import time as moment
+from pychrony._command.render import as_json, block, columns, text
+from pychrony._command.values import flag_names, interval, seconds
+from pychrony._command.values import time as moment
+from pychrony._engine.fields import Report, of, origins
 from pychrony.models import MODELS, FieldContent
 from pychrony.testing import (
     make_activity,

@@ -12,10 +12,9 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-import wire
 from methods import METHODS
-from scripted import Script, ScriptedChronyd, Transport, script
-from wire import (
+from scripted import Script, ScriptedChronyd, Transport, script, wire
+from scripted.wire import (
     LAYOUTS,
     NEVER,
     NO_HIGH_WORD,
@@ -68,7 +67,7 @@ from pychrony import (
     Timestamping,
     TrackingStatus,
 )
-from pychrony._fields import Report, Shape, origins, reader
+from pychrony._engine.fields import Report, Shape, origins, reader
 
 CLASSES: dict[str, type[Any]] = {
     "tracking": TrackingStatus,

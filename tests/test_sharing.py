@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from scripted import ScriptedChronyd, Transport, delay, drop, honest, script
-from wire import authdata, ntp_source, ntpdata, source, tracking
+from scripted.wire import authdata, ntp_source, ntpdata, source, tracking
 
 import pychrony
 from pychrony import ChronyConnection, ChronyConnectionError, ChronyTimeoutError

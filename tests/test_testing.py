@@ -106,7 +106,8 @@ PROJECT = """
 import sys
 
 def test_imports():
-    assert [name for name in sys.modules if name.startswith("pychrony.")] == ["pychrony._fixtures"]
+    loaded = [name for name in sys.modules if name.startswith("pychrony.")]
+    assert loaded == ["pychrony._testing", "pychrony._testing.fixtures"]
 
 def test_fixtures(tracking_status, source, source_stats, rtc_data):
     from pychrony.testing import make_rtc_data, make_source, make_source_stats, make_tracking
@@ -236,7 +237,7 @@ def test_a_private_chronyd_that_does_not_start_says_why_and_is_gone() -> None:
 
 def test_without_chronyd_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr("pychrony._private_chronyd._SYSTEM_FOLDERS", ())
+    monkeypatch.setattr("pychrony._testing.private_chronyd._SYSTEM_FOLDERS", ())
     with pytest.raises(
         ChronyConnectionError, match=r"^looking for chronyd: .*'apt install chrony'"
     ):
@@ -247,7 +248,7 @@ def test_the_systems_chronyd_is_run_as_a_copy(
     chronyd: PrivateChronyd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = Path(os.readlink(f"/proc/{chronyd.pid}/exe"))
-    monkeypatch.setattr("pychrony._private_chronyd._SYSTEM_FOLDERS", (str(program.parent),))
+    monkeypatch.setattr("pychrony._testing.private_chronyd._SYSTEM_FOLDERS", (str(program.parent),))
     monkeypatch.setenv("PATH", "/nonexistent")
     with PrivateChronyd() as copied:
         assert os.readlink(f"/proc/{copied.pid}/exe") == f"{copied.folder}/chronyd"

@@ -11,9 +11,8 @@ from contextlib import ExitStack
 from typing import Literal
 
 import pytest
-import wire
 from limits import HANG, LONG, fds, remains
-from scripted import ScriptedChronyd, delay, drip, duplicate, honest, script, stale
+from scripted import ScriptedChronyd, delay, drip, duplicate, honest, script, stale, wire
 
 from pychrony import ChronyConnection, ChronyTimeoutError
 

@@ -30,7 +30,7 @@ from scripted import (
     restarts,
     script,
 )
-from wire import SERVERSTATS, Command, Status, ntp_source, serverstats, source, tracking
+from scripted.wire import SERVERSTATS, Command, Status, ntp_source, serverstats, source, tracking
 
 import pychrony
 from pychrony import (

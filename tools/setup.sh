@@ -9,7 +9,7 @@ venv=$(realpath -m "${PYCHRONY_VENV:-.venv}")
 # Editable: only a change of the compiled module or of the metadata calls for another installation.
 setup_package() {
     setup_venv
-    pip_install package pyproject.toml src/pychrony/*.[ch] src/pychrony/_build.py -- --editable .
+    pip_install package pyproject.toml src/pychrony/_engine/*.[ch] src/pychrony/_engine/build.py -- --editable .
 }
 
 setup_test_tools() {

@@ -7,7 +7,7 @@ One-shot functions such as `get_tracking()` open a connection, ask and close it;
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._library import library_path, supported_reports
+    from ._engine.library import library_path, supported_reports
     from ._version import __version__
     from .connection import (
         ChronyConnection,
@@ -113,7 +113,7 @@ __all__ = [
 if not TYPE_CHECKING:
     from importlib import import_module
 
-    _MODULES = ("connection", "exceptions", "models", "_library", "_version")
+    _MODULES = ("connection", "exceptions", "models", "_engine.library", "_version")
 
     # Names are imported when one is first used (PEP 562): pytest imports this package in every
     # project, for the plug-in, and must not wait there for what it may not need.

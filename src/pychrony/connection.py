@@ -14,11 +14,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
-from ._address import parse_address, parse_timeout
-from ._client import Client, remaining
-from ._fields import Report
-from ._library import reports
-from ._pool import Pool
+from ._engine.address import parse_address, parse_timeout
+from ._engine.client import Client, remaining
+from ._engine.fields import Report
+from ._engine.library import reports
+from ._engine.pool import Pool
 from .exceptions import ChronyConnectionError, ChronyError
 from .models import (
     MODELS,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import NamedTuple
 
-from ._fields import (
+from ._engine.fields import (
     FieldContent,
     FieldType,
     OpenEnum,
@@ -28,7 +28,7 @@ from ._fields import (
     upstream_name,
     yes_or_no,
 )
-from ._fields import FieldContent as C
+from ._engine.fields import FieldContent as C
 from .exceptions import ChronyError
 
 __all__ = [

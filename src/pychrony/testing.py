@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ._private_chronyd import PrivateChronyd
+from ._testing.private_chronyd import PrivateChronyd
 from .models import (
     Activity,
     AuthData,

@@ -18,7 +18,7 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from packaging.utils import parse_wheel_filename
 
-BINARY = "pychrony/_shim.abi3.so"
+BINARY = "pychrony/_engine/_shim.abi3.so"
 OUTSIDE_THE_SDIST = {".ci/run"}
 GENERATED = {"PKG-INFO", "src/pychrony/_version.py"}
 
@@ -101,13 +101,15 @@ class TestEachWheel:
         run("twine", "check", "--strict", str(path))
 
     def test_it_has_what_the_package_consists_of(self, path: Path) -> None:
-        sources = {p.name for p in (artifacts.ROOT / "src/pychrony").iterdir() if p.is_file()}
-        sources = {name for name in sources if not name.endswith(".so") and name[0] != "."}
+        root = artifacts.ROOT / "src/pychrony"
+        files = (path for path in root.rglob("*") if path.is_file() and path.name[0] != ".")
+        compiled = {".so", ".pyc"}
+        sources = {str(path.relative_to(root)) for path in files if path.suffix not in compiled}
         package = {
             name.removeprefix("pychrony/") for name in names(path) if name[:9] == "pychrony/"
         }
-        compiled = {name for name in sources if name.endswith((".c", ".h"))}
-        assert package - {""} == sources - compiled | {"_shim.abi3.so"}
+        written_in_c = {name for name in sources if name.endswith((".c", ".h"))}
+        assert package - {""} == sources - written_in_c | {"_engine/_shim.abi3.so"}
 
 
 def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
@@ -116,7 +118,8 @@ def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     files = {name for name in listed if (artifacts.ROOT / name).is_file()}
     assert found == files - OUTSIDE_THE_SDIST | GENERATED
-    assert {"src/pychrony/_build.py", "src/pychrony/_shim.c", "src/pychrony/_shim.pyi"} <= found
+    engine = {"build.py", "shim.c", "_shim.pyi"}
+    assert {f"src/pychrony/_engine/{name}" for name in engine} <= found
 
 
 def test_the_checkers_accept_the_sdist(sdist: Path) -> None:

@@ -10,10 +10,10 @@ import textwrap
 import time
 from typing import Any
 
-from ._render import all_text, answer_of, as_json, is_off, text
-from .connection import ChronyConnection
-from .exceptions import ChronyError
-from .models import MODELS, AllReports
+from ..connection import ChronyConnection
+from ..exceptions import ChronyError
+from ..models import MODELS, AllReports
+from .render import all_text, answer_of, as_json, is_off, text
 
 PIPE_WIDTH = 120
 """Columns of the text when it does not go to a terminal."""

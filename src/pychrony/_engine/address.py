@@ -6,7 +6,7 @@ import os
 import re
 from typing import NamedTuple
 
-from .exceptions import ChronyConnectionError
+from ..exceptions import ChronyConnectionError
 
 PORT = 323  # chronyd's default command port, as in candm.h of chrony
 MAX_PATH = 107  # of a Unix socket: sun_path has 108 bytes

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..exceptions import ChronyLibraryError
 from ._shim import ffi, lib
-from .exceptions import ChronyLibraryError
 
 SONAME = "libchrony.so.0"
 VARIABLE = "PYCHRONY_LIBCHRONY"

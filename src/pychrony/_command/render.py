@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, Flag
 from typing import Any, NamedTuple
 
-from ._failures import DISABLED, OFF
-from ._fields import FieldContent as C
-from ._fields import Report, origins
-from ._values import NOTHING, SYMBOLS, as_text, flag_names, listed, words
-from .exceptions import ChronyError
-from .models import MODELS, AllReports
+from .._engine.failures import DISABLED, OFF
+from .._engine.fields import FieldContent as C
+from .._engine.fields import Report, origins
+from ..exceptions import ChronyError
+from ..models import MODELS, AllReports
+from .values import NOTHING, SYMBOLS, as_text, flag_names, listed, words
 
 # What a positive value means, where that is worth a word; a negative one is the opposite.
 POSITIVE = {

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .models import RTCData, Source, SourceStats, TrackingStatus
+    from ..models import RTCData, Source, SourceStats, TrackingStatus
 
 
 @pytest.fixture
 def tracking_status() -> TrackingStatus:
     """A clock that follows a source, as from `pychrony.testing.make_tracking()`."""
-    from .testing import make_tracking
+    from ..testing import make_tracking
 
     return make_tracking()
 
@@ -21,7 +21,7 @@ def tracking_status() -> TrackingStatus:
 @pytest.fixture
 def source() -> Source:
     """A selected source, as from `pychrony.testing.make_source()`."""
-    from .testing import make_source
+    from ..testing import make_source
 
     return make_source()
 
@@ -29,7 +29,7 @@ def source() -> Source:
 @pytest.fixture
 def source_stats() -> SourceStats:
     """The estimates of a source, as from `pychrony.testing.make_source_stats()`."""
-    from .testing import make_source_stats
+    from ..testing import make_source_stats
 
     return make_source_stats()
 
@@ -37,6 +37,6 @@ def source_stats() -> SourceStats:
 @pytest.fixture
 def rtc_data() -> RTCData:
     """A hardware clock, as from `pychrony.testing.make_rtc_data()`."""
-    from .testing import make_rtc_data
+    from ..testing import make_rtc_data
 
     return make_rtc_data()

@@ -1,6 +1,6 @@
 /*
  * The functions of libchrony that the shim uses, how they are found, and what they demand: one lock
- * around them. A part of _shim.c.
+ * around them. A part of shim.c.
  */
 
 #if UINTPTR_MAX < UINT64_MAX

@@ -6,11 +6,11 @@ import sys
 import time
 from contextlib import ExitStack
 
-from ._library import library_path
-from ._show import show
-from .connection import ChronyConnection
-from .exceptions import ChronyConnectionError
-from .testing import PrivateChronyd
+from .._engine.library import library_path
+from ..connection import ChronyConnection
+from ..exceptions import ChronyConnectionError
+from ..testing import PrivateChronyd
+from .show import show
 
 SAMPLES = 8
 """How many measurements of the source make reports worth reading."""

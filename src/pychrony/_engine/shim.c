@@ -28,10 +28,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "_shim.h"
-#include "_libchrony.h"
-#include "_records.h"
-#include "_clients.h"
+#include "shim.h"
+#include "libchrony.h"
+#include "records.h"
+#include "clients.h"
 
 enum { NUMBER = -1, NUMBER_ASKED = -2 }; /* in place of a record: their number */
 enum { SECOND = 1000000000, SLICE = SECOND / 5, LONGEST_PATIENCE = 4 };

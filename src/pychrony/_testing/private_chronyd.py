@@ -16,8 +16,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
-from .connection import get_activity, get_tracking
-from .exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
+from ..connection import get_activity, get_tracking
+from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 
 # Told the process of each chronyd that is started, it ends the last one, and removes the folder,
 # when the pipe closes: also if this process was killed.

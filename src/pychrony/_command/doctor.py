@@ -8,14 +8,14 @@ import sys
 import textwrap
 from dataclasses import dataclass, field
 
-from ._address import PORT
-from ._library import VARIABLE, Attempt, library_path, search
-from ._render import is_off, reason
-from ._show import width
-from ._version import __version__
-from .connection import ChronyConnection
-from .exceptions import ChronyError, ChronyLibraryError
-from .models import MODELS
+from .._engine.address import PORT
+from .._engine.library import VARIABLE, Attempt, library_path, search
+from .._version import __version__
+from ..connection import ChronyConnection
+from ..exceptions import ChronyError, ChronyLibraryError
+from ..models import MODELS
+from .render import is_off, reason
+from .show import width
 
 LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
 """Where libchrony looks for the local chronyd."""

@@ -1,5 +1,5 @@
 /*
- * Copies the record that a libchrony session holds to the caller's memory. A part of _shim.c.
+ * Copies the record that a libchrony session holds to the caller's memory. A part of shim.c.
  */
 
 enum { MAX_FIELDS = (int)(sizeof((shim_shape *)0)->fields / sizeof(shim_field)) };

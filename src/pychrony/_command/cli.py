@@ -8,17 +8,17 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ._render import as_json, keys, summary
-from ._show import show, watch, write
-from ._version import __version__
-from .connection import ChronyConnection
-from .exceptions import (
+from .._version import __version__
+from ..connection import ChronyConnection
+from ..exceptions import (
     ChronyDataError,
     ChronyError,
     ChronyLibraryError,
     ChronyPermissionError,
 )
-from .models import MODELS
+from ..models import MODELS
+from .render import as_json, keys, summary
+from .show import show, watch, write
 
 UNREACHABLE, USAGE, DENIED, UNUSABLE, NO_LIBRARY = 1, 2, 3, 4, 5
 INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as a shell reports these signals
@@ -112,7 +112,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
 
 
 def _examine(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from ._doctor import diagnosis_text, examine
+    from .doctor import diagnosis_text, examine
 
     _connection(parser, options)  # checks what it is given
     diagnosis = examine(options.address, options.timeout)
@@ -123,7 +123,7 @@ def _examine(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
 def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     if options.address is not None:
         parser.error("demo takes no --address: it asks a chronyd of its own")
-    from ._demo import demonstrate
+    from .demo import demonstrate
 
     demonstrate(json=options.json)
     return 0

@@ -1,7 +1,7 @@
 """Compiles `_shim` for the wheel: CFFI's script and hatchling's build hook in one; never imported.
 
-CFFI reads `_shim.h` and writes the C of the Python module; the C compiler makes one extension of
-that and `_shim.c`. Nothing of libchrony is needed: the shim finds it at run time.
+CFFI reads `shim.h` and writes the C of the Python module; the C compiler makes one extension of
+that and `shim.c`. Nothing of libchrony is needed: the shim finds it at run time.
 """
 
 import os
@@ -27,8 +27,10 @@ def write_module(target: Path) -> None:
     from cffi import FFI  # only there when a wheel is built
 
     ffi = FFI()
-    ffi.cdef((SOURCES / "_shim.h").read_text())
-    ffi.set_source("pychrony._shim", '#include <stddef.h>\n#include <stdint.h>\n#include "_shim.h"')
+    ffi.cdef((SOURCES / "shim.h").read_text())
+    headers = ("<stddef.h>", "<stdint.h>", '"shim.h"')
+    source = "\n".join(f"#include {header}" for header in headers)
+    ffi.set_source("pychrony._engine._shim", source)
     ffi.emit_c_code(str(target))
 
 
@@ -50,7 +52,7 @@ def command(folder: Path, target: Path) -> list[str]:
     if not FREE_THREADED and "Py_LIMITED_API" not in os.environ.get("CPPFLAGS", ""):
         flags.append(f"-DPy_LIMITED_API=0x{OLDEST[0]:02X}{OLDEST[1]:02X}0000")
     include = [f"-I{SOURCES}", f"-I{sysconfig.get_path('include')}"]
-    files = [str(folder / "module.c"), str(SOURCES / "_shim.c")]
+    files = [str(folder / "module.c"), str(SOURCES / "shim.c")]
     caller = [*words("CPPFLAGS"), *words("CFLAGS"), *words("LDFLAGS")]
     output = ["-o", str(target), "-ldl"]
     return [*compiler, *flags, *hardening, *same, *include, *caller, *files, *output]
@@ -78,7 +80,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
         if version == "editable":
             replace(SOURCES / EXTENSION, extension)
             return
-        build_data["force_include"][str(extension)] = f"pychrony/{EXTENSION}"
+        build_data["force_include"][str(extension)] = f"pychrony/_engine/{EXTENSION}"
         build_data["pure_python"] = False
         if FREE_THREADED:
             build_data["infer_tag"] = True

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 
-from ._shim import ffi, lib
-from .exceptions import (
+from ..exceptions import (
     ChronyConnectionError,
     ChronyDataError,
     ChronyError,
     ChronyPermissionError,
     ChronyTimeoutError,
 )
+from ._shim import ffi, lib
 
 # libchrony's codes (chrony_err) that need words of their own.
 NO_MEMORY, NO_RANDOM, RANDOM_FAILED = 1, 2, 4

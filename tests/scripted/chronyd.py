@@ -1,15 +1,10 @@
-"""A scripted chronyd: a thread, a socket, and a dict from request to answer; faults on demand.
-
-with ScriptedChronyd({Command.N_SOURCES: 1, Command.SOURCES: source(poll=-4)}) as chronyd:
-    ask(chronyd.address)
-"""
+"""A chronyd that follows a script: a thread, a socket, and a dict from request to answer."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import math
-import random
 import select
 import shutil
 import socket
@@ -17,135 +12,26 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
-from wire import (
-    BY_ADDRESS,
-    BY_INDEX,
-    HEADER_FIELDS,
-    REQUEST,
+from .requests import Answer, Entry, Fault, Request, Script, honest
+from .scripts import script
+from .wire import (
     VERSION,
     Command,
     Record,
-    Source,
     Status,
-    activity,
-    address_bytes,
     n_sources,
-    ntp_source,
-    refclock,
     response,
-    rtcdata,
-    serverstats,
-    smoothing,
-    tracking,
 )
 
 Transport = Literal["udp", "udp6", "unix"]
 TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
-
-# What chronyd answers over UDP unless `opencommands` says otherwise.
-OPEN_COMMANDS = frozenset(
-    {
-        Command.N_SOURCES,
-        Command.SOURCES,
-        Command.TRACKING,
-        Command.SOURCESTATS,
-        Command.RTCDATA,
-        Command.ACTIVITY,
-        Command.SMOOTHING,
-    }
-)
-
-_LONGEST_REQUEST = 860  # of chronyd 4.3; other commands than ours need it
-_COMMANDS = {int(command): command for command in Command}
-
-
-@dataclass(frozen=True)
-class Request:
-    """A datagram as it came in, and who sent it."""
-
-    raw: bytes
-    client: Any
-
-    @property
-    def command(self) -> Command | None:
-        """What is asked for; `None` for what libchrony would not ask."""
-        return _COMMANDS.get(int.from_bytes(self.raw[4:6], "big"))
-
-    @property
-    def sequence(self) -> int:
-        return int.from_bytes(self.raw[8:12], "big")
-
-    @property
-    def index(self) -> int | None:
-        """Which source, in a request by index."""
-        by_index = self.command in BY_INDEX
-        return int.from_bytes(self.raw[20:24], "big") if by_index else None
-
-    @property
-    def address(self) -> bytes | None:
-        """Which source, in a request by address; compare it with `address_bytes()`."""
-        return self.raw[20:40] if self.command in BY_ADDRESS else None
-
-    def is_dropped(self) -> bool:
-        """Whether chronyd ignores the datagram without an answer."""
-        if not 28 <= len(self.raw) <= _LONGEST_REQUEST:
-            return True
-        return self.raw[1] != REQUEST or self.raw[2:4] != b"\0\0"
-
-
-# What the script says about one source: `None` is silence.
-Entry: TypeAlias = Record | Status | None
-# What the script says about a command: the same for whoever asks, a plain number of sources,
-# by index, by address, or whatever the function makes of the request.
-Answer: TypeAlias = (
-    Entry | int | Sequence[Entry] | Mapping[bytes, Entry] | Callable[[Request], "Answer"]
-)
-Script: TypeAlias = Mapping[Command, Answer]
-
-# A fault says which datagrams really go out, each after a pause in seconds, when `reply` would be
-# the answer to a request; `number` counts the answers from 0.
-Fault: TypeAlias = Callable[[Request, bytes, int], Iterable[tuple[float, bytes]]]
-
-
-def script(sources: Iterable[Source] | None = None, *records: Record) -> dict[Command, Answer]:
-    """All reports of a chronyd with these sources (by default an NTP one and a reference clock).
-
-    Records given replace those of the reports that are not about a source.
-    """
-    known = [ntp_source(), refclock()] if sources is None else list(sources)
-    addresses = [source[Command.SOURCESTATS].values["address"] for source in known]
-    unresolved = sum(str(address).startswith("ID#") for address in addresses)
-    online = sum(Command.NTPDATA in source for source in known) - unresolved
-    answers: dict[Command, Answer] = {Command.N_SOURCES: len(known)}
-    for command in BY_INDEX:
-        answers[command] = [source[command] for source in known]
-    for command in BY_ADDRESS:
-        answers[command] = {
-            address_bytes(str(address)): source[command]
-            for address, source in zip(addresses, known, strict=True)
-            if command in source
-        }
-    counts = activity(online_sources=online, unresolved_sources=unresolved)
-    for record in (tracking(), counts, serverstats(), rtcdata(), smoothing(), *records):
-        answers[record.layout.command] = record
-    return answers
-
-
-def in_turn(*answers: Answer) -> Callable[[Request], Answer]:
-    """Another answer each time; the last one stays."""
-    left = deque(answers)
-    return lambda request: left.popleft() if len(left) > 1 else left[0]
-
-
-def honest(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-    return [(0, reply)]
 
 
 class ScriptedChronyd:
@@ -164,7 +50,7 @@ class ScriptedChronyd:
         transport: Transport = "udp",
         *,
         fault: Fault = honest,
-        opencommands: Collection[Command] = _COMMANDS.values(),
+        opencommands: Collection[Command] = tuple(Command),
     ) -> None:
         self.script = script() if answers is None else answers
         self.transport = transport
@@ -416,143 +302,3 @@ class _Due:
     datagram: bytes
     client: Any
     plan: Iterator[tuple[float, bytes]]
-
-
-def at(numbers: Container[int], fault: Fault) -> Fault:
-    """The fault for the answers of these numbers alone: `at({0}, drop)`."""
-    return lambda request, reply, number: (fault if number in numbers else honest)(
-        request, reply, number
-    )
-
-
-def on(command: Command, fault: Fault) -> Fault:
-    """The fault for one command alone, whose answers it counts from 0."""
-    numbers = itertools.count()
-
-    def only(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        if request.command is command:
-            return fault(request, reply, next(numbers))
-        return honest(request, reply, number)
-
-    return only
-
-
-def drop(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-    return []
-
-
-def delay(seconds: float) -> Fault:
-    return lambda request, reply, number: [(seconds, reply)]
-
-
-def duplicate(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-    return [(0, reply), (0, reply)]
-
-
-def reorder() -> Fault:
-    """Every other answer waits until the next one to the same client has overtaken it."""
-    waiting: dict[Any, bytes] = {}
-
-    def overtake(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        if request.client not in waiting:
-            waiting[request.client] = reply
-            return []
-        return [(0, reply), (0, waiting.pop(request.client))]
-
-    return overtake
-
-
-def stale() -> Fault:
-    """Each answer comes after the one before it has come once more."""
-    last: dict[Any, bytes] = {}
-
-    def repeat(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        old = last.get(request.client)
-        last[request.client] = reply
-        return [(0, reply)] if old is None else [(0, old), (0, reply)]
-
-    return repeat
-
-
-def header(**fields: int) -> Fault:
-    """Other values in the header: `header(version=7, status=18)`."""
-
-    def change(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        for name, value in fields.items():
-            offset, size = HEADER_FIELDS[name]
-            reply = reply[:offset] + value.to_bytes(size, "big") + reply[offset + size :]
-        return [(0, reply)]
-
-    return change
-
-
-def wrong(field: str) -> Fault:
-    """A header field with every bit flipped."""
-    offset, size = HEADER_FIELDS[field]
-
-    def flip(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        flipped = bytes(byte ^ 0xFF for byte in reply[offset : offset + size])
-        return [(0, reply[:offset] + flipped + reply[offset + size :])]
-
-    return flip
-
-
-def refuse(status: int) -> Fault:
-    """An error instead of the answer."""
-    return lambda request, reply, number: [
-        (0, response(int.from_bytes(reply[4:6], "big"), request.sequence, status=status))
-    ]
-
-
-def resize(length: int) -> Fault:
-    """Each answer cut, or filled up with zeros, to this length."""
-    return lambda request, reply, number: [(0, reply[:length].ljust(length, b"\0"))]
-
-
-def instead(*datagrams: bytes) -> Fault:
-    """Other datagrams, without a look at the request."""
-    return lambda request, reply, number: [(0, datagram) for datagram in datagrams]
-
-
-def garbage(seed: int = 0) -> Fault:
-    """Random bytes, up to twice as many as in the answer."""
-    chance = random.Random(seed)
-    return lambda request, reply, number: [
-        (0, chance.randbytes(chance.randrange(2 * len(reply)))),
-    ]
-
-
-def drip(every: float = 0.01, *, junk: Fault | None = None, count: int | None = None) -> Fault:
-    """Junk again and again, after `count` times the answer; without a count, never.
-
-    The junk is what another fault makes of the answer, by default one with a wrong sequence.
-    """
-    bad = wrong("sequence") if junk is None else junk
-
-    def pour(request: Request, reply: bytes, number: int) -> Iterator[tuple[float, bytes]]:
-        for _ in itertools.count() if count is None else range(count):
-            for _, datagram in bad(request, reply, number):
-                yield every, datagram
-        yield 0, reply
-
-    return pour
-
-
-def dies(chronyd: ScriptedChronyd, *, crash: bool = False) -> Fault:
-    """chronyd stops instead of answering."""
-
-    def die(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        chronyd.stop(crash=crash)
-        return []
-
-    return die
-
-
-def restarts(chronyd: ScriptedChronyd, answers: Script | None = None) -> Fault:
-    """chronyd restarts instead of answering, if wanted as another one."""
-
-    def restart(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        chronyd.restart(answers)
-        return []
-
-    return restart

@@ -14,7 +14,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
-from .exceptions import ChronyDataError
+from ..exceptions import ChronyDataError
 
 
 class OpenEnum(Enum):

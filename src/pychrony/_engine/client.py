@@ -9,8 +9,16 @@ from operator import attrgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._failures import DISABLED, OFF, absurd, failure
-from ._fields import (
+from ..exceptions import (
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyError,
+    ChronyPermissionError,
+)
+from ..models import MODELS, NTPData, ReportField, Source, SourceMode, SourceStats
+from ._shim import ffi, lib
+from .failures import DISABLED, OFF, absurd, failure
+from .fields import (
     FieldContent,
     FieldType,
     Report,
@@ -20,15 +28,7 @@ from ._fields import (
     reader,
     signed16,
 )
-from ._library import reports
-from ._shim import ffi, lib
-from .exceptions import (
-    ChronyConnectionError,
-    ChronyDataError,
-    ChronyError,
-    ChronyPermissionError,
-)
-from .models import MODELS, NTPData, ReportField, Source, SourceMode, SourceStats
+from .library import reports
 
 if TYPE_CHECKING:
     from ._shim import Ask, Asks

@@ -1,5 +1,5 @@
 /*
- * Clients: the sockets and sessions to one chronyd, opened and closed. A part of _shim.c.
+ * Clients: the sockets and sessions to one chronyd, opened and closed. A part of shim.c.
  */
 
 enum { MAX_SESSIONS = 16 }; /* from eight on, chronyd itself is what takes the time */

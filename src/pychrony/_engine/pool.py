@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import weakref
 
-from ._client import Client, Terms
-from .exceptions import (
+from ..exceptions import (
     ChronyConnectionError,
     ChronyError,
     ChronyPermissionError,
     ChronyTimeoutError,
 )
+from .client import Client, Terms
 
 SESSIONS = 16
 """How many sockets the first client opens at most: from eight on, chronyd itself is what waits."""

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum, Flag
 from typing import Any
 
-from ._fields import FieldContent as C
-from ._fields import clock_name
-from .models import AuthMode, KeyType, NTPFlag, SelectState, SourceMode, SourceState
+from .._engine.fields import FieldContent as C
+from .._engine.fields import clock_name
+from ..models import AuthMode, KeyType, NTPFlag, SelectState, SourceMode, SourceState
 
 NOTHING = "-"
 

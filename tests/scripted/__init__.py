@@ -1,0 +1,58 @@
+"""A scripted chronyd: it answers by a dict from request to answer, with faults on demand.
+
+with ScriptedChronyd({Command.N_SOURCES: 1, Command.SOURCES: source(poll=-4)}) as chronyd:
+    ask(chronyd.address)
+"""
+
+from .chronyd import TRANSPORTS, ScriptedChronyd, Transport
+from .faults import (
+    at,
+    delay,
+    dies,
+    drip,
+    drop,
+    duplicate,
+    garbage,
+    header,
+    instead,
+    on,
+    refuse,
+    reorder,
+    resize,
+    restarts,
+    stale,
+    wrong,
+)
+from .requests import Answer, Entry, Fault, Request, Script, honest
+from .scripts import OPEN_COMMANDS, in_turn, script
+
+__all__ = [
+    "OPEN_COMMANDS",
+    "TRANSPORTS",
+    "Answer",
+    "Entry",
+    "Fault",
+    "Request",
+    "Script",
+    "ScriptedChronyd",
+    "Transport",
+    "at",
+    "delay",
+    "dies",
+    "drip",
+    "drop",
+    "duplicate",
+    "garbage",
+    "header",
+    "honest",
+    "in_turn",
+    "instead",
+    "on",
+    "refuse",
+    "reorder",
+    "resize",
+    "restarts",
+    "script",
+    "stale",
+    "wrong",
+]

@@ -1,0 +1,156 @@
+"""Faults: what may happen to an answer, or to chronyd, instead of a reply in good order."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
+
+from .chronyd import ScriptedChronyd
+from .requests import Fault, Request, Script, honest
+from .wire import (
+    HEADER_FIELDS,
+    Command,
+    response,
+)
+
+
+def at(numbers: Container[int], fault: Fault) -> Fault:
+    """The fault for the answers of these numbers alone: `at({0}, drop)`."""
+    return lambda request, reply, number: (fault if number in numbers else honest)(
+        request, reply, number
+    )
+
+
+def on(command: Command, fault: Fault) -> Fault:
+    """The fault for one command alone, whose answers it counts from 0."""
+    numbers = itertools.count()
+
+    def only(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        if request.command is command:
+            return fault(request, reply, next(numbers))
+        return honest(request, reply, number)
+
+    return only
+
+
+def drop(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return []
+
+
+def delay(seconds: float) -> Fault:
+    return lambda request, reply, number: [(seconds, reply)]
+
+
+def duplicate(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return [(0, reply), (0, reply)]
+
+
+def reorder() -> Fault:
+    """Every other answer waits until the next one to the same client has overtaken it."""
+    waiting: dict[Any, bytes] = {}
+
+    def overtake(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        if request.client not in waiting:
+            waiting[request.client] = reply
+            return []
+        return [(0, reply), (0, waiting.pop(request.client))]
+
+    return overtake
+
+
+def stale() -> Fault:
+    """Each answer comes after the one before it has come once more."""
+    last: dict[Any, bytes] = {}
+
+    def repeat(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        old = last.get(request.client)
+        last[request.client] = reply
+        return [(0, reply)] if old is None else [(0, old), (0, reply)]
+
+    return repeat
+
+
+def header(**fields: int) -> Fault:
+    """Other values in the header: `header(version=7, status=18)`."""
+
+    def change(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        for name, value in fields.items():
+            offset, size = HEADER_FIELDS[name]
+            reply = reply[:offset] + value.to_bytes(size, "big") + reply[offset + size :]
+        return [(0, reply)]
+
+    return change
+
+
+def wrong(field: str) -> Fault:
+    """A header field with every bit flipped."""
+    offset, size = HEADER_FIELDS[field]
+
+    def flip(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        flipped = bytes(byte ^ 0xFF for byte in reply[offset : offset + size])
+        return [(0, reply[:offset] + flipped + reply[offset + size :])]
+
+    return flip
+
+
+def refuse(status: int) -> Fault:
+    """An error instead of the answer."""
+    return lambda request, reply, number: [
+        (0, response(int.from_bytes(reply[4:6], "big"), request.sequence, status=status))
+    ]
+
+
+def resize(length: int) -> Fault:
+    """Each answer cut, or filled up with zeros, to this length."""
+    return lambda request, reply, number: [(0, reply[:length].ljust(length, b"\0"))]
+
+
+def instead(*datagrams: bytes) -> Fault:
+    """Other datagrams, without a look at the request."""
+    return lambda request, reply, number: [(0, datagram) for datagram in datagrams]
+
+
+def garbage(seed: int = 0) -> Fault:
+    """Random bytes, up to twice as many as in the answer."""
+    chance = random.Random(seed)
+    return lambda request, reply, number: [
+        (0, chance.randbytes(chance.randrange(2 * len(reply)))),
+    ]
+
+
+def drip(every: float = 0.01, *, junk: Fault | None = None, count: int | None = None) -> Fault:
+    """Junk again and again, after `count` times the answer; without a count, never.
+
+    The junk is what another fault makes of the answer, by default one with a wrong sequence.
+    """
+    bad = wrong("sequence") if junk is None else junk
+
+    def pour(request: Request, reply: bytes, number: int) -> Iterator[tuple[float, bytes]]:
+        for _ in itertools.count() if count is None else range(count):
+            for _, datagram in bad(request, reply, number):
+                yield every, datagram
+        yield 0, reply
+
+    return pour
+
+
+def dies(chronyd: ScriptedChronyd, *, crash: bool = False) -> Fault:
+    """chronyd stops instead of answering."""
+
+    def die(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        chronyd.stop(crash=crash)
+        return []
+
+    return die
+
+
+def restarts(chronyd: ScriptedChronyd, answers: Script | None = None) -> Fault:
+    """chronyd restarts instead of answering, if wanted as another one."""
+
+    def restart(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+        chronyd.restart(answers)
+        return []
+
+    return restart

@@ -1,0 +1,71 @@
+"""What a scripted chronyd is asked, what its script may say, and how an answer may go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .wire import (
+    BY_ADDRESS,
+    BY_INDEX,
+    REQUEST,
+    Command,
+    Record,
+    Status,
+)
+
+_LONGEST_REQUEST = 860  # of chronyd 4.3; other commands than ours need it
+_COMMANDS = {int(command): command for command in Command}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A datagram as it came in, and who sent it."""
+
+    raw: bytes
+    client: Any
+
+    @property
+    def command(self) -> Command | None:
+        """What is asked for; `None` for what libchrony would not ask."""
+        return _COMMANDS.get(int.from_bytes(self.raw[4:6], "big"))
+
+    @property
+    def sequence(self) -> int:
+        return int.from_bytes(self.raw[8:12], "big")
+
+    @property
+    def index(self) -> int | None:
+        """Which source, in a request by index."""
+        by_index = self.command in BY_INDEX
+        return int.from_bytes(self.raw[20:24], "big") if by_index else None
+
+    @property
+    def address(self) -> bytes | None:
+        """Which source, in a request by address; compare it with `address_bytes()`."""
+        return self.raw[20:40] if self.command in BY_ADDRESS else None
+
+    def is_dropped(self) -> bool:
+        """Whether chronyd ignores the datagram without an answer."""
+        if not 28 <= len(self.raw) <= _LONGEST_REQUEST:
+            return True
+        return self.raw[1] != REQUEST or self.raw[2:4] != b"\0\0"
+
+
+# What the script says about one source: `None` is silence.
+Entry: TypeAlias = Record | Status | None
+# What the script says about a command: the same for whoever asks, a plain number of sources,
+# by index, by address, or whatever the function makes of the request.
+Answer: TypeAlias = (
+    Entry | int | Sequence[Entry] | Mapping[bytes, Entry] | Callable[[Request], "Answer"]
+)
+Script: TypeAlias = Mapping[Command, Answer]
+
+# A fault says which datagrams really go out, each after a pause in seconds, when `reply` would be
+# the answer to a request; `number` counts the answers from 0.
+Fault: TypeAlias = Callable[[Request, bytes, int], Iterable[tuple[float, bytes]]]
+
+
+def honest(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return [(0, reply)]

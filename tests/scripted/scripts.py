@@ -1,0 +1,66 @@
+"""Scripts: what a chronyd with certain sources answers to each request."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from .requests import Answer, Request
+from .wire import (
+    BY_ADDRESS,
+    BY_INDEX,
+    Command,
+    Record,
+    Source,
+    activity,
+    address_bytes,
+    ntp_source,
+    refclock,
+    rtcdata,
+    serverstats,
+    smoothing,
+    tracking,
+)
+
+# What chronyd answers over UDP unless `opencommands` says otherwise.
+OPEN_COMMANDS = frozenset(
+    {
+        Command.N_SOURCES,
+        Command.SOURCES,
+        Command.TRACKING,
+        Command.SOURCESTATS,
+        Command.RTCDATA,
+        Command.ACTIVITY,
+        Command.SMOOTHING,
+    }
+)
+
+
+def script(sources: Iterable[Source] | None = None, *records: Record) -> dict[Command, Answer]:
+    """All reports of a chronyd with these sources (by default an NTP one and a reference clock).
+
+    Records given replace those of the reports that are not about a source.
+    """
+    known = [ntp_source(), refclock()] if sources is None else list(sources)
+    addresses = [source[Command.SOURCESTATS].values["address"] for source in known]
+    unresolved = sum(str(address).startswith("ID#") for address in addresses)
+    online = sum(Command.NTPDATA in source for source in known) - unresolved
+    answers: dict[Command, Answer] = {Command.N_SOURCES: len(known)}
+    for command in BY_INDEX:
+        answers[command] = [source[command] for source in known]
+    for command in BY_ADDRESS:
+        answers[command] = {
+            address_bytes(str(address)): source[command]
+            for address, source in zip(addresses, known, strict=True)
+            if command in source
+        }
+    counts = activity(online_sources=online, unresolved_sources=unresolved)
+    for record in (tracking(), counts, serverstats(), rtcdata(), smoothing(), *records):
+        answers[record.layout.command] = record
+    return answers
+
+
+def in_turn(*answers: Answer) -> Callable[[Request], Answer]:
+    """Another answer each time; the last one stays."""
+    left = deque(answers)
+    return lambda request: left.popleft() if len(left) > 1 else left[0]
