@@ -1,0 +1,30 @@
+"""Exit codes of the `pychrony` command, and the line on stderr that explains one."""
+
+from __future__ import annotations
+
+import sys
+
+from ..exceptions import (
+    ChronyDataError,
+    ChronyError,
+    ChronyLibraryError,
+    ChronyPermissionError,
+)
+
+UNREACHABLE, USAGE, DENIED, UNUSABLE, NO_LIBRARY = 1, 2, 3, 4, 5
+INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as a shell reports these signals
+
+
+def exit_code(error: ChronyError) -> int:
+    """Return the exit code for an error."""
+    codes: dict[type[ChronyError], int] = {
+        ChronyLibraryError: NO_LIBRARY,
+        ChronyPermissionError: DENIED,
+        ChronyDataError: UNUSABLE,
+    }
+    return codes.get(type(error), UNREACHABLE)
+
+
+def complain(message: str) -> None:
+    """Write a line to stderr."""
+    print(f"pychrony: {message}", file=sys.stderr)
