@@ -144,6 +144,22 @@ class ScriptedChronyd:
                 self.script = answers
             self.start()
 
+    def replace(self, answers: Script | None = None) -> None:
+        """Restart without a moment in which nobody listens.
+
+        A request that is sent in such a moment is refused, and what becomes of a call depends on
+        when it is sent: tests that are about this stop chronyd, and start it later.
+        """
+        with self._lock:
+            old = self._socket
+            self._due.clear()
+            if answers is not None:
+                self.script = answers
+            self.start()
+            if old is not None:
+                with self._polling:
+                    old.close()
+
     def _reserve_path(self, resources: ExitStack) -> str:
         # libchrony allows the folder 62 bytes
         roomy = len(tempfile.gettempdir()) < 40
@@ -171,10 +187,11 @@ class ScriptedChronyd:
         listener = socket.socket(self._family(), socket.SOCK_DGRAM)
         listener.setblocking(False)
         if self.transport == "unix":
-            Path(self.address).unlink(missing_ok=True)
+            listener.bind(f"{self._place}.new")
+            Path(f"{self._place}.new").replace(self._place)  # whether or not another is there
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(self._place)
+            listener.bind(self._place)
         return listener
 
     def _wake(self) -> None:
@@ -216,6 +233,7 @@ class ScriptedChronyd:
             except BlockingIOError:
                 return
             self._handle(Request(raw, client))
+            self._send_due()  # as chronyd answers a request before it reads the next one
 
     def _handle(self, request: Request) -> None:
         self.requests.append(request)

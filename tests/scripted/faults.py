@@ -150,7 +150,7 @@ def restarts(chronyd: ScriptedChronyd, answers: Script | None = None) -> Fault:
     """chronyd restarts instead of answering, if wanted as another one."""
 
     def restart(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        chronyd.restart(answers)
+        chronyd.replace(answers)
         return []
 
     return restart
