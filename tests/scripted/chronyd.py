@@ -155,7 +155,8 @@ class ScriptedChronyd:
             self._due.clear()
             if answers is not None:
                 self.script = answers
-            self.start()
+            self._socket = self._bind(over=True)
+            self._wake()
             if old is not None:
                 with self._polling:
                     old.close()
@@ -183,14 +184,17 @@ class ScriptedChronyd:
         families = {"udp": socket.AF_INET, "udp6": socket.AF_INET6, "unix": socket.AF_UNIX}
         return families[self.transport]
 
-    def _bind(self) -> socket.socket:
+    def _bind(self, *, over: bool = False) -> socket.socket:
         listener = socket.socket(self._family(), socket.SOCK_DGRAM)
         listener.setblocking(False)
-        if self.transport == "unix":
-            listener.bind(f"{self._place}.new")
-            Path(f"{self._place}.new").replace(self._place)  # whether or not another is there
-        else:
+        if self.transport != "unix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(self._place)
+        elif over:
+            listener.bind(f"{self._place}.new")
+            Path(f"{self._place}.new").replace(self._place)
+        else:
+            Path(self._place).unlink(missing_ok=True)
             listener.bind(self._place)
         return listener
 
