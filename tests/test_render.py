@@ -19,9 +19,10 @@ from pychrony import (
     SourceStats,
 )
 from pychrony._command.render import as_json, block, columns, text
-from pychrony._command.values import flag_names, interval, seconds
+from pychrony._command.values import interval, seconds
 from pychrony._command.values import time as moment
 from pychrony._engine.fields import Report, of, origins
+from pychrony._engine.plain import flag_names
 from pychrony.models import MODELS, FieldContent
 from pychrony.testing import (
     make_activity,
@@ -134,12 +135,27 @@ def test_a_field_that_a_model_gains_is_shown_and_goes_into_the_json() -> None:
 @pytest.mark.parametrize(
     ("report", "values", "label", "shown"),
     [
-        ("tracking", {"offset": 1.25e-5}, "current correction", "+12.500 µs (clock slow)"),
-        ("tracking", {"last_offset": 1.25e-5}, "last offset", "+12.500 µs (clock fast)"),
-        ("tracking", {"frequency": -12.3}, "frequency offset", "-12.300 ppm (clock slow)"),
+        (
+            "tracking",
+            {"offset": 1.25e-5},
+            "current correction",
+            "+12.500 µs (system clock is behind)",
+        ),
+        (
+            "tracking",
+            {"last_offset": 1.25e-5},
+            "last offset",
+            "+12.500 µs (system clock was ahead)",
+        ),
+        (
+            "tracking",
+            {"frequency": -12.3},
+            "frequency offset",
+            "-12.300 ppm (system clock is slow)",
+        ),
         ("tracking", {"skew": 0.0004}, "skew", "0.000400 ppm"),
         ("tracking", {"reference_ip": ""}, "address", "-"),
-        ("ntpdata", {"offset": 1.25e-5}, "offset", "+12.500 µs (clock slow)"),
+        ("ntpdata", {"offset": 1.25e-5}, "offset", "+12.500 µs (system clock is behind)"),
         ("ntpdata", {"poll": -4}, "poll", "-4 (62.5 ms)"),
         ("ntpdata", {"poll": 10}, "poll", "10 (1024 s)"),
         ("ntpdata", {"poll": 32767}, "poll", "32767"),
@@ -154,8 +170,8 @@ def test_a_field_that_a_model_gains_is_shown_and_goes_into_the_json() -> None:
         ("authdata", {"mode": AuthMode.NTS}, "mode", "NTS"),
         ("authdata", {"key_type": KeyType.AEAD_AES_SIV_CMAC_256}, "key length", "256 bits"),
         ("smoothing", {"active": True, "leap_only": True}, "flags", "active, leap only"),
-        ("smoothing", {"offset": -0.5}, "offset", "-500.000 ms (clients slow)"),
-        ("rtcdata", {"freq_offset": 2.0}, "frequency offset", "+2.000 ppm (RTC fast)"),
+        ("smoothing", {"offset": -0.5}, "offset", "-500.000 ms (served time is behind)"),
+        ("rtcdata", {"freq_offset": 2.0}, "frequency offset", "+2.000 ppm (RTC is fast)"),
     ],
 )
 def test_a_value_reads_well(report: str, values: dict[str, Any], label: str, shown: str) -> None:

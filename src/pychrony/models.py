@@ -1,27 +1,32 @@
-"""The reports of chronyd as frozen dataclasses, and the enums in them.
+"""Chronyd's reports as frozen dataclasses, and the enums that appear in them.
 
 Each class is the table of its report: a field's metadata names the libchrony field it comes from,
-that field's content class, and the converter. Units are seconds and parts per million (ppm), as
-floats. The signs are chrony's own and differ between reports; each offset says what positive means.
+that field's content class (and with it the unit), the converter, and what a positive value means.
+The docstring below a field is its one description, also for `help()` and `pychrony REPORT --help`.
+
+Values are in seconds and parts per million (ppm), as floats. The signs are chrony's own and differ
+between reports; each field's description says what positive means.
 """
 
-from __future__ import annotations
-
+# Annotations are not postponed here: other libraries read the types of the fields.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ._engine.fields import (
+    LOCAL_REFERENCE,
     FieldContent,
     FieldType,
     OpenEnum,
     Report,
+    clock_name,
     epoch,
     nanoseconds,
     of,
     signed16,
     source_name,
+    to_nanoseconds,
     tracked_name,
     unless_never,
     unless_zero,
@@ -29,6 +34,8 @@ from ._engine.fields import (
     yes_or_no,
 )
 from ._engine.fields import FieldContent as C
+from ._engine.meanings import describe_fields
+from ._engine.plain import fields_of
 from .exceptions import ChronyError
 
 __all__ = [
@@ -64,15 +71,16 @@ class Transport(OpenEnum):
     """How chronyd is reached."""
 
     UNIX_SOCKET = "unix_socket"
-    """Its Unix domain socket, which serves every report."""
+    """Through its Unix domain socket, which serves every report."""
     COMMAND_PORT = "command_port"
-    """Its UDP command port, which serves the reports that chronyd leaves open to all."""
+    """Through its UDP command port, which serves the reports that chronyd opens to everyone."""
 
 
 class LeapStatus(OpenEnum):
     """Whether a leap second is due (RFC 5905, figure 9)."""
 
     NORMAL = 0
+    """No leap second is due."""
     INSERT = 1
     """The last minute of the day has 61 seconds."""
     DELETE = 2
@@ -82,76 +90,92 @@ class LeapStatus(OpenEnum):
 
 
 class SourceState(OpenEnum):
-    """What chronyd's selection made of a source; chronyc's sign is in brackets."""
+    """State of a source in source selection; chronyc's symbol is in brackets."""
 
     SELECTED = 0
-    """The best source, which the clock follows (`*`)."""
+    """The best source, to which the clock is synchronised (`*`)."""
     NONSELECTABLE = 1
-    """Not usable at present (`?`)."""
+    """Cannot be selected at present (`?`)."""
     FALSETICKER = 2
-    """Disagrees with the majority (`x`)."""
+    """Disagrees with the majority of the sources (`x`)."""
     JITTERY = 3
-    """Varies too much (`~`)."""
+    """Its measurements vary too much (`~`)."""
     UNSELECTED = 4
-    """Good, and combined with the best (`+`)."""
+    """Good, and combined with the best source (`+`)."""
     SELECTABLE = 5
-    """Good, but not combined (`-`)."""
+    """Good, but not combined with the best source (`-`)."""
 
 
 class SourceMode(OpenEnum):
-    """What kind of source it is."""
+    """Kind of a source; chronyc's symbol is in brackets."""
 
     CLIENT = 0
-    """An NTP server, of which chronyd is a client."""
+    """An NTP server, of which chronyd is a client (`^`)."""
     PEER = 1
+    """An NTP peer: both sides may synchronise to each other (`=`)."""
     REFCLOCK = 2
-    """A reference clock on this machine."""
+    """A reference clock on this machine (`#`)."""
 
 
 class SelectState(OpenEnum):
-    """Where a source stands in chronyd's selection, by chronyc's symbol (`selectdata`)."""
+    """Role of a source in source selection; the value is the symbol of `chronyc selectdata`."""
 
     IGNORED = "N"
-    """Has the option noselect."""
+    """Has the option `noselect`."""
     MISSING_SAMPLES = "M"
+    """Does not have enough measurements yet."""
     NOT_SYNCHRONIZED = "s"
+    """Reports that it is not synchronised."""
     UNACCEPTABLE_DISTANCE = "d"
-    """Its root distance is above `maxdistance`."""
+    """Its root distance is larger than `maxdistance`."""
     JITTERY = "~"
+    """Its jitter is larger than `maxjitter`."""
     WAITING_FOR_OTHERS = "w"
+    """Waits for other sources to have enough measurements."""
     STALE = "S"
-    """Has had no new sample for too long."""
+    """Its measurements are older than those of other sources."""
     ORPHAN = "O"
+    """Its stratum is not below the orphan stratum (`local orphan`)."""
     NOT_TRUSTED = "T"
-    """Disagrees with the sources that have the option trust."""
+    """Disagrees with the sources that have the option `trust`."""
     FALSETICKER = "x"
+    """Disagrees with the majority of the sources."""
     MISSING_SELECTABLE_SOURCES = "W"
-    """Fewer sources than `minsources` are selectable, or a required one is not."""
+    """Fewer sources than `minsources` are selectable, or one with `require` is not."""
     NOT_PREFERRED = "P"
-    """Another source has the option prefer."""
+    """Another selectable source has the option `prefer`."""
     WAITING_FOR_UPDATE = "U"
+    """Waits for its next measurement before it can be selected."""
     LARGE_DISTANCE = "D"
-    """Its root distance is too large beside that of the best."""
+    """Its root distance is too large for the source to be combined with the best one."""
     COMBINED = "+"
+    """Combined with the best source."""
     BEST = "*"
+    """The best source, to which the clock is synchronised."""
 
 
 class SelectOption(IntFlag):
     """Selection options of a source, as in chrony.conf."""
 
     NOSELECT = 1
+    """Never select the source."""
     PREFER = 2
+    """Prefer the source to those without this option."""
     TRUST = 4
+    """Assume that the source is always right."""
     REQUIRE = 8
+    """Update the clock only while a source with this option is selectable."""
 
 
 class AuthMode(OpenEnum):
-    """How packets of a source are authenticated."""
+    """How the packets of a source are authenticated."""
 
     NONE = 0
+    """They are not authenticated."""
     SYMMETRIC_KEY = 1
+    """With a key that both sides share."""
     NTS = 2
-    """Network Time Security (RFC 8915)."""
+    """With Network Time Security (RFC 8915)."""
 
 
 class KeyType(OpenEnum):
@@ -178,7 +202,7 @@ class NTPMode(OpenEnum):
     """Mode of a source's NTP packets (RFC 5905, figure 10)."""
 
     UNDEFINED = 0
-    """No valid packet has come yet."""
+    """No valid packet has been received yet."""
     ACTIVE_SYMMETRIC = 1
     PASSIVE_SYMMETRIC = 2
     SERVER = 4
@@ -187,21 +211,21 @@ class NTPMode(OpenEnum):
 class NTPFlag(IntFlag):
     """Tests that the last packet of a source passed (RFC 5905, 9.2, and chronyd's own).
 
-    TESTB and TESTC are as chronyd sets them; libchrony 0.2 has their names exchanged.
+    TESTB and TESTC are as chronyd sets them; libchrony 0.2 swaps their names.
     """
 
     TEST1 = 0x200
-    """It is no duplicate."""
+    """The packet is not a duplicate."""
     TEST2 = 0x100
-    """It answers the last request."""
+    """The packet answers the last request."""
     TEST3 = 0x80
-    """Its timestamps are set."""
+    """The packet's timestamps are set."""
     TEST5 = 0x40
-    """It is authenticated as it must be."""
+    """The packet is authenticated as required."""
     TEST6 = 0x20
     """The source is synchronised."""
     TEST7 = 0x10
-    """Its root distance and stratum are sane."""
+    """The source's root distance and stratum are sane."""
     TESTA = 0x8
     """The delay is within `maxdelay`."""
     TESTB = 0x4
@@ -211,19 +235,22 @@ class NTPFlag(IntFlag):
     TESTD = 0x1
     """There is no synchronisation loop."""
     INTERLEAVED = 0x4000
-    """The packet is of the interleaved mode."""
+    """The packet is in interleaved mode."""
     AUTHENTICATED = 0x8000
     """The source is authenticated."""
 
 
 class Timestamping(OpenEnum):
-    """What took the timestamp of a packet, by chronyd's letter."""
+    """What took the timestamp of a packet; the value is chronyd's letter."""
 
     NONE = "\0"
-    """No valid packet has come yet."""
+    """No valid packet has been received yet."""
     DAEMON = "D"
+    """Chronyd itself."""
     KERNEL = "K"
+    """The kernel."""
     HARDWARE = "H"
+    """The network interface."""
 
 
 def _select_state(raw: int) -> SelectState:
@@ -236,78 +263,157 @@ def _timestamping(raw: int) -> Timestamping:
     return Timestamping(chr(raw))
 
 
+def _let_times_agree(report: Any) -> None:
+    """Derive `ref_time_ns` from `ref_time` where the two differ, as after `replace()`."""
+    if report.ref_time_ns / 1_000_000_000 != report.ref_time:
+        object.__setattr__(report, "ref_time_ns", to_nanoseconds(report.ref_time))
+
+
 class ReportField(NamedTuple):
     """One field of a record, as the loaded libchrony describes it."""
 
     value: int | float | str | bool
-    """Times are nanoseconds since 1970; an address that is not set is empty."""
+    """The value: a time in nanoseconds since 1970, an address that is not set as an empty text."""
     type: FieldType
     """How libchrony holds the value."""
     content: FieldContent
-    """What the value means, and its unit; `NONE` for a reserved field and an unset address."""
+    """What the value means, and its unit; `NONE` for a reserved field or an address not set."""
     names: tuple[str, ...]
-    """libchrony's names of the constant, or of each flag, that applies; mostly empty."""
+    """libchrony's names of the constant or of the flags that the value stands for; often empty."""
 
 
 @dataclass(frozen=True)
 class TrackingStatus(Report):
-    """The system clock, and the source that it follows."""
+    """State of the system clock, and the source to which it is synchronised."""
 
     _report = "tracking"
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
-    """Of the selected source; 0 if not synchronised, 0x7F7F0101 if chronyd is its own reference."""
+    """Reference ID of the selected source.
+
+    It is 0 if the clock is not synchronised, and 0x7F7F0101 in chronyd's `local` mode.
+    """
     reference_id_name: str = field(
         metadata=of(
             "reference ID", content=C.REFERENCE_ID, convert=tracked_name, given=("address",)
         )
     )
-    """A reference clock's ID as text, any other in dotted notation; empty if not synchronised."""
-    reference_ip: str = field(metadata=of("address", content=C.ADDRESS))
-    """Address of the selected NTP source; empty if there is none."""
-    stratum: int = field(metadata=of("stratum", content=C.COUNT))
-    """Distance from a reference clock in hops; 0 if not synchronised."""
-    leap_status: LeapStatus = field(metadata=of("leap status", content=C.ENUM, convert=LeapStatus))
-    ref_time: float = field(metadata=of("reference time", content=C.TIME, convert=epoch))
-    """When the clock was last updated, in seconds since 1970 (UTC); 0 if not synchronised.
+    """The reference ID as text: a reference clock's ID such as `PPS0`, or dotted like an address.
 
-    chronyd 4.0 and later blurs it by up to a second.
+    It is empty if the clock is not synchronised.
     """
-    offset: float = field(metadata=of("current correction", content=C.OFFSET_SECONDS))
-    """Correction still to be made, in seconds; positive: the system clock is slow."""
-    last_offset: float = field(metadata=of("last offset", content=C.OFFSET_SECONDS))
-    """Estimated at the last update, in seconds; positive: the system clock was fast."""
+    reference_ip: str = field(metadata=of("address", content=C.ADDRESS))
+    """IP address of the selected NTP source.
+
+    It is empty for a reference clock, in `local` mode, and if the clock is not synchronised.
+    """
+    stratum: int = field(metadata=of("stratum", content=C.COUNT))
+    """Stratum of this machine: its distance from a reference clock in hops.
+
+    It is 0 if the clock is not synchronised.
+    """
+    leap_status: LeapStatus = field(metadata=of("leap status", content=C.ENUM, convert=LeapStatus))
+    """Whether a leap second is due, or the clock is not synchronised."""
+    ref_time: float = field(metadata=of("reference time", content=C.TIME, convert=epoch))
+    """Time of the last clock update, in seconds since 1970 (UTC).
+
+    It is 0 if the clock is not synchronised. chronyd 4.0 and later blurs it by up to a second.
+    """
+    offset: float = field(
+        metadata=of(
+            "current correction", content=C.OFFSET_SECONDS, positive="system clock is behind"
+        )
+    )
+    """Correction still to be applied to the clock, in seconds.
+
+    Positive when the system clock is behind, negative when it is ahead: the opposite of
+    `last_offset`. (chronyc says "slow" and "fast".)
+    """
+    last_offset: float = field(
+        metadata=of("last offset", content=C.OFFSET_SECONDS, positive="system clock was ahead")
+    )
+    """Offset of the clock as estimated at the last update, in seconds.
+
+    Positive when the system clock was ahead: the opposite of `offset`.
+    """
     rms_offset: float = field(metadata=of("RMS offset", content=C.MEASURE_SECONDS))
     """Long-term average of the offset, in seconds."""
-    frequency: float = field(metadata=of("frequency offset", content=C.OFFSET_PPM))
-    """Error of the uncorrected clock, in ppm; positive: it runs fast."""
-    residual_freq: float = field(metadata=of("residual frequency", content=C.OFFSET_PPM))
-    """Difference still seen between the selected source and `frequency`, in ppm."""
-    skew: float = field(metadata=of("skew", content=C.MEASURE_PPM))
-    """Error bound of the frequency, in ppm."""
-    root_delay: float = field(metadata=of("root delay", content=C.MEASURE_SECONDS))
-    """Network delay to the stratum 1 source, in seconds; 1 if not synchronised."""
-    root_dispersion: float = field(metadata=of("root dispersion", content=C.MEASURE_SECONDS))
-    """Dispersion accumulated up to the stratum 1 source, in seconds; 1 if not synchronised."""
-    update_interval: float = field(metadata=of("last update interval", content=C.INTERVAL_SECONDS))
-    """Between the last two updates, in seconds; 0 before the first."""
-    ref_time_ns: int = field(
-        default=0, metadata=of("reference time", content=C.TIME, convert=nanoseconds)
+    frequency: float = field(
+        metadata=of("frequency offset", content=C.OFFSET_PPM, positive="system clock is fast")
     )
-    """`ref_time`, exactly, in nanoseconds."""
+    """Rate at which the clock would drift if chronyd did not correct it, in ppm.
+
+    Positive when the system clock is fast.
+    """
+    residual_freq: float = field(
+        metadata=of("residual frequency", content=C.OFFSET_PPM, positive="system clock is fast")
+    )
+    """Frequency error that the selected source still shows after the correction, in ppm.
+
+    Positive when the system clock is fast.
+    """
+    skew: float = field(metadata=of("skew", content=C.MEASURE_PPM))
+    """Estimated error bound of the frequency, in ppm."""
+    root_delay: float = field(metadata=of("root delay", content=C.MEASURE_SECONDS))
+    """Total network delay to the stratum 1 source, in seconds.
+
+    It is 1 if the clock is not synchronised.
+    """
+    root_dispersion: float = field(metadata=of("root dispersion", content=C.MEASURE_SECONDS))
+    """Total dispersion accumulated up to the stratum 1 source, in seconds.
+
+    It is 1 if the clock is not synchronised.
+    """
+    update_interval: float = field(metadata=of("last update interval", content=C.INTERVAL_SECONDS))
+    """Interval between the last two clock updates, in seconds.
+
+    It is 0 before the first update.
+    """
+    ref_time_ns: int = field(
+        default=0,
+        compare=False,
+        repr=False,
+        metadata=of("reference time", content=C.TIME, convert=nanoseconds),
+    )
+    """`ref_time` as exact nanoseconds since 1970 (UTC).
+
+    It takes no part in comparisons. Where it disagrees with a `ref_time` passed to the class or to
+    `dataclasses.replace()`, it is derived from `ref_time`.
+    """
+
+    def __post_init__(self) -> None:
+        _let_times_agree(self)
 
     def is_synchronized(self) -> bool:
-        """Whether the clock follows a source, or chronyd itself as a local reference."""
+        """Whether chronyd considers the clock synchronised, to a source or to itself (`local`).
+
+        This stays true when all sources have stopped answering, however long ago: compare
+        `error_bound`, which grows then, with what you need. `is_local_reference()` tells a chronyd
+        that is synchronised only to itself.
+        """
         return self.reference_id != 0 and self.stratum < 16
 
+    def is_local_reference(self) -> bool:
+        """Whether chronyd is its own reference (its `local` directive), without any source."""
+        return self.reference_id == LOCAL_REFERENCE
+
     def is_leap_pending(self) -> bool:
-        """Whether a leap second is inserted or deleted at the end of the day."""
+        """Whether a leap second will be inserted or deleted at the end of the day."""
         return self.leap_status in (LeapStatus.INSERT, LeapStatus.DELETE)
+
+    @property
+    def error_bound(self) -> float:
+        """Largest error of the system clock, in seconds, provided that the sources are right.
+
+        |offset| + root dispersion + root delay / 2, as in chronyc's manual. It says nothing about
+        a clock that is not synchronised, or only to itself.
+        """
+        return abs(self.offset) + self.root_dispersion + self.root_delay / 2
 
 
 @dataclass(frozen=True)
 class Source(Report):
-    """One configured source and the state chronyd holds it in."""
+    """A source of time that chronyd is configured to use, and its state."""
 
     _report = "sources"
     _per_source = True
@@ -315,363 +421,623 @@ class Source(Report):
     address: str = field(
         metadata=of("address", "reference ID", content=C.ADDRESS, convert=source_name)
     )
-    """IP address, `ID#…` while a name is not resolved, or a reference clock's ID as text."""
+    """IP address of the source, or a reference clock's ID such as `PPS0`.
+
+    It is `ID#` and a number while the source's host name is not resolved.
+    """
     poll: int = field(metadata=of("poll", content=C.INTERVAL_LOG2_SECONDS, convert=signed16))
     """Polling interval as a power of two, in seconds: 6 is 64 s, -4 is 1/16 s."""
     stratum: int = field(metadata=of("stratum", content=C.COUNT))
-    """Of the last sample; 0 without one, or for a reference clock."""
+    """Stratum of the source in its last sample.
+
+    It is 0 without a sample, and for most reference clocks.
+    """
     state: SourceState = field(metadata=of("state", content=C.ENUM, convert=SourceState))
+    """State of the source in source selection."""
     mode: SourceMode = field(metadata=of("mode", content=C.ENUM, convert=SourceMode))
+    """Kind of the source: NTP server, NTP peer or reference clock."""
     flags: int = field(metadata=of("flags", content=C.NONE))
-    """Selection options before chronyd 4.0; 0 since then: see `SelectData`."""
+    """Selection options of the source before chronyd 4.0; always 0 since then.
+
+    `SelectData` has them for chronyd 4.0 and later.
+    """
     reachability: int = field(metadata=of("reachability", content=C.BITS))
-    """One bit for each of the last eight polls, the newest lowest; set: it was answered."""
+    """Register of the last eight polls, one bit each, set if the poll was answered.
+
+    The newest poll is the lowest bit. chronyc shows the register in octal: 255 is 377.
+    """
     last_sample_ago: int | None = field(
         metadata=of("last sample ago", content=C.INTERVAL_SECONDS, convert=unless_never)
     )
-    """Age of the last sample, in seconds; `None` if there has been none."""
+    """Age of the last sample, in seconds; `None` if there has been no sample."""
     orig_latest_meas: float = field(
-        metadata=of("original last sample offset", content=C.OFFSET_SECONDS)
+        metadata=of(
+            "original last sample offset",
+            content=C.OFFSET_SECONDS,
+            positive="system clock is ahead",
+        )
     )
-    """The last sample as measured, in seconds; positive: the system clock was fast."""
-    latest_meas: float = field(metadata=of("adjusted last sample offset", content=C.OFFSET_SECONDS))
-    """The last sample corrected for changes since, in seconds; positive: the clock is fast."""
+    """Offset in the last sample as it was measured, in seconds.
+
+    Positive when the system clock is ahead of the source.
+    """
+    latest_meas: float = field(
+        metadata=of(
+            "adjusted last sample offset",
+            content=C.OFFSET_SECONDS,
+            positive="system clock is ahead",
+        )
+    )
+    """Offset in the last sample, adjusted for clock corrections made since then, in seconds.
+
+    Positive when the system clock is ahead of the source.
+    """
     latest_meas_err: float = field(metadata=of("last sample error", content=C.MEASURE_SECONDS))
     """Error bound of the last sample, in seconds."""
+
+    @property
+    def name(self) -> str:
+        """Name of the source: its address, or a reference clock's ID such as `PPS0`.
+
+        It is the same text in every report about sources, so that they can be joined.
+        """
+        return self.address
 
     def is_reachable(self) -> bool:
         """Whether at least one of the last eight polls was answered."""
         return self.reachability > 0
 
     def is_selected(self) -> bool:
-        """Whether this is the source that the clock follows."""
+        """Whether this is the source to which the clock is synchronised."""
         return self.state is SourceState.SELECTED
 
 
 @dataclass(frozen=True)
 class SourceStats(Report):
-    """What chronyd estimates from the samples of one source."""
+    """Drift and offset that chronyd estimates from the samples of a source."""
 
     _report = "sourcestats"
     _per_source = True
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
-    """Of the source; 0 while a name is not resolved."""
+    """Reference ID of the source.
+
+    It is 0 while the source's host name is not resolved.
+    """
     address: str = field(metadata=of("address", content=C.ADDRESS))
-    """IP address, or `ID#…` while a name is not resolved; empty for a reference clock."""
+    """IP address of the source; empty for a reference clock (see `name`).
+
+    It is `ID#` and a number while the source's host name is not resolved.
+    """
     samples: int = field(metadata=of("samples", content=C.COUNT))
-    """Number of samples kept."""
+    """Number of samples that chronyd keeps of the source."""
     runs: int = field(metadata=of("runs", content=C.COUNT))
-    """Runs of residuals of the same sign."""
+    """Number of runs of residuals with the same sign, after the last regression.
+
+    Far fewer runs than samples mean that a straight line does not fit the samples well.
+    """
     span: int = field(metadata=of("span", content=C.INTERVAL_SECONDS))
-    """From the oldest sample to the newest, in seconds."""
+    """Interval between the oldest and the newest sample, in seconds."""
     std_dev: float = field(metadata=of("standard deviation", content=C.MEASURE_SECONDS))
-    """Of the samples, in seconds; 4 while there is no estimate."""
-    resid_freq: float = field(metadata=of("residual frequency", content=C.OFFSET_PPM))
-    """Of the clock against the source, in ppm; positive: the clock runs fast."""
+    """Estimated standard deviation of the samples, in seconds.
+
+    It is 4 while there is no estimate.
+    """
+    resid_freq: float = field(
+        metadata=of("residual frequency", content=C.OFFSET_PPM, positive="system clock is fast")
+    )
+    """Estimated residual frequency of the clock relative to the source, in ppm.
+
+    Positive when the system clock is fast.
+    """
     skew: float = field(metadata=of("skew", content=C.MEASURE_PPM))
-    """Error bound of the frequency, in ppm; 2000 while there is no estimate."""
-    offset: float = field(metadata=of("offset", content=C.OFFSET_SECONDS))
-    """Estimated now, in seconds; positive: the system clock is fast."""
+    """Estimated error bound of the residual frequency, in ppm.
+
+    It is 2000 while there is no estimate.
+    """
+    offset: float = field(
+        metadata=of("offset", content=C.OFFSET_SECONDS, positive="system clock is ahead")
+    )
+    """Estimated present offset of the clock from the source, in seconds.
+
+    Positive when the system clock is ahead of the source.
+    """
     offset_err: float = field(metadata=of("offset error", content=C.MEASURE_SECONDS))
-    """Error bound of the offset, in seconds."""
+    """Error bound of the estimated offset, in seconds."""
+
+    @property
+    def name(self) -> str:
+        """Name of the source: its address, or a reference clock's ID such as `PPS0`.
+
+        It is the same text in every report about sources, so that they can be joined.
+        """
+        return self.address or clock_name(self.reference_id)
 
     def has_sufficient_samples(self, minimum: int = 4) -> bool:
-        """Whether at least `minimum` samples are kept."""
+        """Whether chronyd keeps at least `minimum` samples of the source."""
         return self.samples >= minimum
 
 
 @dataclass(frozen=True)
 class RTCData(Report):
-    """The hardware clock of the machine (RTC), where chronyd keeps watch of it."""
+    """The machine's hardware clock (RTC), as far as chronyd is tracking it."""
 
     _report = "rtcdata"
 
     ref_time: float = field(metadata=of("reference time", content=C.TIME, convert=epoch))
     """Reading of the RTC when its error was last measured, in seconds since 1970."""
     samples: int = field(metadata=of("samples", content=C.COUNT))
-    """Number of measurements used."""
+    """Number of measurements that the estimates are based on."""
     runs: int = field(metadata=of("runs", content=C.COUNT))
-    """Runs of residuals of the same sign."""
+    """Number of runs of residuals with the same sign.
+
+    Far fewer runs than measurements mean that a straight line does not fit them well.
+    """
     span: int = field(metadata=of("span", content=C.INTERVAL_SECONDS))
-    """From the oldest measurement to the newest, in seconds."""
-    offset: float = field(metadata=of("offset", content=C.OFFSET_SECONDS))
-    """Of the RTC, in seconds; positive: it is fast."""
-    freq_offset: float = field(metadata=of("frequency offset", content=C.OFFSET_PPM))
-    """Of the RTC, in ppm; positive: it gains."""
-    ref_time_ns: int = field(
-        default=0, metadata=of("reference time", content=C.TIME, convert=nanoseconds)
+    """Interval between the oldest and the newest measurement, in seconds.
+
+    It is 0 with fewer than two measurements.
+    """
+    offset: float = field(metadata=of("offset", content=C.OFFSET_SECONDS, positive="RTC is ahead"))
+    """Estimated offset of the RTC, in seconds.
+
+    Positive when the RTC is ahead.
+    """
+    freq_offset: float = field(
+        metadata=of("frequency offset", content=C.OFFSET_PPM, positive="RTC is fast")
     )
-    """`ref_time`, exactly, in nanoseconds."""
+    """Rate at which the RTC gains or loses time, in ppm.
+
+    Positive when the RTC is fast.
+    """
+    ref_time_ns: int = field(
+        default=0,
+        compare=False,
+        repr=False,
+        metadata=of("reference time", content=C.TIME, convert=nanoseconds),
+    )
+    """`ref_time` as exact nanoseconds since 1970.
+
+    It takes no part in comparisons. Where it disagrees with a `ref_time` passed to the class or to
+    `dataclasses.replace()`, it is derived from `ref_time`.
+    """
+
+    def __post_init__(self) -> None:
+        _let_times_agree(self)
 
     def is_calibrated(self) -> bool:
-        """Whether chronyd has measured the RTC at all."""
+        """Whether chronyd has measured the RTC at least once."""
         return self.samples > 0
 
 
 @dataclass(frozen=True)
 class SelectData(Report):
-    """How one source stands in the selection (chronyd 4.0 and later; Unix socket only)."""
+    """Role of a source in source selection (chronyd 4.0 and later; Unix socket only)."""
 
     _report = "selectdata"
     _per_source = True
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
-    """Of the source; 0 while a name is not resolved."""
+    """Reference ID of the source.
+
+    It is 0 while the source's host name is not resolved.
+    """
     address: str = field(metadata=of("address", content=C.ADDRESS))
-    """IP address, or `ID#…` while a name is not resolved; empty for a reference clock."""
+    """IP address of the source; empty for a reference clock (see `name`).
+
+    It is `ID#` and a number while the source's host name is not resolved.
+    """
     state: SelectState = field(metadata=of("state", content=C.ENUM, convert=_select_state))
+    """Role of the source in source selection, or the reason why it is not selected."""
     authentication: bool = field(
         metadata=of("authentication", content=C.BOOLEAN, convert=yes_or_no)
     )
     """Whether authentication is configured for the source."""
     leap_status: LeapStatus = field(metadata=of("leap status", content=C.ENUM, convert=LeapStatus))
-    """Of the source; `UNSYNC` without a valid measurement."""
+    """Leap status of the source; `UNSYNC` without a valid measurement."""
     configured_options: SelectOption = field(
         metadata=of("configured options", content=C.FLAGS, convert=SelectOption)
     )
+    """Selection options of the source in chronyd's configuration."""
     effective_options: SelectOption = field(
         metadata=of("effective options", content=C.FLAGS, convert=SelectOption)
     )
-    """The options after chronyd's `authselectmode` was applied."""
+    """Selection options in effect, after chronyd has applied `authselectmode`."""
     last_sample_ago: int = field(metadata=of("last sample ago", content=C.INTERVAL_SECONDS))
-    """Age of the last sample at the last selection, in seconds; 0 without one."""
-    score: float = field(metadata=of("score", content=C.RATIO))
-    """Against the best source: above 10, the best source is chosen anew."""
-    low_limit: float = field(metadata=of("low limit", content=C.INTERVAL_SECONDS))
-    """Lower end of the interval in which the true offset is expected, in seconds.
+    """Age of the last sample when chronyd last selected a source, in seconds.
 
-    Positive: the system clock is fast, as in `Source`; 0 without a sample.
+    It is 0 without a sample.
     """
-    high_limit: float = field(metadata=of("high limit", content=C.INTERVAL_SECONDS))
-    """Upper end of that interval, with the same sign."""
+    score: float = field(metadata=of("score", content=C.RATIO))
+    """Score of the source relative to the selected source, a ratio.
+
+    Above 10, chronyd selects a source anew.
+    """
+    low_limit: float = field(
+        metadata=of("low limit", content=C.INTERVAL_SECONDS, positive="system clock is ahead")
+    )
+    """Lower end of the interval that should contain the true offset, in seconds.
+
+    Positive when the system clock is ahead, as in `Source`; 0 without a sample.
+    """
+    high_limit: float = field(
+        metadata=of("high limit", content=C.INTERVAL_SECONDS, positive="system clock is ahead")
+    )
+    """Upper end of the interval that should contain the true offset, in seconds.
+
+    Positive when the system clock is ahead, as in `Source`; 0 without a sample.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the source: its address, or a reference clock's ID such as `PPS0`.
+
+        It is the same text in every report about sources, so that they can be joined.
+        """
+        return self.address or clock_name(self.reference_id)
 
 
 @dataclass(frozen=True)
 class Activity(Report):
-    """How many NTP sources are in which state; reference clocks are not counted."""
+    """Number of NTP sources in each state, without reference clocks."""
 
     _report = "activity"
 
     online: int = field(metadata=of("online sources", content=C.COUNT))
+    """Number of sources that chronyd polls."""
     offline: int = field(metadata=of("offline sources", content=C.COUNT))
-    """Not polled."""
+    """Number of sources that chronyd does not poll, since it takes them to be unreachable."""
     burst_online: int = field(metadata=of("burst online-return sources", content=C.COUNT))
-    """In a burst of polls, and online afterwards."""
+    """Number of sources in a burst of polls that will be online afterwards."""
     burst_offline: int = field(metadata=of("burst offline-return sources", content=C.COUNT))
-    """In a burst of polls, and offline afterwards."""
+    """Number of sources in a burst of polls that will be offline afterwards."""
     unresolved: int = field(metadata=of("unresolved sources", content=C.COUNT))
-    """Whose name has no address yet."""
+    """Number of sources whose host name is not resolved yet."""
 
 
 @dataclass(frozen=True)
 class AuthData(Report):
-    """How one NTP source is authenticated (chronyd 4.0 and later; Unix socket only)."""
+    """Authentication of an NTP source (chronyd 4.0 and later; Unix socket only)."""
 
     _report = "authdata"
     _per_source = True
     _joined = True
 
     address: str = field(metadata=of("address", content=C.ADDRESS))
-    """Of the source; asked for just before, since the report itself lacks it."""
+    """IP address of the source, taken from its `sourcestats`, since `authdata` has none.
+
+    It is `ID#` and a number while the source's host name is not resolved.
+    """
     mode: AuthMode = field(metadata=of("mode", content=C.ENUM, convert=AuthMode))
+    """How the source's packets are authenticated."""
     key_type: KeyType | None = field(
         metadata=of("key type", content=C.ENUM, convert=lambda raw: KeyType(raw) if raw else None)
     )
-    """`None` without a key, or with one that chronyd does not know."""
+    """Algorithm of the key; `None` without a key, or if chronyd does not know the algorithm."""
     key_id: int | None = field(metadata=of("key ID", content=C.INDEX, convert=unless_zero))
-    """Number in the key file; for NTS, of the key establishment. `None` without a key."""
+    """Number of the key in the key file, or with NTS of the key establishment.
+
+    `None` without a key.
+    """
     key_length: int | None = field(
         metadata=of("key length", content=C.LENGTH_BITS, convert=unless_zero)
     )
-    """In bits; `None` without a key."""
+    """Length of the key, in bits; `None` without a key."""
     ke_attempts: int = field(metadata=of("key establishment attempts", content=C.COUNT))
-    """NTS key establishments tried since the last success."""
+    """Number of NTS key establishments attempted since the last one that succeeded."""
     last_ke_ago: int | None = field(
         metadata=of("last key establishment ago", content=C.INTERVAL_SECONDS, convert=unless_never)
     )
-    """Age of the last NTS key establishment, in seconds; `None` if there was none."""
+    """Time since the last successful NTS key establishment, in seconds.
+
+    `None` if there has been none.
+    """
     cookies: int = field(metadata=of("cookies", content=C.COUNT))
-    """NTS cookies held."""
+    """Number of NTS cookies that chronyd holds for the source."""
     cookie_length: int = field(metadata=of("cookie length", content=C.LENGTH_BYTES))
-    """Of the next NTS cookie, in bytes; 0 without one."""
+    """Length of the next NTS cookie, in bytes; 0 without a cookie."""
     nak: bool = field(metadata=of("NAK", content=C.BOOLEAN, convert=yes_or_no))
-    """Whether the server refused the last request for lack of its key (NTS NAK)."""
+    """Whether the server rejected the last request's authentication (NTS NAK)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the source, which is its address: reference clocks are not authenticated.
+
+        It is the same text in every report about sources, so that they can be joined.
+        """
+        return self.address
 
 
 @dataclass(frozen=True)
 class NTPData(Report):
-    """The last valid measurement of one NTP source, and its packets (Unix socket only).
+    """Last valid measurement of an NTP source, and its packets (Unix socket only).
 
-    Until `rx_valid_messages` is above 0, only the remote address and port and the two counts of
-    messages mean anything; the rest is 0 or empty.
+    While `rx_valid_messages` is 0, only the remote address and port and the numbers of transmitted
+    and received messages mean anything; the rest is 0 or empty.
     """
 
     _report = "ntpdata"
     _per_source = True
 
     remote_address: str = field(metadata=of("remote address", content=C.ADDRESS))
-    """Of the source; `ID#…` while a name is not resolved."""
+    """IP address of the source.
+
+    It is `ID#` and a number while the source's host name is not resolved.
+    """
     local_address: str = field(metadata=of("local address", content=C.ADDRESS))
-    """That the source answered to; empty before the first answer."""
+    """This machine's IP address, to which the source sent its last response.
+
+    It is empty before the first response.
+    """
     remote_port: int = field(metadata=of("remote port", content=C.PORT))
+    """UDP port of the source, usually 123."""
     leap_status: LeapStatus = field(metadata=of("leap status", content=C.ENUM, convert=LeapStatus))
+    """Leap status in the source's last valid packet."""
     version: int = field(metadata=of("version", content=C.COUNT))
-    """Of NTP."""
+    """NTP version of the source's packets."""
     mode: NTPMode = field(metadata=of("mode", content=C.ENUM, convert=NTPMode))
+    """NTP mode of the source's packets."""
     stratum: int = field(metadata=of("stratum", content=C.COUNT))
-    """Of the source."""
+    """Stratum of the source."""
     poll: int = field(metadata=of("poll", content=C.INTERVAL_LOG2_SECONDS, convert=signed16))
-    """Polling interval in the packet as a power of two, in seconds."""
+    """Polling interval in the source's packets as a power of two, in seconds: 6 is 64 s."""
     precision: int = field(
         metadata=of("precision", content=C.INTERVAL_LOG2_SECONDS, convert=signed16)
     )
-    """Of the source's clock as a power of two, in seconds."""
+    """Precision of the source's clock as a power of two, in seconds: -20 is about 1 µs."""
     root_delay: float = field(metadata=of("root delay", content=C.MEASURE_SECONDS))
-    """Of the source, in seconds."""
+    """Root delay of the source, in seconds: its network delay to a stratum 1 source."""
     root_dispersion: float = field(metadata=of("root dispersion", content=C.MEASURE_SECONDS))
-    """Of the source, in seconds."""
+    """Root dispersion of the source, in seconds: accumulated up to a stratum 1 source."""
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
-    """Of the source's own source."""
+    """Reference ID in the source's packets: what the source itself is synchronised to."""
     reference_id_name: str = field(
         metadata=of(
             "reference ID", content=C.REFERENCE_ID, convert=upstream_name, given=("stratum",)
         )
     )
-    """Text if the source follows a reference clock, else in dotted notation."""
+    """The reference ID as text: a reference clock's ID at stratum 1, else dotted like an address.
+
+    At stratum 0 it is a kiss code (RFC 5905, 7.4).
+    """
     ref_time: float = field(metadata=of("reference time", content=C.TIME, convert=epoch))
-    """When the source's clock was last updated, in seconds since 1970 (UTC)."""
+    """Time when the source's clock was last updated, in seconds since 1970 (UTC)."""
     ref_time_ns: int = field(metadata=of("reference time", content=C.TIME, convert=nanoseconds))
-    """`ref_time`, exactly, in nanoseconds."""
-    offset: float = field(metadata=of("offset", content=C.OFFSET_SECONDS))
-    """Measured, in seconds; positive: the system clock is slow, opposite to `Source`."""
+    """`ref_time` as exact nanoseconds since 1970 (UTC).
+
+    Where it disagrees with a `ref_time` passed to the class or to `dataclasses.replace()`, it is
+    derived from `ref_time`.
+    """
+    offset: float = field(
+        metadata=of("offset", content=C.OFFSET_SECONDS, positive="system clock is behind")
+    )
+    """Offset measured by the last valid packet, in seconds.
+
+    Positive when the system clock is behind the source: the opposite of `Source`.
+    """
     peer_delay: float = field(metadata=of("peer delay", content=C.MEASURE_SECONDS))
-    """Round trip to the source, in seconds."""
+    """Round-trip delay to the source in the last measurement, in seconds."""
     peer_dispersion: float = field(metadata=of("peer dispersion", content=C.MEASURE_SECONDS))
-    """Of that measurement, in seconds."""
+    """Dispersion of the last measurement, in seconds."""
     response_time: float = field(metadata=of("response time", content=C.MEASURE_SECONDS))
-    """Between request and response in the source, in seconds."""
+    """Time that the source took from the request to its response, in seconds."""
     jitter_asymmetry: float = field(metadata=of("jitter asymmetry", content=C.RATIO))
-    """From -0.5 to 0.5; negative: there is more jitter on the way to the source."""
+    """Estimated asymmetry of the network jitter, a ratio from -0.5 to 0.5.
+
+    It is negative when packets to the source jitter more than packets from the source.
+    """
     flags: NTPFlag = field(metadata=of("flags", content=C.FLAGS, convert=NTPFlag))
+    """Tests that the last packet passed, and whether it was interleaved and authenticated."""
     tx_timestamping: Timestamping = field(
         metadata=of("transmit timestamping", content=C.ENUM, convert=_timestamping)
     )
+    """What took the transmit timestamp of the last request."""
     rx_timestamping: Timestamping = field(
         metadata=of("receive timestamping", content=C.ENUM, convert=_timestamping)
     )
+    """What took the receive timestamp of the last response."""
     tx_messages: int = field(metadata=of("transmitted messages", content=C.COUNT))
-    """Packets sent to the source."""
+    """Number of packets sent to the source."""
     rx_messages: int = field(metadata=of("received messages", content=C.COUNT))
-    """All packets received from the source."""
+    """Number of all packets received from the source."""
     rx_valid_messages: int = field(metadata=of("received valid messages", content=C.COUNT))
-    """Packets that passed the tests of RFC 5905."""
+    """Number of received packets that passed the first two groups of tests (1 to 7)."""
     rx_good_messages: int | None = field(
         metadata=of("received good messages", content=C.COUNT, convert=unless_never)
     )
-    """Packets whose measurement was used; `None` before chronyd 4.3."""
+    """Number of received packets that passed every test, so that the measurement was used.
+
+    `None` before chronyd 4.3.
+    """
     kernel_tx_timestamps: int | None = field(
         default=None, metadata=of("kernel transmit timestamps", content=C.COUNT)
     )
-    """Packets sent with a timestamp of the kernel; `None`, like the next three, before 4.6."""
+    """Number of packets sent with a transmit timestamp from the kernel.
+
+    `None` before chronyd 4.6.
+    """
     kernel_rx_timestamps: int | None = field(
         default=None, metadata=of("kernel receive timestamps", content=C.COUNT)
     )
+    """Number of packets received with a receive timestamp from the kernel.
+
+    `None` before chronyd 4.6.
+    """
     hardware_tx_timestamps: int | None = field(
         default=None, metadata=of("hardware transmit timestamps", content=C.COUNT)
     )
+    """Number of packets sent with a transmit timestamp from the network interface.
+
+    `None` before chronyd 4.6.
+    """
     hardware_rx_timestamps: int | None = field(
         default=None, metadata=of("hardware receive timestamps", content=C.COUNT)
     )
+    """Number of packets received with a receive timestamp from the network interface.
+
+    `None` before chronyd 4.6.
+    """
+
+    def __post_init__(self) -> None:
+        _let_times_agree(self)
+
+    @property
+    def name(self) -> str:
+        """Name of the source, which is its remote address: reference clocks send no packets.
+
+        It is the same text in every report about sources, so that they can be joined.
+        """
+        return self.remote_address
 
 
 @dataclass(frozen=True)
 class ServerStats(Report):
-    """What chronyd served since it started (Unix socket only).
-
-    A count is `None` where this version of chronyd does not keep it.
-    """
+    """Requests that chronyd has received since it started (Unix socket only)."""
 
     _report = "serverstats"
 
     ntp_requests: int = field(metadata=of("received NTP requests", content=C.COUNT))
+    """Number of valid NTP requests received."""
     ntp_dropped: int = field(metadata=of("dropped NTP requests", content=C.COUNT))
-    """NTP requests dropped to limit the rate."""
+    """Number of NTP requests dropped by rate limiting."""
     command_requests: int = field(metadata=of("received command requests", content=C.COUNT))
-    """Monitoring requests, this one included."""
+    """Number of monitoring requests received, including the one for this report."""
     command_dropped: int = field(metadata=of("dropped command requests", content=C.COUNT))
-    """Monitoring requests dropped to limit the rate."""
+    """Number of monitoring requests dropped by rate limiting."""
     log_dropped: int = field(metadata=of("dropped client log records", content=C.COUNT))
-    """Records of clients dropped to limit the memory."""
+    """Number of client log records dropped to limit the memory."""
     nts_ke_connections: int | None = field(
         default=None, metadata=of("accepted NTS-KE connections", content=C.COUNT)
     )
-    """Since chronyd 4.0, like the next two."""
+    """Number of NTS-KE connections accepted.
+
+    `None` before chronyd 4.0.
+    """
     nts_ke_dropped: int | None = field(
         default=None, metadata=of("dropped NTS-KE connections", content=C.COUNT)
     )
+    """Number of NTS-KE connections dropped by rate limiting.
+
+    `None` before chronyd 4.0.
+    """
     ntp_auth_requests: int | None = field(
         default=None, metadata=of("received authenticated NTP requests", content=C.COUNT)
     )
+    """Number of NTP requests received that were authenticated, with a symmetric key or NTS.
+
+    `None` before chronyd 4.0.
+    """
     ntp_interleaved_requests: int | None = field(
         default=None, metadata=of("received interleaved NTP requests", content=C.COUNT)
     )
-    """Since chronyd 4.2, like the next two."""
+    """Number of NTP requests received in interleaved mode.
+
+    `None` before chronyd 4.2.
+    """
     ntp_timestamps_held: int | None = field(
         default=None, metadata=of("held NTP timestamps", content=C.COUNT)
     )
-    """Pairs of timestamps in memory for clients in the interleaved mode."""
+    """Number of timestamp pairs that chronyd holds for clients in interleaved mode.
+
+    `None` before chronyd 4.2.
+    """
     ntp_timestamp_span: int | None = field(
         default=None, metadata=of("NTP timestamp span", content=C.INTERVAL_SECONDS)
     )
-    """Time that these timestamps cover, in seconds."""
+    """Interval that the held timestamps cover, in seconds.
+
+    `None` before chronyd 4.2.
+    """
     daemon_rx_timestamps: int | None = field(
         default=None, metadata=of("served daemon RX timestamps", content=C.COUNT)
     )
-    """Responses with a receive timestamp of chronyd itself; since 4.4, like the next five."""
+    """Number of responses with a receive timestamp from chronyd itself.
+
+    `None` before chronyd 4.4.
+    """
     daemon_tx_timestamps: int | None = field(
         default=None, metadata=of("served daemon TX timestamps", content=C.COUNT)
     )
+    """Number of responses with a transmit timestamp from chronyd itself.
+
+    `None` before chronyd 4.4.
+    """
     kernel_rx_timestamps: int | None = field(
         default=None, metadata=of("served kernel RX timestamps", content=C.COUNT)
     )
+    """Number of responses with a receive timestamp from the kernel.
+
+    `None` before chronyd 4.4.
+    """
     kernel_tx_timestamps: int | None = field(
         default=None, metadata=of("served kernel TX timestamps", content=C.COUNT)
     )
+    """Number of responses with a transmit timestamp from the kernel.
+
+    `None` before chronyd 4.4.
+    """
     hardware_rx_timestamps: int | None = field(
         default=None, metadata=of("served hardware RX timestamps", content=C.COUNT)
     )
+    """Number of responses with a receive timestamp from the network interface.
+
+    `None` before chronyd 4.4.
+    """
     hardware_tx_timestamps: int | None = field(
         default=None, metadata=of("served hardware TX timestamps", content=C.COUNT)
     )
+    """Number of responses with a transmit timestamp from the network interface.
+
+    `None` before chronyd 4.4.
+    """
 
 
 @dataclass(frozen=True)
 class Smoothing(Report):
-    """How chronyd smooths the time that it serves to its clients (`smoothtime`)."""
+    """State of the smoothing of the time that chronyd serves (`smoothtime`)."""
 
     _report = "smoothing"
 
     active: bool = field(metadata=of("flags", content=C.FLAGS, convert=lambda raw: bool(raw & 1)))
+    """Whether smoothing is active."""
     leap_only: bool = field(
         metadata=of("flags", content=C.FLAGS, convert=lambda raw: bool(raw & 2))
     )
     """Whether only leap seconds are smoothed."""
-    offset: float = field(metadata=of("offset", content=C.OFFSET_SECONDS))
-    """Applied to the served time, in seconds; positive: clients are ahead of true time."""
-    frequency: float = field(metadata=of("frequency offset", content=C.OFFSET_PPM))
-    """Of the served time, in ppm; negative: it runs slow."""
+    offset: float = field(
+        metadata=of("offset", content=C.OFFSET_SECONDS, positive="served time is ahead")
+    )
+    """Offset applied to the served time, in seconds.
+
+    Positive when the served time is ahead of true time.
+    """
+    frequency: float = field(
+        metadata=of("frequency offset", content=C.OFFSET_PPM, positive="served time is fast")
+    )
+    """Frequency offset of the served time, in ppm.
+
+    Positive when the served time is fast.
+    """
     wander: float = field(metadata=of("wander", content=C.OFFSET_PPM_PER_SECOND))
-    """Change of that frequency, in ppm per second; negative: it is slowing down."""
+    """Rate at which the frequency offset of the served time changes, in ppm per second.
+
+    Negative when the served time is slowing down.
+    """
     last_update_ago: float = field(metadata=of("last update ago", content=C.INTERVAL_SECONDS))
-    """In seconds; 0 while not active."""
+    """Time since the smoothing process was last updated, in seconds.
+
+    It is 0 while smoothing is not active.
+    """
     remaining_time: float = field(metadata=of("remaining time", content=C.INTERVAL_SECONDS))
-    """Until offset and frequency are zero, in seconds; 0 while not active."""
+    """Time until the offset and the frequency offset reach zero, in seconds.
+
+    It is 0 while smoothing is not active.
+    """
 
 
 @dataclass(frozen=True)
 class AllReports:
-    """Several reports of one chronyd, asked for together.
+    """Several reports of one chronyd, read together.
 
     A report is `None` if it was not asked for, or if `missing` says why it is not there.
     """
@@ -687,7 +1053,21 @@ class AllReports:
     rtcdata: RTCData | None = None
     smoothing: Smoothing | None = None
     missing: Mapping[str, ChronyError] = field(default_factory=dict)
-    """Why a report that was asked for is not there: not permitted, off, or not usable."""
+    """Errors of the reports that were asked for and could not be read, by the report's name.
+
+    Such a report is not permitted, off, or not usable.
+    """
+    address: str = ""
+    """Address of the chronyd, as in `ChronyConnection.address`."""
+    time_ns: int = 0
+    """Time of the system clock when the reports were read, in nanoseconds since 1970 (UTC)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reports as `json.dumps()` takes them: see `to_dict()` of each report.
+
+        An error in `missing` becomes a dictionary with its class (`error`) and `message`.
+        """
+        return fields_of(self)
 
 
 MODELS: dict[str, type[Report]] = {
@@ -706,3 +1086,6 @@ MODELS: dict[str, type[Report]] = {
     )
 }
 """The model of each report, by libchrony's name."""
+
+for _model in MODELS.values():
+    describe_fields(_model)

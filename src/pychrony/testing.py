@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -263,18 +262,8 @@ def make_smoothing(**overrides: Any) -> Smoothing:
 
 
 def _with_time(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the two, and let `ref_time` and `ref_time_ns` agree unless both are given."""
-    values = {**defaults, **overrides}
-    if "ref_time_ns" not in overrides:
-        values["ref_time_ns"] = _nanoseconds(values["ref_time"])
-    elif "ref_time" not in overrides:
+    """Join the two; `ref_time` follows `ref_time_ns` if that alone is given."""
+    values = {"ref_time_ns": 0, **defaults, **overrides}
+    if "ref_time_ns" in overrides and "ref_time" not in overrides:
         values["ref_time"] = values["ref_time_ns"] / 1_000_000_000
     return values
-
-
-def _nanoseconds(seconds: float) -> int:
-    """Round once: a product of floats would be off by a hundred nanoseconds."""
-    if not math.isfinite(seconds):
-        return 0
-    numerator, denominator = seconds.as_integer_ratio()
-    return (2 * numerator * 1_000_000_000 + denominator) // (2 * denominator)

@@ -6,47 +6,28 @@ model appears here by itself; what stands here about single fields only makes th
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
-from enum import Enum, Flag
+from collections.abc import Sequence
+from enum import Flag
 from typing import Any, NamedTuple
 
 from .._engine.failures import DISABLED, OFF
 from .._engine.fields import FieldContent as C
 from .._engine.fields import Report, origins
+from .._engine.meanings import UNITS, meanings, summary
+from .._engine.plain import flag_names, plain
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
-from .values import NOTHING, SYMBOLS, as_text, flag_names, listed, words
+from .values import NOTHING, SYMBOLS, as_text, listed, words
 
-# What a positive value means, where that is worth a word; a negative one is the opposite.
-POSITIVE = {
-    ("tracking", "offset"): "clock slow",
-    ("tracking", "last_offset"): "clock fast",
-    ("tracking", "frequency"): "clock fast",
-    ("sources", "orig_latest_meas"): "clock fast",
-    ("sources", "latest_meas"): "clock fast",
-    ("sourcestats", "resid_freq"): "clock fast",
-    ("sourcestats", "offset"): "clock fast",
-    ("selectdata", "low_limit"): "clock fast",
-    ("selectdata", "high_limit"): "clock fast",
-    ("ntpdata", "offset"): "clock slow",
-    ("rtcdata", "offset"): "RTC fast",
-    ("rtcdata", "freq_offset"): "RTC fast",
-    ("smoothing", "offset"): "clients fast",
-    ("smoothing", "frequency"): "clients fast",
-}
-
-UNITS = {
+HEADED = {
     C.BITS: "octal",
-    C.OFFSET_PPM: "ppm",
-    C.MEASURE_PPM: "ppm",
-    C.OFFSET_PPM_PER_SECOND: "ppm/s",
-    C.LENGTH_BITS: "bits",
-    C.LENGTH_BYTES: "bytes",
+    **{content: unit for content, unit in UNITS.items() if unit not in ("s", "log2 s")},
 }
-"""Where the unit does not depend on the value: a table has it in the heading."""
+"""Units that do not depend on the value: a table has them in the heading."""
+
+OPPOSITES = {"ahead": "behind", "behind": "ahead", "fast": "slow"}
 
 LEFT = {C.ADDRESS, C.ENUM, C.FLAGS, C.BOOLEAN, C.REFERENCE_ID, C.TIME}
 """What a table aligns to the left."""
@@ -79,6 +60,7 @@ class Column(NamedTuple):
     content: C
     attributes: tuple[str, ...]
     positive: str
+    """What a value above zero means, such as "system clock is ahead"."""
 
 
 def columns(model: type[Report]) -> list[Column]:
@@ -91,9 +73,8 @@ def columns(model: type[Report]) -> list[Column]:
     for attribute, origin in origins(model).items():
         label, content = origin.names[0], origin.content
         attributes = (*found[label].attributes, attribute) if label in found else (attribute,)
-        positive = POSITIVE.get((model._report, attribute), "")
         if content is not C.NONE:
-            found[label] = Column(label, content, attributes, positive)
+            found[label] = Column(label, content, attributes, origin.positive)
     reference, address = found.get("reference ID"), found.get("address")
     if reference and address and len(reference.attributes) == 1:
         found["address"] = address._replace(attributes=(*address.attributes, *reference.attributes))
@@ -115,17 +96,17 @@ def show_line(column: Column, record: Report) -> str:
     text, value = show(column, record, precise=True), getattr(record, column.attributes[0])
     if text == NOTHING:
         return text
-    if column.content in UNITS:
-        text += f" {UNITS[column.content]}"
+    if column.content in HEADED:
+        text += f" {HEADED[column.content]}"
     if column.positive and value:
-        text += f" ({column.positive if value > 0 else opposite(column.positive)})"
+        text += f" ({sense(column.positive, value)})"
     return text
 
 
-def opposite(positive: str) -> str:
-    """Return what a negative value means."""
-    thing, _, word = positive.rpartition(" ")
-    return f"{thing} {'slow' if word == 'fast' else 'fast'}"
+def sense(positive: str, value: float) -> str:
+    """Return what the sign of a value means."""
+    start, _, word = positive.rpartition(" ")
+    return positive if value > 0 else f"{start} {OPPOSITES[word]}"
 
 
 def text(model: type[Report], answer: Any, width: int) -> str:
@@ -175,11 +156,6 @@ def reason(error: ChronyError) -> str:
 def heading(model: type[Report]) -> str:
     """Return a report's name and what it is about."""
     return f"{model._report.upper()}  {summary(model)}"
-
-
-def summary(model: type[Report]) -> str:
-    """Return what a report is about."""
-    return (model.__doc__ or "").partition("\n")[0].rstrip(".").replace("`", "")
 
 
 def block(shown: Sequence[Column], record: Report, width: int) -> str:
@@ -242,8 +218,8 @@ def _title(column: Column, *, brief: bool = False, unit: bool = True) -> str:
     title = column.label
     for long, short in ABBREVIATIONS.items():
         title = title.replace(long, short)
-    if unit and column.content in UNITS:
-        return f"{title} {UNITS[column.content]}"
+    if unit and column.content in HEADED:
+        return f"{title} {HEADED[column.content]}"
     if unit and brief and column.content is C.INTERVAL_LOG2_SECONDS:
         return f"{title} log2"
     return title
@@ -252,41 +228,18 @@ def _title(column: Column, *, brief: bool = False, unit: bool = True) -> str:
 # JSON.
 
 
-def keys(model: type[Report]) -> str:
-    """Return the keys of a report's JSON, each with libchrony's name for it and the unit."""
-    shown = origins(model)
-    edge = max(map(len, shown)) + 2
-    lines = [f"  {key:{edge}}{o.names[0]}{_json_unit(key, o.content)}" for key, o in shown.items()]
-    return "\n".join(["keys with --json, and libchrony's names:", *lines])
-
-
-def _json_unit(key: str, content: C) -> str:
-    if content is C.TIME:
-        return f" ({'ns' if key.endswith('_ns') else 's'} since 1970)"
-    if content is C.INTERVAL_LOG2_SECONDS:
-        return " (log2 of s)"
-    unit = "s" if content.name.endswith("_SECONDS") else UNITS.get(content)
-    return f" ({unit})" if unit and content is not C.BITS else ""
+def keys(model: type[Report], width: int) -> str:
+    """Return the keys of a report's JSON, each with its unit, libchrony's name and its meaning."""
+    lines = ["keys with --json, which are also the names of the fields in Python:"]
+    for key, meaning in meanings(model).items():
+        unit = f" ({meaning.unit})" if meaning.unit else ""
+        names = " or ".join(f'"{name}"' for name in meaning.names)
+        lines += ["", f"  {key}{unit}, libchrony's {names}"]
+        if meaning.text:
+            lines.append(textwrap.indent(textwrap.fill(meaning.text, min(width, 92) - 6), " " * 6))
+    return "\n".join(lines)
 
 
 def as_json(answer: Any, *, indent: int | None = 2) -> str:
     """Return any answer as JSON: fields under their own names, enums as names, flags as lists."""
-    return json.dumps(_plain(answer), indent=indent)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Flag):
-        return flag_names(value)
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, ChronyError):
-        return {"error": type(value).__name__, "message": value.message}
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if hasattr(value, "_asdict"):
-        return value._asdict()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
+    return json.dumps(plain(answer), indent=indent)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
+from .._engine.fields import Report
+from .._engine.meanings import summary
 from .._version import __version__
 from ..connection import ChronyConnection
 from ..models import MODELS
 from .arguments import Parser, add_address, interval, seconds_or_none
 from .exits import exit_code
-from .render import as_json, keys, summary
-from .show import show, watch, write
+from .render import as_json, keys
+from .show import show, watch, width, write
 
 DESCRIPTION = "Show the monitoring reports of chronyd, under chronyc's names."
 
@@ -40,6 +42,17 @@ exit codes:
 EVERYTHING = "Every report; one that cannot be read says why, and is no error"
 DOCTOR = "What pychrony finds on this machine, what this user may read, and what to do"
 DEMO = "Run two private chronyds, one following the other, and show every report"
+
+
+class _Parser(Parser):
+    report: type[Report] | None = None
+    """What the help is about, if it is about one report."""
+
+    def format_help(self) -> str:
+        """Describe the fields of the report, which takes time that only the help needs."""
+        if self.report is not None:
+            self.epilog = keys(self.report, width())
+        return super().format_help()
 
 
 def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
@@ -88,21 +101,20 @@ def _connection(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
 def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(common)
-    parser = Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
+    parser = _Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
     parser.add_argument("--version", action="version", version=f"pychrony {__version__}")
     commands = parser.add_subparsers(dest="report", metavar="REPORT", required=True)
 
-    def add(name: str, about: str, details: str = "") -> None:
-        commands.add_parser(
+    def add(name: str, about: str) -> _Parser:
+        return commands.add_parser(
             name,
             help=about[0].lower() + about[1:],
             description=f"{about}.",
-            epilog=details,
             parents=[common],
         )
 
     for name, model in MODELS.items():
-        add(name, summary(model), keys(model))
+        add(name, summary(model)).report = model
     add("all", EVERYTHING)
     add("doctor", DOCTOR)
     add("demo", DEMO)

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._engine.fields import FieldContent as C
 from .._engine.fields import clock_name
+from .._engine.plain import flag_names
 from ..models import AuthMode, KeyType, NTPFlag, SelectState, SourceMode, SourceState
 
 NOTHING = "-"
@@ -77,14 +78,6 @@ def symbol_and_words(member: Enum) -> str:
     if isinstance(member, Flag):
         return listed(name.lower() for name in flag_names(member))
     return f"{SYMBOLS[member]} {words(member)}" if member in SYMBOLS else words(member)
-
-
-def flag_names(flags: Flag) -> list[str]:
-    """Return the names of the flags that are set, also of those newer than this package."""
-    known = [flag for flag in type(flags) if flag in flags]
-    rest = flags.value & ~sum(flag.value for flag in known)
-    new = [f"UNKNOWN_{1 << bit}" for bit in range(rest.bit_length()) if rest >> bit & 1]
-    return [*(flag.name or "" for flag in known), *new]
 
 
 def listed(names: Iterable[str]) -> str:

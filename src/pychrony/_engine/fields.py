@@ -8,6 +8,7 @@ function that builds the one from the other.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -15,6 +16,7 @@ from struct import Struct
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from ..exceptions import ChronyDataError
+from .plain import fields_of
 
 
 class OpenEnum(Enum):
@@ -82,6 +84,13 @@ class Report:
     _joined: ClassVar[bool] = False
     """Whether the record lacks its source's address, so that the shim must put it in front."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as `json.dumps()` takes them.
+
+        Enums are their names, flags are lists of names.
+        """
+        return fields_of(self)
+
 
 R = TypeVar("R", bound=Report)
 
@@ -101,6 +110,7 @@ class Origin(NamedTuple):
     content: FieldContent
     convert: Callable[..., Any] | None
     given: tuple[str, ...]
+    positive: str
 
 
 def of(
@@ -108,15 +118,17 @@ def of(
     content: FieldContent,
     convert: Callable[..., Any] | None = None,
     given: tuple[str, ...] = (),
+    positive: str = "",
 ) -> Mapping[str, Origin]:
     """Metadata of a model's field: it is the first of libchrony's `names` that a record has.
 
     `content` is libchrony's class of the field, and with it the unit. `convert` makes the
     attribute's value from the raw one, followed by the raw values of the fields in `given`; it
-    raises `ValueError` for what it cannot represent. A default marks a field that older versions
-    of chronyd do not send.
+    raises `ValueError` for what it cannot represent. `positive` says what a value above zero means,
+    as in "system clock is behind"; below zero, it is the opposite. A default marks a field that
+    older versions of chronyd do not send.
     """
-    return {"origin": Origin(names, content, convert, given)}
+    return {"origin": Origin(names, content, convert, given, positive)}
 
 
 def origins(model: type[Report]) -> dict[str, Origin]:
@@ -162,6 +174,14 @@ def epoch(seconds: int, fraction: int) -> float:
     The division is of two integers, which rounds only once.
     """
     return nanoseconds(seconds, fraction) / 1_000_000_000
+
+
+def to_nanoseconds(seconds: float) -> int:
+    """Round seconds since 1970 once: a product of floats would be off by a hundred nanoseconds."""
+    if not math.isfinite(seconds):
+        return 0
+    numerator, denominator = seconds.as_integer_ratio()
+    return (2 * numerator * 1_000_000_000 + denominator) // (2 * denominator)
 
 
 @lru_cache(1024)

@@ -1,0 +1,113 @@
+"""What users are told about each field of a report."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
+
+import pytest
+
+import pychrony
+from pychrony._command.cli import main
+from pychrony._engine.fields import FieldContent as C
+from pychrony._engine.fields import Report, origins
+from pychrony._engine.meanings import meanings
+from pychrony.models import MODELS
+
+FIELDS = [(model, name) for model in MODELS.values() for name in origins(model)]
+each_field = pytest.mark.parametrize(
+    ("model", "name"), FIELDS, ids=[f"{model.__name__}.{name}" for model, name in FIELDS]
+)
+each_model = pytest.mark.parametrize("model", MODELS.values())
+
+UNITS = {
+    C.TIME: r"seconds since 1970",
+    C.INTERVAL_LOG2_SECONDS: r"as a power of two, in seconds",
+    C.INTERVAL_SECONDS: r"in seconds",
+    C.OFFSET_SECONDS: r"in seconds",
+    C.MEASURE_SECONDS: r"in seconds",
+    C.OFFSET_PPM: r"in ppm",
+    C.MEASURE_PPM: r"in ppm",
+    C.OFFSET_PPM_PER_SECOND: r"in ppm per second",
+    C.LENGTH_BITS: r"in bits",
+    C.LENGTH_BYTES: r"in bytes",
+    C.RATIO: r"ratio|score",
+    C.COUNT: r"^Number of|^Stratum of|^NTP version",
+}
+
+
+@each_field
+def test_a_field_is_described_in_whole_sentences(model: type[Report], name: str) -> None:
+    text = meanings(model)[name].text
+    assert re.fullmatch(r"[A-Z`].{20,}[.)]", text)
+    assert not re.match(r"(Of|In|That|Whose|Between|Until|Since|From) ", text)
+
+
+@each_field
+def test_a_description_has_the_unit(model: type[Report], name: str) -> None:
+    assert re.search(UNITS.get(origins(model)[name].content, ""), meanings(model)[name].text)
+
+
+@each_field
+def test_a_description_says_what_positive_means(model: type[Report], name: str) -> None:
+    origin, text = origins(model)[name], meanings(model)[name].text
+    if origin.content in (C.OFFSET_SECONDS, C.OFFSET_PPM):
+        assert origin.positive
+    if origin.positive:
+        assert f"Positive when the {origin.positive}" in text
+
+
+@each_field
+def test_a_description_says_when_the_field_is_none(model: type[Report], name: str) -> None:
+    kind = inspect.get_annotations(model)[name]
+    assert (NoneType in get_args(kind)) == bool(meanings(model)[name].none)
+
+
+def test_a_description_says_which_chronyd_was_the_first_to_send_a_field() -> None:
+    first = {meaning.since for model in MODELS.values() for meaning in meanings(model).values()}
+    assert first == {"", "4.0", "4.2", "4.3", "4.4", "4.6"}
+    assert meanings(MODELS["ntpdata"])["rx_good_messages"].none == "`None` before chronyd 4.3"
+
+
+def words(text: str) -> str:
+    return " ".join(text.replace("|", " ").split())
+
+
+@each_model
+def test_help_shows_what_each_field_means(model: type[Report]) -> None:
+    shown = words(pydoc.plain(pydoc.render_doc(model)))
+    for name, meaning in meanings(model).items():
+        assert f"{name}{f' ({meaning.unit})' if meaning.unit else ''} {meaning.text}" in shown
+
+
+@pytest.mark.parametrize("report", MODELS)
+def test_the_help_of_the_command_shows_what_each_field_means(
+    report: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([report, "--help"])
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    for meaning in meanings(MODELS[report]).values():
+        assert meaning.text in words(output)
+
+
+def test_without_source_files_fields_keep_their_names_and_units(tmp_path: Path) -> None:
+    package = Path(pychrony.__file__).parent
+    program = "import pychrony; print(pychrony.TrackingStatus.__doc__)"
+    shutil.copytree(package, tmp_path / "pychrony")
+    command: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "cwd": tmp_path}
+    subprocess.run([sys.executable, "-m", "compileall", "-b", "-q", "pychrony"], **command)
+    for source in tmp_path.rglob("*.py"):
+        source.unlink()
+    done = subprocess.run([sys.executable, "-c", program], **command)
+    assert "State of the system clock" in done.stdout
+    assert "\n    offset (s)\n    last_offset (s)\n" in done.stdout
