@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -54,7 +56,32 @@ def test_every_report_is_what_its_own_method_returns(chronyd: ScriptedChronyd) -
 
 
 def test_there_is_a_field_for_each_report() -> None:
-    assert [f.name for f in fields(AllReports)] == [*MODELS, "missing"]
+    assert [f.name for f in fields(AllReports)] == [*MODELS, "missing", "address", "time_ns"]
+
+
+def test_the_answer_says_where_and_when_it_was_read(chronyd: ScriptedChronyd) -> None:
+    before = time.time_ns()
+    answers = read(chronyd)
+    assert answers.address == chronyd.address
+    assert before <= answers.time_ns <= time.time_ns()
+
+
+def test_everything_becomes_plain_values(chronyd: ScriptedChronyd) -> None:
+    chronyd.script = {**known(ONE), Command.SMOOTHING: Status.NOTENABLED}
+    answers = read(chronyd)
+    plain = answers.to_dict()
+    assert json.loads(json.dumps(plain)) == plain
+    assert answers.tracking is not None
+    assert answers.sources is not None
+    assert plain["tracking"] == answers.tracking.to_dict()
+    assert plain["sources"] == [source.to_dict() for source in answers.sources]
+    assert plain["smoothing"] is None
+    assert plain["missing"] == {
+        "smoothing": {
+            "error": "ChronyDataError",
+            "message": answers.missing["smoothing"].message,
+        }
+    }
 
 
 @pytest.mark.parametrize("names", [["tracking"], ["ntpdata", "activity"], ["sources", "sources"]])

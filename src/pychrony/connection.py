@@ -79,6 +79,7 @@ class ChronyConnection:
 
     def __init__(self, address: AnyAddress = None, *, timeout: float | None = 1.0) -> None:
         self._wanted = parse_address(address)
+        self._given = None if address is None else os.fspath(address)
         self._timeout = parse_timeout(timeout)
         self._pool: Pool | None = None
 
@@ -110,9 +111,9 @@ class ChronyConnection:
 
     @property
     def address(self) -> str | None:
-        """The address in use; `None` while not connected."""
+        """The address that the caller gave, or else the one found; `None` while not connected."""
         pool = self._pool
-        return pool.address if pool else None
+        return (self._given or pool.address) if pool else None
 
     @property
     def transport(self) -> Transport | None:
@@ -174,13 +175,19 @@ class ChronyConnection:
             raise ValueError(f"names {unknown} are no reports: {', '.join(MODELS)}")
         models = tuple(MODELS[name] for name in dict.fromkeys(names or MODELS))
         answers = self._ask(Client.read_all, models)
+        now = time.time_ns()
         missing = {name: a for name, a in answers.items() if isinstance(a, ChronyError)}
         values = {
             name: answer if MODELS[name]._per_source else answer[0]
             for name, answer in answers.items()
             if not isinstance(answer, ChronyError)
         }
-        return AllReports(**values, missing=missing)  # type: ignore[arg-type]
+        return AllReports(
+            **values,  # type: ignore[arg-type]
+            missing=missing,
+            address=self.address or "",  # closed by another thread meanwhile
+            time_ns=now,
+        )
 
     def get_report(self, name: str) -> list[dict[str, ReportField]]:
         """Return any report that the loaded libchrony knows, by libchrony's own names.

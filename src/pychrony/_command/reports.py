@@ -99,7 +99,7 @@ def _connection(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
 
 
 def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
-    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(common)
     parser = _Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
     parser.add_argument("--version", action="version", version=f"pychrony {__version__}")
