@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,13 +103,14 @@ def test_nanoseconds_that_contradict_the_seconds_follow_them(make: Factory) -> N
     assert (made.ref_time, made.ref_time_ns) == (1.0, 1_000_000_000)
 
 
-PROJECT = """
+TEST_OF_IMPORTS = """
 import sys
 
 def test_imports():
     loaded = [name for name in sys.modules if name.startswith("pychrony.")]
     assert loaded == ["pychrony._testing", "pychrony._testing.fixtures"]
-
+"""
+TEST_OF_FIXTURES = """
 def test_fixtures(tracking_status, source, source_stats, rtc_data):
     from pychrony.testing import make_rtc_data, make_source, make_source_stats, make_tracking
     assert (tracking_status, source) == (make_tracking(), make_source())
@@ -120,7 +122,7 @@ def test_fixtures(tracking_status, source, source_stats, rtc_data):
 def other_project(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What pytest says in a project that does not mention the plug-in."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "test_it.py").write_text(PROJECT)
+    (folder / "test_it.py").write_text(TEST_OF_IMPORTS + TEST_OF_FIXTURES)
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     return done.stdout + done.stderr
@@ -132,6 +134,39 @@ def test_pytest_finds_the_fixtures_once_the_package_is_installed(other_project: 
 
 def test_the_plug_in_imports_nothing_until_a_fixture_is_used(other_project: str) -> None:
     assert "PASSED test_it.py::test_imports" in other_project
+
+
+@pytest.mark.parametrize(
+    ("options", "imported"),
+    [
+        (["-p", "pychrony.testing"], ""),
+        (
+            ["-p", "no:pychrony"],
+            "from pychrony.testing import tracking_status, source, source_stats, rtc_data",
+        ),
+        (["-p", "no:pychrony"], "from pychrony.testing import *"),
+        (["-p", "no:pychrony", "-p", "pychrony.testing"], ""),
+    ],
+)
+def test_the_fixtures_come_as_in_version_2(
+    options: list[str], imported: str, tmp_path: Path
+) -> None:
+    (tmp_path / "conftest.py").write_text(imported)
+    (tmp_path / "test_it.py").write_text(TEST_OF_FIXTURES)
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-rA", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "PASSED test_it.py::test_fixtures" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_factories_need_no_pytest() -> None:
+    program = """
+        import sys
+        sys.modules["pytest"] = None
+        from pychrony.testing import make_tracking
+        print(make_tracking().stratum)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "2\n"
 
 
 def stratum(address: str) -> int:

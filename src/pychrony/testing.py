@@ -1,14 +1,17 @@
-"""For the tests of programs that use pychrony: made-up reports, and a real chronyd of one's own.
+"""Helps to test programs that use pychrony: plausible reports, and a private chronyd.
 
-`make_tracking()` and its like return a plausible report, with the fields that are given replaced;
-`TRACKING_DEFAULTS` and its like hold the rest. An unknown field is a `TypeError`. Of a time and its
-`_ns` twin, one may be given: the other follows.
+`make_tracking()` and the other factories return a plausible report, in which the given fields
+replace the defaults; `TRACKING_DEFAULTS` and its like hold these. An unknown field raises
+`TypeError`. Give either a time or its `_ns` field: the other one follows.
+
+The pytest fixtures `tracking_status`, `source`, `source_stats` and `rtc_data` return what the
+factories do. pytest finds them without an import, and imports of them work too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._testing.private_chronyd import PrivateChronyd
 from .models import (
@@ -34,6 +37,9 @@ from .models import (
     TrackingStatus,
 )
 
+if TYPE_CHECKING:
+    from ._testing.fixtures import rtc_data, source, source_stats, tracking_status
+
 __all__ = [
     "ACTIVITY_DEFAULTS",
     "AUTHDATA_DEFAULTS",
@@ -56,6 +62,10 @@ __all__ = [
     "make_source",
     "make_source_stats",
     "make_tracking",
+    "rtc_data",
+    "source",
+    "source_stats",
+    "tracking_status",
 ]
 
 TRACKING_DEFAULTS: dict[str, Any] = {
@@ -267,3 +277,17 @@ def _with_time(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
     if "ref_time_ns" in overrides and "ref_time" not in overrides:
         values["ref_time"] = values["ref_time_ns"] / 1_000_000_000
     return values
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import the fixtures, and with them pytest, only for those who name one (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ._testing import fixtures
+
+        return getattr(fixtures, name)
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
