@@ -5,6 +5,15 @@ A caller's own mistake is a `TypeError` or a `ValueError`; everything here comes
 
 from __future__ import annotations
 
+__all__ = [
+    "ChronyConnectionError",
+    "ChronyDataError",
+    "ChronyError",
+    "ChronyLibraryError",
+    "ChronyPermissionError",
+    "ChronyTimeoutError",
+]
+
 
 class ChronyError(Exception):
     """Base of all errors that come from chronyd, libchrony or the system."""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from ..exceptions import ChronyLibraryError
 from ._shim import ffi, lib
 
+__all__ = ["library_path", "supported_reports"]
+
 SONAME = "libchrony.so.0"
 VARIABLE = "PYCHRONY_LIBCHRONY"
 UPSTREAM = "https://gitlab.com/chrony/libchrony"
