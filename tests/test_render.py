@@ -19,8 +19,8 @@ from pychrony import (
     SourceStats,
 )
 from pychrony._command.render import as_json, block, columns, text
-from pychrony._command.values import interval, seconds
 from pychrony._command.values import time as moment
+from pychrony._durations import interval, seconds
 from pychrony._engine.fields import Report, of, origins
 from pychrony._engine.plain import flag_names
 from pychrony.models import MODELS, FieldContent

@@ -4,20 +4,22 @@ One-shot functions such as `get_tracking()` open a connection, ask and close it;
 `ChronyConnection` stays open for many questions. libchrony itself is loaded at the first call.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as type checkers know it: to import typing takes milliseconds
 
 # A name is public if it is in the `__all__` of one of these modules, and stands nowhere else.
 
 if TYPE_CHECKING:
     from ._engine.library import *
     from ._version import __version__ as __version__
+    from .assessment import *
+    from .clock import *
     from .connection import *
     from .exceptions import *
     from .models import *
 else:
     from importlib import import_module
 
-    _MODULES = ("_engine.library", "connection", "exceptions", "models")
+    _MODULES = ("_engine.library", "assessment", "clock", "connection", "exceptions", "models")
 
     # The modules are imported when a name is first used (PEP 562): pytest imports this package in
     # every project, for the plug-in, and must not wait there for what it may not need.

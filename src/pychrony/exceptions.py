@@ -10,6 +10,7 @@ __all__ = [
     "ChronyDataError",
     "ChronyError",
     "ChronyLibraryError",
+    "ChronyNotSynchronizedError",
     "ChronyPermissionError",
     "ChronyTimeoutError",
 ]
@@ -55,3 +56,7 @@ class ChronyPermissionError(ChronyError):
 
 class ChronyDataError(ChronyError):
     """chronyd's answer cannot be used: too old, too new, malformed, or a field is missing."""
+
+
+class ChronyNotSynchronizedError(ChronyError):
+    """The clock is not synchronised, or was not in time: its error has no bound."""

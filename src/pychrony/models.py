@@ -491,6 +491,16 @@ class Source(Report):
         """Whether this is the source to which the clock is synchronised."""
         return self.state is SourceState.SELECTED
 
+    def is_usable(self) -> bool:
+        """Whether the source answers, and is selected, combined with the selected, or selectable.
+
+        It is false for a falseticker and for a source that varies too much.
+        """
+        return self.is_reachable() and self.state in _USABLE
+
+
+_USABLE = (SourceState.SELECTED, SourceState.UNSELECTED, SourceState.SELECTABLE)
+
 
 @dataclass(frozen=True)
 class SourceStats(Report):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum, Flag
 from typing import Any
 
+from .._durations import interval, seconds
 from .._engine.fields import FieldContent as C
 from .._engine.fields import clock_name
 from .._engine.plain import flag_names
@@ -33,7 +34,6 @@ SYMBOLS: dict[Enum, str] = {
 WORDS: dict[Enum, str] = {SourceState.UNSELECTED: "combined"}
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-DAY = 86400
 
 
 def as_text(content: C, values: Sequence[Any], *, brief: bool, precise: bool) -> str:
@@ -83,30 +83,6 @@ def symbol_and_words(member: Enum) -> str:
 def listed(names: Iterable[str]) -> str:
     """Return names in a row."""
     return ", ".join(names) or NOTHING
-
-
-def seconds(value: float, *, sign: str = "", decimals: int | None = None) -> str:
-    """Return seconds in the unit that suits them; by default with three digits."""
-    size = abs(value)
-    if size == 0:
-        return "0 s"
-    scales = ((1e9, "ns"), (1e6, "µs"), (1e3, "ms"), (1.0, "s"))
-    factor, unit = next((f, u) for f, u in scales if size * f < 999.5 or u == "s")
-    if decimals is None:
-        decimals = 2 if size * factor < 9.995 else 1 if size * factor < 99.95 else 0
-    return f"{value * factor:{sign}.{decimals}f} {unit}"
-
-
-def interval(value: float) -> str:
-    """Return a length of time, in two units if it is long; fractions of a second as `seconds`."""
-    if abs(value) < 1:
-        return seconds(value)
-    if abs(value) < 600:
-        return f"{value} s" if isinstance(value, int) else f"{value:.1f} s"
-    pairs = ((365 * DAY, "y", DAY, "d"), (DAY, "d", 3600, "h"), (3600, "h", 60, "m"))
-    size, unit, part, smaller = next((p for p in pairs if abs(value) >= p[0]), (60, "m", 1, "s"))
-    whole, rest = divmod(round(abs(value) / part), size // part)
-    return f"{'-' if value < 0 else ''}{whole}{unit}{rest:02}{smaller}"
 
 
 def power(value: int) -> str:

@@ -1,0 +1,51 @@
+"""Lengths of time as text, in the unit that suits them, and back."""
+
+from __future__ import annotations
+
+UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0}
+"""Both of Unicode's signs for micro are on keyboards."""
+
+DAY = 86400
+
+
+def parse(text: str) -> float:
+    """Return the seconds that a text such as `10ms`, `2.5us` or `1s` stands for.
+
+    A number without a unit is seconds. Raises `ValueError` for anything else, and for a length
+    that is negative or not finite.
+    """
+    number = text.strip()
+    unit = next((u for u in UNITS if u != "s" and number.endswith(u)), "")
+    if not unit and number.endswith("s"):
+        unit = "s"
+    try:
+        value = float(number.removesuffix(unit)) * UNITS[unit or "s"]
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{text!r} is not a length of time such as 10ms, 2.5us or 1s")
+    return value
+
+
+def seconds(value: float, *, sign: str = "", decimals: int | None = None) -> str:
+    """Return seconds in the unit that suits them; by default with three digits."""
+    size = abs(value)
+    if size == 0:
+        return "0 s"
+    scales = ((1e9, "ns"), (1e6, "µs"), (1e3, "ms"), (1.0, "s"))
+    factor, unit = next((f, u) for f, u in scales if size * f < 999.5 or u == "s")
+    if decimals is None:
+        decimals = 2 if size * factor < 9.995 else 1 if size * factor < 99.95 else 0
+    return f"{value * factor:{sign}.{decimals}f} {unit}"
+
+
+def interval(value: float) -> str:
+    """Return a length of time, in two units if it is long; fractions of a second as `seconds`."""
+    if abs(value) < 1:
+        return seconds(value)
+    if abs(value) < 600:
+        return f"{value} s" if isinstance(value, int) else f"{value:.1f} s"
+    pairs = ((365 * DAY, "y", DAY, "d"), (DAY, "d", 3600, "h"), (3600, "h", 60, "m"))
+    size, unit, part, smaller = next((p for p in pairs if abs(value) >= p[0]), (60, "m", 1, "s"))
+    whole, rest = divmod(round(abs(value) / part), size // part)
+    return f"{'-' if value < 0 else ''}{whole}{unit}{rest:02}{smaller}"

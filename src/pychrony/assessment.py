@@ -1,0 +1,155 @@
+"""Judges from its reports whether a clock is good: `assess()`, a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from ._durations import interval, seconds
+from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
+from .models import AllReports, LeapStatus, Source, SourceState, TrackingStatus
+
+__all__ = ["Assessment", "State", "assess"]
+
+OVERDUE = 8
+"""After how many intervals an update is overdue: as many polls as the reachability register has."""
+BLUR = 2.0
+"""Seconds by which an update may seem older than it is: chronyd blurs its time by up to one."""
+MAX_POLL = 24  # chrony's own limit; anything may be in a report
+
+
+class State(Enum):
+    """How good a clock is; the value is the exit code of a monitoring plug-in."""
+
+    OK = 0
+    """The clock is synchronised, and everything asked for is met."""
+    WARNING = 1
+    """The clock is synchronised, but something needs attention."""
+    CRITICAL = 2
+    """The clock must not be relied on, or chronyd does not answer."""
+    UNKNOWN = 3
+    """The clock cannot be judged, since a report or libchrony is missing."""
+
+    @property
+    def severity(self) -> int:
+        """The place in order from good to bad, for sorting: OK, WARNING, UNKNOWN, CRITICAL."""
+        return _SEVERITY.index(self)
+
+
+_SEVERITY = (State.OK, State.WARNING, State.UNKNOWN, State.CRITICAL)
+
+
+class Assessment(NamedTuple):
+    """The judgement of `assess()`."""
+
+    state: State
+    """The worst of everything that was found."""
+    reasons: tuple[str, ...]
+    """What was found, the worst first; a leap second that is due is named even if all is well."""
+
+
+def assess(
+    reports: AllReports | ChronyError,
+    *,
+    warning: float = 0.1,
+    critical: float = 1.0,
+    sources: int = 1,
+    stratum: int = 15,
+    local_ok: bool = False,
+) -> Assessment:
+    """Judge a clock by the reports `tracking` and `sources` of its chronyd.
+
+    In place of reports, it takes the error that came instead of them: CRITICAL if chronyd does
+    not answer, UNKNOWN if the answer cannot be read or used.
+
+    The state is CRITICAL if the clock is not synchronised, if chronyd is its own reference (unless
+    `local_ok`), if no source is reachable, if more than half of the sources that chronyd could
+    compare are falsetickers, or if the bound on the clock's error is above `critical` seconds. It
+    is WARNING if that bound is above `warning` seconds, if the last update is older than eight
+    update intervals, if fewer than `sources` sources are usable, or if the clock's stratum is above
+    `stratum`. With `sources=0`, the report `sources` is not needed.
+
+    The age of the last update is taken from `reports.time_ns`: for another machine's chronyd, it
+    includes the difference between the two clocks.
+    """
+    if isinstance(reports, ChronyError):
+        return _assessment([(_state_of(reports), reports.message)])
+    tracking = reports.tracking
+    if tracking is None:
+        return _assessment([_missing(reports, "tracking")])
+    found: list[Finding] = []
+    isolated = local_ok and tracking.is_local_reference()
+    if sources > 0 and not isolated:
+        found += _judge_sources(reports, sources)
+    if not tracking.is_synchronized():
+        found.insert(0, (State.CRITICAL, "the clock is not synchronised"))
+        return _assessment(found)
+    if tracking.is_local_reference() and not local_ok:
+        found.insert(0, (State.CRITICAL, "chronyd is its own reference, and follows no source"))
+    found += _judge_bound(tracking.error_bound, warning, critical)
+    found += _judge_age(reports, tracking)
+    if tracking.stratum > stratum:
+        found.append((State.WARNING, f"stratum {tracking.stratum} is above {stratum}"))
+    found += _leap_second(tracking.leap_status)
+    return _assessment(found)
+
+
+Finding = tuple[State, str]
+
+
+def _assessment(found: list[Finding]) -> Assessment:
+    found.sort(key=lambda finding: -finding[0].severity)  # keeps the order of equal ones
+    state = found[0][0] if found else State.OK
+    return Assessment(state, tuple(reason for _, reason in found))
+
+
+def _state_of(error: ChronyError) -> State:
+    unreachable = isinstance(error, ChronyConnectionError | ChronyNotSynchronizedError)
+    return State.CRITICAL if unreachable else State.UNKNOWN
+
+
+def _missing(reports: AllReports, name: str) -> Finding:
+    error = reports.missing.get(name)
+    return State.UNKNOWN, error.message if error else f"the report {name!r} was not asked for"
+
+
+def _judge_sources(reports: AllReports, wanted: int) -> Iterator[Finding]:
+    if reports.sources is None:
+        yield _missing(reports, "sources")
+        return
+    if not reports.sources:
+        yield State.CRITICAL, "chronyd has no sources"
+        return
+    total, usable = len(reports.sources), sum(map(Source.is_usable, reports.sources))
+    compared = [s.state for s in reports.sources if s.state is not SourceState.NONSELECTABLE]
+    false = compared.count(SourceState.FALSETICKER)
+    if not any(map(Source.is_reachable, reports.sources)):
+        yield State.CRITICAL, "no source is reachable"
+    elif 2 * false > len(compared):
+        yield State.CRITICAL, f"{false} of {total} sources are falsetickers"
+    if usable < wanted:
+        yield State.WARNING, f"{usable} of {total} sources usable, {wanted} required"
+
+
+def _judge_bound(bound: float, warning: float, critical: float) -> Iterator[Finding]:
+    for state, limit in ((State.CRITICAL, critical), (State.WARNING, warning)):
+        if bound > limit:
+            yield state, f"error bound {seconds(bound)} is above {seconds(limit)}"
+            return
+
+
+def _judge_age(reports: AllReports, tracking: TrackingStatus) -> Iterator[Finding]:
+    """A source is polled every `poll`; an update interval may be that of a burst at the start."""
+    age = (reports.time_ns - tracking.ref_time_ns) / 1e9
+    polls = [s.poll for s in reports.sources or () if s.is_usable()]
+    expected = max([tracking.update_interval, *(2.0 ** min(poll, MAX_POLL) for poll in polls)])
+    if age > OVERDUE * expected + BLUR:
+        words = f"the last update is {interval(age)} old; one is due every {interval(expected)}"
+        yield State.WARNING, words
+
+
+def _leap_second(status: LeapStatus) -> Iterator[Finding]:
+    what = {LeapStatus.INSERT: "inserted", LeapStatus.DELETE: "deleted"}.get(status)
+    if what:
+        yield State.OK, f"a leap second is {what} at the end of the day (UTC)"

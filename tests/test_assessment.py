@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import pychrony
+from pychrony import (
+    AllReports,
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyError,
+    ChronyLibraryError,
+    ChronyNotSynchronizedError,
+    ChronyPermissionError,
+    ChronyTimeoutError,
+    LeapStatus,
+    Source,
+    SourceState,
+    State,
+    assess,
+)
+from pychrony.testing import PrivateChronyd, make_source, make_tracking
+
+NOW = 1_700_000_000.0
+
+TRACKING = make_tracking(
+    ref_time=NOW - 10,
+    update_interval=64.0,
+    offset=-0.001,
+    root_delay=0.010,
+    root_dispersion=0.002,
+    stratum=3,
+)
+"""Its error bound is 8 ms."""
+
+S = SourceState
+
+
+def sources(*states: SourceState, reachability: int = 255) -> list[Source]:
+    return [make_source(state=state, reachability=reachability, poll=6) for state in states]
+
+
+def reports(**changes: Any) -> AllReports:
+    """Those of a good clock, but for these changes."""
+    good = AllReports(
+        tracking=TRACKING,
+        sources=sources(S.SELECTED, S.UNSELECTED, S.SELECTABLE),
+        time_ns=int(NOW * 1e9),
+    )
+    return replace(good, **changes)
+
+
+def tracking(**changes: Any) -> AllReports:
+    return reports(tracking=replace(TRACKING, **changes))
+
+
+def test_a_good_clock_is_ok_without_a_reason() -> None:
+    assert assess(reports()) == (State.OK, ())
+
+
+UNSYNCHRONISED = {
+    "reference_id": 0,
+    "stratum": 0,
+    "leap_status": LeapStatus.UNSYNC,
+    "ref_time": 0.0,
+    "root_delay": 1.0,
+    "root_dispersion": 1.0,
+}
+LOCAL = {"reference_id": 0x7F7F0101, "reference_ip": "", "root_dispersion": 0.0, "root_delay": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "options", "state", "reasons"),
+    [
+        (tracking(**UNSYNCHRONISED), {}, State.CRITICAL, ["the clock is not synchronised"]),
+        (
+            tracking(**LOCAL),
+            {},
+            State.CRITICAL,
+            ["chronyd is its own reference, and follows no source"],
+        ),
+        (tracking(**LOCAL), {"local_ok": True}, State.OK, []),
+        (
+            reports(sources=sources(S.SELECTED, S.NONSELECTABLE, reachability=0)),
+            {},
+            State.CRITICAL,
+            ["no source is reachable", "0 of 2 sources usable, 1 required"],
+        ),
+        (
+            reports(sources=[]),
+            {},
+            State.CRITICAL,
+            ["chronyd has no sources"],
+        ),
+        (
+            reports(sources=sources(S.SELECTED, S.FALSETICKER, S.FALSETICKER, S.NONSELECTABLE)),
+            {},
+            State.CRITICAL,
+            ["2 of 4 sources are falsetickers"],
+        ),
+        (reports(sources=sources(S.SELECTED, S.FALSETICKER)), {}, State.OK, []),
+        (
+            reports(sources=sources(S.SELECTED, S.JITTERY, S.NONSELECTABLE)),
+            {"sources": 2},
+            State.WARNING,
+            ["1 of 3 sources usable, 2 required"],
+        ),
+        (reports(), {"sources": 3}, State.OK, []),
+        (reports(), {"warning": 0.008}, State.OK, []),
+        (
+            reports(),
+            {"warning": 0.0079},
+            State.WARNING,
+            ["error bound 8.00 ms is above 7.90 ms"],
+        ),
+        (
+            reports(),
+            {"warning": 0.001, "critical": 0.002},
+            State.CRITICAL,
+            ["error bound 8.00 ms is above 2.00 ms"],
+        ),
+        (reports(), {"stratum": 2}, State.WARNING, ["stratum 3 is above 2"]),
+        (
+            tracking(ref_time=NOW - 600),
+            {},
+            State.WARNING,
+            ["the last update is 10m00s old; one is due every 64.0 s"],
+        ),
+        (tracking(ref_time=NOW - 500), {}, State.OK, []),
+        # After a burst at the start, the next update is a poll away.
+        (tracking(ref_time=NOW - 300, update_interval=2.0), {}, State.OK, []),
+        (
+            tracking(ref_time=NOW - 3600, update_interval=2.0),
+            {},
+            State.WARNING,
+            ["the last update is 1h00m old; one is due every 64.0 s"],
+        ),
+        (
+            tracking(leap_status=LeapStatus.INSERT),
+            {},
+            State.OK,
+            ["a leap second is inserted at the end of the day (UTC)"],
+        ),
+        (
+            tracking(leap_status=LeapStatus.DELETE, stratum=16 - 1),
+            {"stratum": 14},
+            State.WARNING,
+            ["stratum 15 is above 14", "a leap second is deleted at the end of the day (UTC)"],
+        ),
+        (
+            reports(sources=None),
+            {},
+            State.UNKNOWN,
+            ["the report 'sources' was not asked for"],
+        ),
+        (reports(sources=None), {"sources": 0}, State.OK, []),
+        (
+            reports(sources=None, missing={"sources": ChronyPermissionError("not allowed")}),
+            {"warning": 0.001, "critical": 0.002},
+            State.CRITICAL,
+            ["error bound 8.00 ms is above 2.00 ms", "not allowed"],
+        ),
+        (
+            reports(tracking=None, missing={"tracking": ChronyDataError("malformed")}),
+            {},
+            State.UNKNOWN,
+            ["malformed"],
+        ),
+    ],
+)
+def test_each_finding_has_its_state_and_reason(
+    changed: AllReports, options: dict[str, Any], state: State, reasons: list[str]
+) -> None:
+    assessment = assess(changed, **options)
+    assert assessment.state is state
+    assert list(assessment.reasons) == reasons
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (ChronyConnectionError("refused"), State.CRITICAL),
+        (ChronyTimeoutError("no answer"), State.CRITICAL),
+        (ChronyNotSynchronizedError("no bound"), State.CRITICAL),
+        (ChronyLibraryError("no libchrony"), State.UNKNOWN),
+        (ChronyPermissionError("denied"), State.UNKNOWN),
+        (ChronyDataError("malformed"), State.UNKNOWN),
+    ],
+)
+def test_an_error_is_judged_like_reports(error: ChronyError, state: State) -> None:
+    assert assess(error) == (state, (error.message,))
+
+
+@pytest.mark.parametrize("poll", [-32768, 32767])
+def test_no_poll_is_too_odd_to_judge(poll: int) -> None:
+    odd = [make_source(state=S.SELECTED, reachability=1, poll=poll)]
+    assert assess(reports(sources=odd)).state is State.OK
+
+
+def test_states_are_the_exit_codes_of_plug_ins_and_sort_by_severity() -> None:
+    assert [state.value for state in State] == [0, 1, 2, 3]
+    by_severity = sorted(State, key=lambda state: state.severity)
+    assert by_severity == [State.OK, State.WARNING, State.UNKNOWN, State.CRITICAL]
+
+
+def test_a_real_clock_is_judged(chronyd: PrivateChronyd, server: PrivateChronyd) -> None:
+    names = "tracking", "sources"
+    following = pychrony.get_all(*names, address=chronyd.address)
+    assert assess(following, warning=10, critical=10).state is State.OK  # it has just begun
+    own = pychrony.get_all(*names, address=server.address)
+    assert assess(own).state is State.CRITICAL
+    assert assess(own, local_ok=True) == (State.OK, ())

@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from limits import HANG, LONG
+from scripted import ScriptedChronyd, drop
+from scripted.requests import honest
+from scripted.wire import Command, Status
+from timeline import DAY, SECOND, Leap, Machine
+
+from pychrony import BoundedClock, ChronyConnectionError, ChronyNotSynchronizedError, TimeInterval
+from pychrony.testing import PrivateChronyd
+
+MS = 10**6
+ROUNDING = 50  # nanoseconds: the machine's clocks count whole ones
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd() as chronyd:
+        yield chronyd
+
+
+@pytest.fixture(scope="module")
+def bounded(scripted: ScriptedChronyd) -> Iterator[BoundedClock]:
+    with BoundedClock(scripted.address, timeout=HANG) as clock:
+        yield clock
+
+
+class Watch:
+    """A clock on a simulated machine, and whether it is right."""
+
+    def __init__(
+        self, clock: BoundedClock, chronyd: ScriptedChronyd, machine: Machine, max_age: float
+    ) -> None:
+        self.clock, self.chronyd, self.machine = clock, chronyd, machine
+        chronyd.script = {Command.TRACKING: lambda _: machine.report()}
+        if not chronyd.listening:
+            chronyd.start()
+        clock._clocks, clock._anchor = machine.clocks(), None
+        clock._max_age = max_age * SECOND
+
+    def look(self) -> TimeInterval | None:
+        """Check that the interval holds true time, or that there is a reason for having none."""
+        try:
+            interval = self.clock.now()
+        except ChronyNotSynchronizedError:
+            assert not (self.machine.synchronized and self.chronyd.listening)
+            return None
+        early, late = interval.earliest_ns - ROUNDING, interval.latest_ns + ROUNDING
+        assert any(early <= number <= late for number in self.machine.numbers())
+        return interval
+
+
+# What may happen to a machine, as functions of the one that watches it.
+
+Event = Callable[[Watch], None]
+
+
+def passes(duration: int) -> Event:
+    return lambda watch: watch.machine.advance(duration)
+
+
+def suspends(duration: int) -> Event:
+    return lambda watch: watch.machine.suspend(duration)
+
+
+def measures(
+    spread: int, wrong: float, skew: int, residual: int, frequency_wrong: float, drift: int
+) -> Event:
+    def event(watch: Watch) -> None:
+        machine = watch.machine
+        machine.spread, machine.wrong = spread, wrong
+        machine.skew, machine.residual = skew, residual
+        machine.frequency_wrong, machine.drift = frequency_wrong, drift
+
+    return event
+
+
+def slews(rate: int) -> Event:
+    return lambda watch: watch.machine.slew(rate) if watch.machine.controlled else None
+
+
+def steps(watch: Watch) -> None:
+    if watch.machine.controlled:
+        watch.machine.step()
+
+
+def is_set(by: int) -> Event:
+    """Somebody sets the clock, and chronyd finds out."""
+
+    def event(watch: Watch) -> None:
+        watch.machine.system += by
+
+    return event
+
+
+def restarts(watch: Watch) -> None:
+    watch.machine.synchronized = False
+    watch.machine.slew_left = 0
+    watch.chronyd.restart()
+
+
+def synchronizes(watch: Watch) -> None:
+    watch.machine.synchronized = True
+    if not watch.chronyd.listening:
+        watch.chronyd.start()
+
+
+def stops(watch: Watch) -> None:
+    watch.chronyd.stop()
+
+
+def travels(before: int, after: int) -> Event:
+    """A question takes so long on its way, and so does the answer."""
+
+    def event(watch: Watch) -> None:
+        watch.machine.round_trip = before, after
+
+    return event
+
+
+# The extremes, where errors show, and anything in between.
+PARTS = st.sampled_from([-1.0, 1.0]) | st.floats(-1, 1)
+SPREADS = st.sampled_from([200, 10_000]) | st.integers(200, SECOND // 10)
+DURATIONS = st.sampled_from([SECOND // 2, 3 * SECOND]) | st.integers(0, 3 * SECOND)
+PASSES = DURATIONS.map(passes)
+EVENTS = st.one_of(
+    PASSES,
+    PASSES,
+    PASSES,
+    st.integers(0, 3 * MS).map(suspends),
+    DURATIONS.map(suspends),
+    st.builds(
+        measures,
+        spread=SPREADS,
+        wrong=PARTS,
+        skew=st.integers(0, 2_000),
+        residual=st.integers(-2_000, 2_000),
+        frequency_wrong=PARTS,
+        drift=st.sampled_from([-990, 0, 990]),
+    ),
+    st.integers(1, 100_000_000).map(slews),
+    st.just(steps),
+    st.integers(-10 * SECOND, 10 * SECOND).map(is_set),
+    st.sampled_from([restarts, synchronizes, synchronizes, stops]),
+    st.builds(travels, st.integers(0, 300 * MS), st.integers(0, 300 * MS)),
+)
+AGES = st.sampled_from([0, 1, 5, 60])
+PACES = st.sampled_from([-100_000, 0, 100_000]) | st.integers(-200_000, 200_000)
+MACHINES = st.builds(Machine, controlled=st.booleans(), hardware=PACES, kernel=PACES)
+
+many = settings(
+    max_examples=5_000 if LONG else 200,
+    deadline=None,  # a slow machine is no error
+    derandomize=not LONG,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@many
+@given(
+    machine=MACHINES,
+    spread=SPREADS,
+    events=st.lists(EVENTS, min_size=5, max_size=40),
+    max_age=AGES,
+)
+def test_no_interval_misses_true_time(
+    bounded: BoundedClock,
+    scripted: ScriptedChronyd,
+    machine: Machine,
+    spread: int,
+    events: list[Event],
+    max_age: float,
+) -> None:
+    machine.spread = spread
+    clock = Watch(bounded, scripted, machine, max_age)
+    for event in events:
+        event(clock)
+        clock.look()
+
+
+@many
+@given(
+    machine=MACHINES,
+    leap=st.sampled_from(["insert", "delete"]),
+    delay=st.integers(-500 * MS, 500 * MS),
+    by_slew=st.booleans(),
+    before=st.integers(0, 6 * SECOND),
+    pauses=st.lists(st.integers(0, 1_500 * MS), min_size=10, max_size=25),
+    max_age=AGES,
+)
+def test_no_interval_misses_true_time_around_a_leap_second(
+    bounded: BoundedClock,
+    scripted: ScriptedChronyd,
+    machine: Machine,
+    leap: Leap,
+    delay: int,
+    by_slew: bool,
+    before: int,
+    pauses: list[int],
+    max_age: float,
+) -> None:
+    machine.step()
+    machine.advance(DAY // 2 - before)
+    machine.step()
+    machine.announce(leap, delay=delay, by_slew=by_slew)
+    clock = Watch(bounded, scripted, machine, max_age)
+    for pause in pauses:
+        clock.look()
+        machine.advance(pause)
+    machine.advance(100 * SECOND)
+    settled = clock.look()
+    assert settled is not None
+    assert settled.error_bound < 0.001
+
+
+def test_a_slew_while_the_answer_travels_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine()
+    machine.spread = 200
+    machine.round_trip = 50 * MS, 50 * MS
+    machine.system += SECOND
+    machine.slew(80_000_000)
+    clock = Watch(bounded, scripted, machine, 1.0)
+    for _ in range(20):
+        assert clock.look()
+        machine.advance(200 * MS)
+
+
+def test_the_interval_grows_as_chronyd_says(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine(hardware=20_000)
+    machine.spread, machine.skew, machine.residual = 10_000, 3_000, -1_000
+    clock = Watch(bounded, scripted, machine, 60.0)
+    first = clock.look()
+    machine.advance(50 * SECOND)
+    last = clock.look()
+    assert first is not None
+    assert last is not None
+    assert first.error_bound == pytest.approx(10e-6, rel=0.01)
+    assert last.error_bound == pytest.approx(10e-6 + 50 * 5e-6, rel=0.01)  # 3 + 1 + 1 ppm
+
+
+def test_nothing_is_asked_while_the_report_is_fresh(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine()
+    clock = Watch(bounded, scripted, machine, 1.0)
+    scripted.requests.clear()
+    for _ in range(100):
+        clock.look()
+        machine.advance(9 * MS)
+    assert len(scripted.requests) == 1
+    machine.advance(200 * MS)
+    clock.look()
+    assert len(scripted.requests) == 2
+
+
+def test_one_thread_asks_for_all(bounded: BoundedClock, scripted: ScriptedChronyd) -> None:
+    machine = Machine()
+    Watch(bounded, scripted, machine, 1.0)
+    scripted.requests.clear()
+    start = threading.Barrier(8)
+    found: list[TimeInterval] = []
+
+    def look() -> None:
+        start.wait()
+        found.append(bounded.now())
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+    assert len(scripted.requests) == 1
+
+
+def test_an_error_is_for_all_threads_that_waited(scripted: ScriptedChronyd) -> None:
+    scripted.script = {}
+    scripted.fault = drop
+    errors: list[ChronyNotSynchronizedError] = []
+    with BoundedClock(scripted.address, timeout=0.5) as clock:
+
+        def look() -> None:
+            with pytest.raises(ChronyNotSynchronizedError) as caught:
+                clock.now()
+            errors.append(caught.value)
+
+        begun = time.monotonic()
+        threads = [threading.Thread(target=look) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    scripted.fault = honest
+    assert len(errors) == 20
+    assert len({error.message for error in errors}) == 1
+    assert time.monotonic() - begun < 20 * 0.5
+
+
+def test_a_chronyd_that_is_not_synchronized_gives_no_time(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine()
+    machine.synchronized = False
+    Watch(bounded, scripted, machine, 1.0)
+    with pytest.raises(ChronyNotSynchronizedError, match="chronyd is not synchronised"):
+        bounded.now()
+
+
+def test_a_report_that_cannot_be_read_gives_no_time(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine()
+    clock = Watch(bounded, scripted, machine, 1.0)
+    assert clock.look()
+    scripted.stop()
+    assert clock.look()  # the report is fresh
+    machine.advance(2 * SECOND)
+    with pytest.raises(ChronyNotSynchronizedError) as caught:
+        bounded.now()
+    assert isinstance(caught.value.__cause__, ChronyConnectionError)
+    assert caught.value.__cause__.message in caught.value.message
+    scripted.start()
+    assert clock.look()
+    machine.advance(2 * SECOND)
+    scripted.script = {Command.TRACKING: Status.UNAUTH}
+    with pytest.raises(ChronyNotSynchronizedError, match="not authorized"):
+        bounded.now()
+
+
+def test_a_clock_is_used_in_its_with_block() -> None:
+    clock = BoundedClock("127.0.0.1:1")
+    with pytest.raises(RuntimeError, match="not open"):
+        clock.now()
+    with clock:
+        with pytest.raises(RuntimeError, match="open already"):
+            clock.__enter__()
+        with pytest.raises(ChronyNotSynchronizedError):
+            clock.now()
+    with pytest.raises(RuntimeError, match="not open"):
+        clock.now()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"address": "relative/path"}, ValueError),
+        ({"timeout": 0}, ValueError),
+        ({"max_age": -1.0}, ValueError),
+        ({"max_age": float("nan")}, ValueError),
+        ({"drift_ppm": float("inf")}, ValueError),
+        ({"drift_ppm": "1"}, TypeError),
+    ],
+)
+def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        BoundedClock(**options)
+
+
+def test_a_real_chronyd_bounds_the_time_of_its_server(chronyd: PrivateChronyd) -> None:
+    """Its server serves the system's clock, which is true time here."""
+    with BoundedClock(chronyd.address, timeout=HANG, max_age=0.2) as clock:
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            before = time.time_ns()
+            interval = clock.now()
+            after = time.time_ns()
+            assert interval.earliest_ns <= after
+            assert interval.latest_ns >= before
+            time.sleep(0.01)
+
+
+def test_a_restarted_chronyd_bounds_the_time_once_it_is_synchronized(
+    server: PrivateChronyd,
+) -> None:
+    with (
+        PrivateChronyd(server.as_source()) as chronyd,
+        BoundedClock(chronyd.address, timeout=HANG, max_age=0.0) as clock,
+    ):
+        chronyd.wait_until_synchronized()
+        assert clock.now()
+        chronyd.stop()
+        with pytest.raises(ChronyNotSynchronizedError, match="no report of chronyd"):
+            clock.now()
+        chronyd.start()
+        chronyd.wait_until_synchronized()
+        assert clock.now()
+
+
+def test_waiting_ends_when_true_time_must_be_past(chronyd: PrivateChronyd) -> None:
+    with BoundedClock(chronyd.address, timeout=HANG) as clock:
+        until = clock.now().latest_ns + 50 * MS
+        interval = clock.wait_past(until)
+        assert interval.earliest_ns > until
+        assert clock.wait_past(until - SECOND).earliest_ns > until

@@ -1,0 +1,165 @@
+"""A simulated machine whose true time is known: its clocks, and the chronyd that keeps them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from scripted.wire import Record, tracking
+
+from pychrony.clock import Clocks
+
+SECOND = 10**9
+DAY = 86_400 * SECOND
+NOON = 20_000 * DAY + DAY // 2
+
+LOCAL = 0x7F7F0101
+
+Leap = Literal["insert", "delete"]
+
+
+class Machine:
+    """True time and the clocks of a machine, moved on by `advance()`; all in nanoseconds.
+
+    Frequencies are in parts per billion. chronyd's estimates are as wrong as its reports allow,
+    and no more: `wrong` says by which part of that, from -1 to 1. The hardware's pace drifts from
+    what chronyd measured by at most 1 ppm.
+    """
+
+    def __init__(self, *, controlled: bool = True, hardware: int = 0, kernel: int = 0) -> None:
+        """`kernel` is the adjustment of the kernel's clock, if chronyd does not control it."""
+        self.true = NOON  # counts each second, also a leap second
+        self.raw = 5_000 * SECOND
+        self.boot = 7_000 * SECOND
+        self.system = NOON + 123_456_789
+        self.controlled = controlled
+        self.hardware = hardware
+        self.kernel = kernel
+        self.synchronized = True
+        self.spread = 100_000
+        self.skew = 50
+        self.residual = 20
+        self.wrong = 0.0
+        self.frequency_wrong = 0.0
+        self.drift = 0
+        self.slew_rate = 0
+        self.slew_left = 0
+        self.leap: Leap | None = None
+        self.midnight = 0
+        self.applied_at = 0  # when the system's clock, or chronyd, takes account of the leap second
+        self.applied = False
+        self.leap_by_slew = False
+        self.round_trip = (0, 0)
+
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self.raw, lambda: self.boot, lambda: self.system)
+
+    @property
+    def frequency(self) -> float:
+        """chronyd's estimate, in ppb, of what it takes for the clock's own pace."""
+        own = self.hardware + (0 if self.controlled else self.kernel)
+        return own + self.frequency_wrong * (self.skew + abs(self.residual))
+
+    def advance(self, true: int) -> None:
+        """Let time pass; a slew or a leap second takes effect when it is due."""
+        end = self.true + true
+        while self.true < end:
+            step = end - self.true
+            if self.slew_left:
+                step = min(step, max(1, abs(self.slew_left) * SECOND // self.slew_rate))
+            if self.leap and not self.applied and self.true < self.applied_at:
+                step = min(step, self.applied_at - self.true)
+            self._run(step)
+            if self.leap and not self.applied and self.true >= self.applied_at:
+                self.applied = True
+                if not self.leap_by_slew:
+                    self.system += self._leap_step()
+
+    def _run(self, step: int) -> None:
+        raw = step + step * (self.hardware + self.drift) // SECOND
+        pace = -round(self.frequency) if self.controlled else self.kernel
+        slewed = 0
+        if self.slew_left:
+            sign = 1 if self.slew_left > 0 else -1
+            slewed = sign * min(abs(self.slew_left), step * self.slew_rate // SECOND + 1)
+            self.slew_left -= slewed
+        boot = raw + raw * pace // SECOND + slewed
+        self.true += step
+        self.raw += raw
+        self.boot += boot
+        self.system += boot
+
+    def suspend(self, true: int) -> None:
+        """Let time pass while the hardware's counter stands still."""
+        self.true += true
+        self.boot += true
+        self.system += true
+
+    def slew(self, rate: int) -> None:
+        """Have chronyd slew what it holds for the offset, at `rate` ppb."""
+        self.slew_rate, self.slew_left = rate, self.offset()
+
+    def step(self) -> None:
+        """Have chronyd step the clock by what it holds for the offset."""
+        self.system += self.offset()
+        self.slew_left = 0
+
+    def announce(self, leap: Leap, *, delay: int, by_slew: bool) -> None:
+        """Put a leap second at the end of this day, applied with a delay, or early."""
+        self.leap, self.applied, self.leap_by_slew = leap, False, by_slew
+        self.midnight = (self.true // DAY + 1) * DAY
+        self.applied_at = self._changes_at() + delay
+
+    def numbers(self) -> list[int]:
+        """Return what true time may be called in nanoseconds since 1970 (UTC)."""
+        if self.leap is None or self.true < self._changes_at():
+            return [self.true]
+        after = self.true + self._leap_step()
+        in_leap_second = self.leap == "insert" and self.true < self.midnight + SECOND
+        return [self.true, after] if in_leap_second else [after]
+
+    def offset(self) -> int:
+        """Return how far true time is from the system clock, for all that chronyd knows."""
+        believed = self.true + (self._leap_step() if self.applied else 0)
+        return believed - self.system + round(self.wrong * self.spread)
+
+    def report(self) -> Record:
+        """Return what chronyd answers now to a request for `tracking`."""
+        self.advance(self.round_trip[0])
+        record = self._tracking()
+        self.advance(self.round_trip[1])
+        return record
+
+    def _tracking(self) -> Record:
+        if not self.synchronized:
+            return tracking(
+                reference_id=0,
+                address=None,
+                stratum=0,
+                leap_status=3,
+                root_delay=1.0,
+                root_dispersion=1.0,
+                skew=0.0,
+                residual_frequency=0.0,
+            )
+        return tracking(
+            leap_status=self._leap_status(),
+            current_correction=self.offset() / SECOND,
+            frequency_offset=self.frequency / 1000,
+            residual_frequency=self.residual / 1000,
+            skew=self.skew / 1000,
+            root_delay=self.spread / SECOND,
+            root_dispersion=self.spread / SECOND / 2,
+        )
+
+    def _leap_status(self) -> int:
+        if self.leap is None:
+            return 0
+        if not self.applied:
+            return 1 if self.leap == "insert" else 2
+        return 3 if self.true < self.applied_at + SECOND else 0
+
+    def _leap_step(self) -> int:
+        return -SECOND if self.leap == "insert" else SECOND
+
+    def _changes_at(self) -> int:
+        return self.midnight - (SECOND if self.leap == "delete" else 0)
