@@ -30,6 +30,7 @@ from scripted import (
     script,
 )
 from scripted.wire import Command, Status, n_sources, ntp_source, tracking
+from surroundings import needs_ipv6, needs_ipv6_in_kernel, udp6
 
 import pychrony
 from pychrony import (
@@ -164,10 +165,10 @@ def by_name(address: str) -> str:
     return address.replace("127.0.0.1", "localhost")
 
 
-FORMS: list[tuple[Transport, Callable[[str], Any], Reached]] = [
+FORMS = [
     ("udp", str, Reached.COMMAND_PORT),
     ("udp", by_name, Reached.COMMAND_PORT),
-    ("udp6", str, Reached.COMMAND_PORT),
+    pytest.param("udp6", str, Reached.COMMAND_PORT, marks=needs_ipv6),
     ("unix", str, Reached.UNIX_SOCKET),
     ("unix", Path, Reached.UNIX_SOCKET),
     ("unix", Elsewhere, Reached.UNIX_SOCKET),
@@ -190,7 +191,15 @@ def test_chronyd_is_reached_by_every_form_of_address(
     assert reached.value == ("unix_socket" if transport == "unix" else "command_port")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:7", "::1", "[0:0::1]:7"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.0.0.1:7",
+        pytest.param("::1", marks=needs_ipv6),
+        pytest.param("[0:0::1]:7", marks=needs_ipv6),
+    ],
+)
 def test_the_address_stays_as_it_was_given(address: str) -> None:
     with ChronyConnection(address) as connection:
         assert connection.address == address
@@ -259,6 +268,7 @@ def test_the_local_chronyd_is_found_at_its_socket_before_its_port(
     assert said == [f"{path} unix_socket 3 {path}", f"{port} command_port 3 {port}", "3"]
 
 
+@needs_ipv6_in_kernel
 def test_the_local_chronyd_is_found_at_its_ipv6_port_last(
     alone: Callable[[str], list[str]],
 ) -> None:
@@ -280,6 +290,7 @@ def test_the_local_chronyd_is_found_at_its_ipv6_port_last(
     ]
 
 
+@needs_ipv6_in_kernel
 def test_where_no_chronyd_is_at_all_every_place_is_named(
     alone: Callable[[str], list[str]],
 ) -> None:
@@ -300,6 +311,7 @@ def test_where_no_chronyd_is_at_all_every_place_is_named(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@needs_ipv6_in_kernel
 def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
     alone: Callable[[str], list[str]],
 ) -> None:
@@ -326,7 +338,9 @@ def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
     ]
 
 
-@pytest.mark.parametrize("transport", ["udp", "udp6", "unix"])
+@pytest.mark.parametrize(
+    "transport", ["udp", pytest.param("udp6", marks=needs_ipv6_in_kernel), "unix"]
+)
 def test_a_chronyd_that_starts_late_is_found_wherever_it_is(
     transport: str, alone: Callable[[str], list[str]]
 ) -> None:
@@ -347,6 +361,7 @@ def test_a_chronyd_that_starts_late_is_found_wherever_it_is(
     assert said[-1].endswith(f" 3 {found[transport]}")
 
 
+@needs_ipv6_in_kernel
 def test_a_chronyd_that_was_found_is_not_left_for_another(
     alone: Callable[[str], list[str]],
 ) -> None:
@@ -367,14 +382,24 @@ def test_a_chronyd_that_was_found_is_not_left_for_another(
     assert said == ["127.0.0.1:323", "127.0.0.1:323 command_port 3 127.0.0.1:323"]
 
 
+two_families = pytest.mark.parametrize(
+    ("family", "elsewhere"),
+    [
+        (socket.AF_INET, "127.0.0.2"),
+        pytest.param(socket.AF_INET6, "::1", marks=needs_ipv6),
+    ],
+)
+
+
+@two_families
 def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
-    monkeypatch: pytest.MonkeyPatch,
+    family: socket.AddressFamily, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `localhost` does on many systems; this one's file of hosts may know only one."""
     with ScriptedChronyd() as chronyd:
         port = int(chronyd.address.rpartition(":")[2])
         places = [
-            (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0)),
+            (family, socket.SOCK_DGRAM, 17, "", (elsewhere, port)),
             (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port)),
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: places)
@@ -386,17 +411,21 @@ def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
         with pytest.raises(ChronyConnectionError) as raised:
             pychrony.get_tracking(f"both.example:{port}")
     assert raised.value.errno == errno.ECONNREFUSED
-    assert raised.value.message.endswith(f"; nor is it at [::1]:{port}")
+    shown = f"[{elsewhere}]" if ":" in elsewhere else elsewhere
+    assert raised.value.message.endswith(f"; nor is it at {shown}:{port}")
 
 
-def test_all_addresses_of_a_name_share_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+@two_families
+def test_all_addresses_of_a_name_share_the_timeout(
+    family: socket.AddressFamily, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first is silent, and vanishes; the second is silent."""
-    with ScriptedChronyd() as first, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as second:
+    with ScriptedChronyd() as first, socket.socket(family, socket.SOCK_DGRAM) as second:
         port = int(first.address.rpartition(":")[2])
-        second.bind(("::1", port))
+        second.bind((elsewhere, port))
         places = [
             (socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port)),
-            (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0)),
+            (family, socket.SOCK_DGRAM, 17, "", (elsewhere, port)),
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: places)
         first.fault = dies(first)
@@ -500,7 +529,7 @@ def test_a_socket_that_is_closed_to_the_user_names_who_may(chronyd: ScriptedChro
     )
 
 
-@pytest.mark.parametrize("transport", ["udp", "udp6"])
+@pytest.mark.parametrize("transport", ["udp", udp6])
 def test_a_port_where_no_chronyd_listens_is_told(transport: Transport) -> None:
     with ScriptedChronyd(transport=transport) as chronyd:
         chronyd.stop()

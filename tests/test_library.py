@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from surroundings import GLIBC
 
 import pychrony
 from pychrony._engine.library import how_to_install
@@ -134,7 +135,9 @@ def test_without_libchrony_a_call_says_where_it_was_sought_and_what_to_do(
         """,
     )
     assert said.startswith("loading libchrony: ")
-    assert f"{folder}/libchrony.so.0" in said, "what the loader found"
+    # What the loader found; musl's says only what it was asked for.
+    found = f"{folder}/libchrony.so.0" if GLIBC else "libchrony.so.0: Exec format error"
+    assert found in said
     assert "/nowhere/lib/libchrony.so.0: " in said
     assert re.search(r"; .*PYCHRONY_LIBCHRONY to the absolute path of a libchrony\.so\.0$", said)
     assert "\n" not in said

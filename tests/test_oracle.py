@@ -15,9 +15,12 @@ import pytest
 from chronyc import REPORTS, Report, compare
 from scripted import Script, ScriptedChronyd, script, wire
 from scripted.wire import NEVER, Layout, Record, Source, ntp_source, refclock, unresolved_source
+from surroundings import IPV6
 
 from pychrony import ChronyConnection, ChronyError
 from pychrony.testing import PrivateChronyd
+
+OTHER_HOST = "::1" if IPV6 else "127.0.0.3"
 
 every_report = pytest.mark.parametrize("report", REPORTS, ids=str)
 
@@ -47,10 +50,11 @@ def chronyds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, 
             return stack.enter_context(PrivateChronyd(f"keyfile {keys}", *lines))
 
         server = run("local stratum 5")
-        other = run("local stratum 3", "smoothtime 400 0.01 leaponly")
+        elsewhere = () if IPV6 else (f"bindaddress {OTHER_HOST}",)
+        other = run("local stratum 3", "smoothtime 400 0.01 leaponly", *elsewhere)
         client = run(
             server.as_source("iburst minpoll -4 maxpoll -4 key 1"),
-            other.as_source("iburst minpoll -2 maxpoll -2 xleave offset 0.0123", host="::1"),
+            other.as_source("iburst minpoll -2 maxpoll -2 xleave offset 0.0123", host=OTHER_HOST),
             server.as_source("noselect", host="127.0.0.2"),  # where it is not
             "server 192.0.2.9 offline",
             f"server {'x' * 64} iburst",  # no name can be that long
@@ -89,7 +93,7 @@ def test_the_real_chronyd_has_sources_of_every_kind(
 ) -> None:
     client = chronyds["client"]
     sources = columns(client, "sources -a", 0, 2, 4)
-    assert sources >= {("^", "127.0.0.1", "-4"), ("^", "::1", "-2"), ("#", "PPS0", "-2")}
+    assert sources >= {("^", "127.0.0.1", "-4"), ("^", OTHER_HOST, "-2"), ("#", "PPS0", "-2")}
     assert sources >= {("=", "192.0.2.10", "6"), ("^", "ID#0000000001", "6")}
     assert {("*",), ("x",), ("?",)} <= columns(client, "sources -a", 1)
     assert {("SK", "1", "3"), ("SK", "2", "13"), ("-", "0", "0")} == columns(

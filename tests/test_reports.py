@@ -39,6 +39,7 @@ from scripted.wire import (
     tracking,
     unresolved_source,
 )
+from surroundings import udp6
 
 import pychrony
 from pychrony import (
@@ -460,7 +461,7 @@ def ask_fields(report: str, *records: Record) -> dict[str, ReportField]:
         return pychrony.get_report(report, chronyd.address)[0]
 
 
-@pytest.mark.parametrize("transport", ["udp", "udp6", "unix"])
+@pytest.mark.parametrize("transport", ["udp", udp6, "unix"])
 @each_report
 def test_every_attribute_is_what_chronyd_sent(
     sent: Record, expected: Report, transport: Transport

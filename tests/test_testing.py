@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import needs_ipv6
 
 import pychrony
 from pychrony import (
@@ -184,7 +185,7 @@ def test_a_private_chronyd_leaves_the_clock_alone() -> None:
         assert "Disabled control of system clock" in chronyd.log
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 def test_one_private_chronyd_can_follow_another(server: PrivateChronyd, host: str) -> None:
     with PrivateChronyd(server.as_source(host=host)) as follower:
         follower.wait_until_synchronized()

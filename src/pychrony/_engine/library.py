@@ -101,7 +101,8 @@ def _try(path: str) -> str:
     reason = ffi.new("char[]", 512)
     if lib.shim_load(os.fsencode(path), reason, 512) == 0:
         return ""
-    return ffi.string(reason).decode(errors="replace")
+    words = ffi.string(reason).decode(errors="replace")
+    return words.removeprefix("Error loading shared library ")  # musl's; glibc begins with the path
 
 
 def _load() -> dict[str, int]:
