@@ -27,6 +27,11 @@ setup_packaging_tools() {
     pip_install packaging pyproject.toml -- --group packaging
 }
 
+setup_docs_tools() {
+    setup_venv
+    pip_install docs pyproject.toml -- --group docs
+}
+
 setup_bench_tools() {
     setup_venv
     pip_install bench pyproject.toml -- --group bench
@@ -49,6 +54,14 @@ setup_clang() { # and its fuzzer
     local library
     library=$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a" 2>/dev/null) || true
     [[ -f $library ]] || apt_install 'clang or its libFuzzer is missing' clang libclang-rt-dev
+}
+
+setup_chromium() { # or Chrome, which takes the same commands
+    local program
+    for program in chromium chromium-browser google-chrome; do
+        command -v "$program" >/dev/null && return
+    done
+    apt_install 'a browser for the tests of the manual is missing' chromium
 }
 
 setup_venv() {

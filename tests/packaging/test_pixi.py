@@ -33,7 +33,11 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 COMMANDS = {name: task["cmd"] for name, task in TASKS.items() if "cmd" in task}
 WRITING = {"build-wheel", "check-wheel"}
-RUN_ELSEWHERE = {"recipes": "tests/packaging/test_recipes.py", "rehearse": ".ci/run"}
+RUN_ELSEWHERE = {
+    "recipes": "tests/packaging/test_recipes.py",
+    "rehearse": ".ci/run",
+    "test-docs": ".ci/run",
+}
 # Arguments that make a long task a short one, or keep this one from running itself.
 SHORT = {
     "test": "-n 0 -q tests/test_address.py",

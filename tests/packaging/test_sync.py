@@ -230,7 +230,7 @@ def tools_of_development(tree: Tree) -> dict[str, object]:
         f"{PYPROJECT} (dev, packaging)": {
             name: needed[name] for name in sorted(filter(None, needed))
         },
-        PIXI: dict(sorted((built | tree.workspace("", "lint", "dev")).items())),
+        PIXI: dict(sorted((built | tree.workspace("", "lint", "dev", "docs")).items())),
     }
 
 

@@ -1,0 +1,31 @@
+"""What the package's own tables say of a field, in words for the reference."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from pychrony._engine.fields import Report
+from pychrony._engine.meanings import meanings
+
+UNITS = {"s": "seconds", "log2 s": "powers of two of a second", "ppm": "parts per million (ppm)"}
+
+
+def present(*modules: str) -> tuple[str, ...]:
+    """Return those modules that there are."""
+    return tuple(module for module in modules if importlib.util.find_spec(module))
+
+
+def describe(owner: type, attribute: str) -> list[str]:
+    """Return reStructuredText with a field's unit, its sign, and libchrony's name."""
+    found = meanings(owner).get(attribute) if issubclass(owner, Report) else None
+    if found is None:
+        return []
+    facts = []
+    if found.unit:
+        facts.append(f"Unit: {UNITS.get(found.unit, found.unit)}")
+    if found.positive:
+        facts.append(f"Positive: {found.positive}")
+    if found.since:
+        facts.append(f"Since chronyd {found.since}")
+    facts.append("libchrony: " + " or ".join(f"``{name}``" for name in found.names))
+    return ["", ".. container:: facts", "", f"   {' · '.join(facts)}"]

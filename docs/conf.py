@@ -1,0 +1,69 @@
+"""Sphinx's settings for the manual; `tools/run docs` builds it."""
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+import inventory  # noqa: E402 (from the folder above)
+
+project = "pychrony"
+author = "The pychrony developers"
+copyright = author
+# Not as `release`, which the man page would show: it is the same in all versions.
+html_context = {"installed": metadata.version("pychrony")}
+today = " "
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx_copybutton",
+    "command",
+    "docstrings",
+]
+exclude_patterns = ["_ext"]
+nitpicky = True
+
+myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline", "attrs_block"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_display_short_literal_types = True
+toc_object_entries_show_parents = "hide"
+
+# No build asks the network: the few names of Python's own manual are kept here.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", str(inventory.write(HERE / "_ext/python.txt")))
+}
+
+copybutton_prompt_text = r"\$ |>>> "
+copybutton_prompt_is_regexp = True
+copybutton_only_copy_prompt_lines = True
+
+html_theme = "furo"
+html_title = "pychrony"
+templates_path = ["_templates"]
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "version.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+html_static_path = ["_static"]
+html_css_files = ["manual.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/arunderwood/pychrony/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+
+man_pages = [("reference/command", "pychrony", metadata.metadata("pychrony")["Summary"], author, 1)]

@@ -1,0 +1,41 @@
+"""Fixtures for the tests of the manual: the built site, and the network of its examples."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(DOCS / "_ext"))
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[object]:
+    """The network on which the examples run."""
+    from stage import Stage
+
+    with Stage() as stage:
+        yield stage
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built once for all workers, without any network."""
+    shared = tmp_path_factory.getbasetemp().parent
+    folder = shared / "site"
+    with FileLock(shared / "site.lock"):
+        if not (folder / "index.html").exists():
+            user = ["--map-root-user"] if os.geteuid() else []
+            build = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
+            places = [f"--doctree-dir={shared}/doctrees", str(DOCS), str(folder)]
+            command = ["unshare", *user, "--net", *build, "--fresh-env", *places]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+    return folder

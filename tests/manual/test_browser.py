@@ -1,0 +1,150 @@
+"""Every page of the site, opened in a browser as wide as a desk's and a phone's."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urldefrag, urljoin
+
+import pytest
+from conftest import DOCS
+from playwright.sync_api import Browser, Page, sync_playwright
+
+PAGES = [
+    str(path.relative_to(DOCS).with_suffix(".html")) for path in sorted(DOCS.rglob("*.md"))
+] + ["genindex.html", "search.html"]
+WIDTHS = (1280, 390)  # pixels: a laptop's window, and a phone
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# It runs as root too, and asks nobody on the network for updates.
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files without telling of each."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    assert program, "no Chromium or Chrome here: `tools/run test-docs` installs one"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[*WIDTHS], ids=lambda width: f"{width}px")
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    page.set_default_timeout(60_000)  # machines can be busy
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_opens_without_an_error_and_fits(path: str, page: Page, address: str) -> None:
+    wrong: list[str] = []
+    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
+    page.on("response", lambda r: wrong.append(f"{r.url}: {r.status}") if r.status >= 400 else None)
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((address, "data:")) else wrong.append(f"asks {r.url}"),
+    )
+    page.goto(address + path)
+    page.wait_for_load_state("networkidle")
+    assert wrong == []
+    too_wide = page.evaluate(
+        """() => [...document.querySelectorAll("article *")].filter(element => {
+            const box = element.getBoundingClientRect();
+            return box.width && box.right > document.documentElement.clientWidth + 1
+                && !element.closest("pre, .table-wrapper, .sig, .highlight, .headerlink");
+        }).map(element => element.outerHTML.slice(0, 200))"""
+    )
+    assert too_wide == []
+    surplus = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert surplus == 0, f"the page is {surplus} pixels too wide"
+
+
+def test_no_link_is_dead(site: Path, browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    ids: dict[str, set[str]] = {}
+    links: set[tuple[str, str]] = set()
+    for path in PAGES:
+        page.goto(address + path, wait_until="domcontentloaded")
+        found, hrefs = page.evaluate(
+            """() => [[...document.querySelectorAll("[id]")].map(e => e.id),
+                      [...document.querySelectorAll("a[href]")].map(e => e.getAttribute("href"))]"""
+        )
+        ids[path] = set(found)
+        links |= {(path, href) for href in hrefs}
+    page.close()
+    dead = []
+    for path, href in sorted(links):
+        url, fragment = urldefrag(urljoin(address + path, href))
+        if not url.startswith(address):
+            continue
+        target = url.removeprefix(address) or "index.html"
+        if not (site / target).is_file():
+            dead.append(f"{path}: {href}")
+        elif fragment and target in ids and fragment not in ids[target]:
+            dead.append(f"{path}: {href} (no such place on the page)")
+    assert dead == []
+
+
+def test_the_search_finds_a_field(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}search.html?q=root_dispersion")
+    page.wait_for_selector("ul.search a", timeout=60_000)
+    assert "reference/reports.html" in page.content()
+    page.close()
+
+
+def test_a_copied_command_has_no_prompt(browser: Browser, address: str) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"{address}guides/first-five-minutes.html")
+    block = page.locator(".highlight-console").first
+    block.hover()
+    block.locator("button.copybtn").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.splitlines()[0].startswith("pychrony ")
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(
+    scheme: Literal["light", "dark"], browser: Browser, address: str
+) -> None:
+    page = browser.new_page()
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{address}index.html")
+    ink, ground = page.evaluate(
+        "[getComputedStyle(document.querySelector('article p')).color,"
+        " getComputedStyle(document.body).backgroundColor]"
+    )
+    first, second = (sum(map(int, c.strip("rgba()").split(",")[:3])) for c in (ink, ground))
+    assert abs(first - second) > 400
+    assert (first < second) == (scheme == "light")
+    page.close()
