@@ -85,10 +85,11 @@ def assess(
     if not tracking.is_synchronized():
         found.insert(0, (State.CRITICAL, "the clock is not synchronised"))
         return _assessment(found)
-    if tracking.is_local_reference() and not local_ok:
+    if not tracking.is_local_reference():
+        found += _judge_bound(tracking.error_bound, warning, critical)
+        found += _judge_age(reports, tracking)
+    elif not local_ok:
         found.insert(0, (State.CRITICAL, "chronyd is its own reference, and follows no source"))
-    found += _judge_bound(tracking.error_bound, warning, critical)
-    found += _judge_age(reports, tracking)
     if tracking.stratum > stratum:
         found.append((State.WARNING, f"stratum {tracking.stratum} is above {stratum}"))
     found += _leap_second(tracking.leap_status)
@@ -144,7 +145,7 @@ def _judge_age(reports: AllReports, tracking: TrackingStatus) -> Iterator[Findin
     age = (reports.time_ns - tracking.ref_time_ns) / 1e9
     polls = [s.poll for s in reports.sources or () if s.is_usable()]
     expected = max([tracking.update_interval, *(2.0 ** min(poll, MAX_POLL) for poll in polls)])
-    if age > OVERDUE * expected + BLUR:
+    if expected and age > OVERDUE * expected + BLUR:
         words = f"the last update is {interval(age)} old; one is due every {interval(expected)}"
         yield State.WARNING, words
 

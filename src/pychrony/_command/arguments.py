@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import NoReturn, TypedDict
 
+from .._durations import parse
 from .exits import USAGE, complain
 
 MAX_INTERVAL = 1_000_000  # seconds; what no one waits for is a slip
@@ -31,6 +32,80 @@ def add_address(parser: argparse.ArgumentParser, *flags: str) -> None:
         help="path of chronyd's Unix socket, or a host with or without a port; by default the "
         "local chronyd's socket, else 127.0.0.1, else ::1",
     )
+
+
+class Limits(TypedDict):
+    """What a clock must meet: the options of `pychrony.assess()`."""
+
+    warning: float
+    critical: float
+    sources: int
+    stratum: int
+    local_ok: bool
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add what a clock must meet."""
+    for state, default in (("warning", "100ms"), ("critical", "1s")):
+        parser.add_argument(
+            f"-{state[0]}",
+            f"--{state}",
+            type=duration,
+            metavar="BOUND",
+            help=f"{state.upper()} if the error bound is above this, such as 2.5us ({default})",
+        )
+    parser.add_argument(
+        "--sources",
+        type=count,
+        default=1,
+        metavar="N",
+        help="WARNING if fewer sources are usable (1); 0: sources do not matter",
+    )
+    parser.add_argument(
+        "--stratum",
+        type=count,
+        default=15,
+        metavar="N",
+        help="WARNING if the stratum of the clock is higher (15)",
+    )
+    parser.add_argument(
+        "--local-ok",
+        action="store_true",
+        help="a chronyd that is its own reference (its 'local' directive) is good",
+    )
+
+
+def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limits:
+    """Return what a clock must meet, as `add_limits()` added it."""
+    warning, critical = options.warning, options.critical
+    if warning is None:
+        warning = 0.1 if critical is None else min(0.1, critical)
+    if critical is None:
+        critical = max(1.0, warning)
+    if warning > critical:
+        parser.error("--warning must not be above --critical")
+    return Limits(
+        warning=warning,
+        critical=critical,
+        sources=options.sources,
+        stratum=options.stratum,
+        local_ok=options.local_ok,
+    )
+
+
+def duration(text: str) -> float:
+    """Read a length of time such as `10ms`, in seconds."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def count(text: str) -> int:
+    """Read a number of things."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def seconds_or_none(text: str) -> float | None:

@@ -10,7 +10,9 @@ from importlib import import_module
 from ..exceptions import ChronyError
 from .exits import BROKEN_PIPE, INTERRUPTED, UNREACHABLE, complain, exit_code
 
-COMMANDS: dict[str, str] = {}
+COMMANDS = {
+    "check": "Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu)",
+}
 """What each subcommand does whose module, of the same name, has a parser of its own.
 
 The others, which show reports, share the parser in `reports`.

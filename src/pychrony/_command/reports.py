@@ -60,7 +60,7 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     parser = _parser(others)
     options = parser.parse_args(argv, argparse.Namespace(**DEFAULTS))
     if options.report in others:
-        parser.error(f"options of '{options.report}' stand behind it")
+        parser.error(f"the options of '{options.report}' come after it")
     if options.report in ("doctor", "demo"):
         if options.watch is not None:
             parser.error(f"{options.report} takes no --watch")

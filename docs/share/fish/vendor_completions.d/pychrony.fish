@@ -50,8 +50,8 @@ function _shtab_pychrony_using
   test "$_shtab_pychrony_cmdpath" = "$argv"
 end
 
-set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all doctor demo
-set -g _shtab_pychrony_opts_with_value --address --timeout --watch
+set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all doctor demo check
+set -g _shtab_pychrony_opts_with_value --address --critical --sources --stratum --timeout --warning --watch -H -c -t -w
 
 complete -c pychrony -e
 complete -c pychrony -f
@@ -140,3 +140,12 @@ complete -c pychrony -n '_shtab_pychrony_using demo' -l address -x -d 'path of c
 complete -c pychrony -n '_shtab_pychrony_using demo' -l timeout -x -d 'how long to wait for chronyd in all (1); '"'"'none'"'"': for ever'
 complete -c pychrony -n '_shtab_pychrony_using demo' -l json -d 'print JSON: fields under pychrony'"'"'s names, in seconds and ppm, enums by name'
 complete -c pychrony -n '_shtab_pychrony_using demo' -l watch -x -d 'ask again and again, until Ctrl-C; with --json, a line each time'
+complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a check -d 'Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu).'
+complete -c pychrony -n '_shtab_pychrony_using check' -s h -l help -d 'show this help message and exit'
+complete -c pychrony -n '_shtab_pychrony_using check' -s H -l address -x -d 'path of chronyd'"'"'s Unix socket, or a host with or without a port; by default the local chronyd'"'"'s socket, else 127.0.0.1, else ::1'
+complete -c pychrony -n '_shtab_pychrony_using check' -s t -l timeout -x -d 'how long to wait for chronyd in all (5); '"'"'none'"'"': for ever'
+complete -c pychrony -n '_shtab_pychrony_using check' -s w -l warning -x -d 'WARNING if the error bound is above this, such as 2.5us (100ms)'
+complete -c pychrony -n '_shtab_pychrony_using check' -s c -l critical -x -d 'CRITICAL if the error bound is above this, such as 2.5us (1s)'
+complete -c pychrony -n '_shtab_pychrony_using check' -l sources -x -d 'WARNING if fewer sources are usable (1); 0: sources do not matter'
+complete -c pychrony -n '_shtab_pychrony_using check' -l stratum -x -d 'WARNING if the stratum of the clock is higher (15)'
+complete -c pychrony -n '_shtab_pychrony_using check' -l local-ok -d 'a chronyd that is its own reference (its '"'"'local'"'"' directive) is good'

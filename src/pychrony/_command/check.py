@@ -1,0 +1,148 @@
+"""Judges the clock as a monitoring plug-in for Nagios, Icinga or Sensu: `pychrony check`.
+
+Output, performance data and exit codes follow the guidelines of the Monitoring Plugins project:
+https://www.monitoring-plugins.org/doc/guidelines.html
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from .._durations import seconds
+from ..assessment import Assessment, State, assess
+from ..connection import ChronyConnection
+from ..exceptions import ChronyError
+from ..models import AllReports, Source, TrackingStatus
+from .arguments import Limits, Parser, add_address, add_limits, limits, seconds_or_none
+
+NAME = "CHRONY"
+
+DESCRIPTION = """\
+Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu).
+
+CRITICAL: chronyd does not answer, is not synchronised, is its own reference, or has no reachable
+source; most of its sources are falsetickers; the error bound is above --critical.
+WARNING: the error bound is above --warning; the last update is older than eight update intervals;
+fewer usable sources than --sources; a stratum above --stratum.
+"""
+
+EPILOG = """\
+examples:
+  pychrony check
+  pychrony check --warning 10ms --critical 100ms --sources 3
+  pychrony check --address ntp1.example.net --stratum 2
+
+The error bound is |offset| + root dispersion + root delay / 2, as in chronyc's manual.
+
+exit codes:
+  0  OK
+  1  WARNING
+  2  CRITICAL
+  3  UNKNOWN: wrong options, no libchrony, or an answer that cannot be read
+"""
+
+
+class _Parser(Parser):
+    def error(self, message: str) -> NoReturn:
+        """End with the line and the exit code that a monitoring system expects."""
+        print(_line(State.UNKNOWN, f"{message}; see '{self.prog} --help'"))
+        self.exit(State.UNKNOWN.value)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the judgement, and return its state as an exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    wanted = limits(parser, options)
+    try:
+        connection = ChronyConnection(options.address, timeout=options.timeout)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        reports = _read(connection)
+        assessment = assess(reports, **wanted)
+        print(_line(assessment.state, _text(reports, assessment), _measured(reports, wanted)))
+        return assessment.state.value
+    except Exception as error:  # a traceback would end with 1, which is a WARNING
+        print(_line(State.UNKNOWN, f"{type(error).__name__}: {error}"))
+        return State.UNKNOWN.value
+
+
+def _read(connection: ChronyConnection) -> AllReports | ChronyError:
+    try:
+        with connection:
+            return connection.get_all("tracking", "sources")
+    except ChronyError as error:
+        return error
+
+
+def _line(state: State, text: str, measured: Sequence[str] = ()) -> str:
+    """The bar stands before the performance data, and nowhere else."""
+    words = f"{NAME} {state.name}: {' '.join(text.split())}".replace("|", "/").replace("µ", "u")
+    return " | ".join([words, *([" ".join(measured)] if measured else [])])
+
+
+def _text(reports: AllReports | ChronyError, assessment: Assessment) -> str:
+    reasons = "; ".join(assessment.reasons)
+    if isinstance(reports, ChronyError) or assessment.state is not State.OK:
+        return reasons
+    return "; ".join(filter(None, [", ".join(_summary(reports)), reasons]))
+
+
+def _summary(reports: AllReports) -> Iterator[str]:
+    if (tracking := reports.tracking) is not None:
+        own = tracking.is_local_reference()
+        yield "its own reference" if own else f"error bound {seconds(tracking.error_bound)}"
+        yield f"stratum {tracking.stratum}"
+        yield f"reference {tracking.reference_ip or tracking.reference_id_name}"
+    if reports.sources is not None:
+        usable = sum(map(Source.is_usable, reports.sources))
+        yield f"{usable} of {len(reports.sources)} sources usable"
+
+
+def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
+    """Return performance data: 'label'=value[unit];warning;critical;minimum;maximum."""
+    if isinstance(reports, ChronyError):
+        return []
+    found: list[str] = []
+    if (tracking := reports.tracking) is not None:
+        found += _measured_clock(reports, tracking, wanted)
+    if reports.sources is not None:
+        usable = sum(map(Source.is_usable, reports.sources))
+        found.append(f"usable_sources={usable};{wanted['sources']}:;;0;{len(reports.sources)}")
+    return found
+
+
+def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limits) -> Iterator[str]:
+    bounds = f"{_number(wanted['warning'])};{_number(wanted['critical'])};0"
+    if not tracking.is_synchronized() or tracking.is_local_reference():
+        yield f"error_bound=U;{bounds}"  # the guidelines' sign for what cannot be determined
+        return
+    yield f"error_bound={_number(tracking.error_bound)}s;{bounds}"
+    yield f"offset={_number(tracking.offset)}s"
+    yield f"frequency_ppm={_number(tracking.frequency)}"
+    yield f"skew_ppm={_number(tracking.skew)}"
+    yield f"stratum={tracking.stratum};{wanted['stratum']};;0"
+    yield f"last_update={max(0.0, (reports.time_ns - tracking.ref_time_ns) / 1e9):.0f}s;;;0"
+
+
+def _number(value: float) -> str:
+    """Return a number without an exponent, which not every graph understands."""
+    return f"{value:.9f}".rstrip("0").rstrip(".")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pychrony check", description=DESCRIPTION, epilog=EPILOG)
+    add_address(parser, "-H")
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        type=seconds_or_none,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long to wait for chronyd in all (5); 'none': for ever",
+    )
+    add_limits(parser)
+    return parser

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from scripted import ScriptedChronyd, script
+from scripted.wire import Command, Status, ntp_source, source, tracking
+
+import pychrony
+from pychrony._command.cli import main
+from pychrony.testing import PrivateChronyd
+
+VALUE = r"(-?\d+(\.\d+)?(s)?|U)"
+RANGE = r"((\d+(\.\d+)?)?:?)"
+MEASURED = rf"\w+={VALUE}(;{RANGE}(;{RANGE}(;\d+(;\d+)?)?)?)?"
+LINE = re.compile(
+    rf"CHRONY (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \| {MEASURED}( {MEASURED})*)?\n"
+)
+"""As the guidelines of the Monitoring Plugins project have it."""
+
+STATES = ["OK", "WARNING", "CRITICAL", "UNKNOWN"]
+EASY = ["--warning", "10s", "--critical", "20s"]
+"""The bound of a clock that has just been synchronised is large."""
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd() as chronyd:
+        yield chronyd
+
+
+class Check:
+    """Runs the plug-in, and checks the form of what it prints."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> str:
+        try:
+            code = main(["check", "--timeout", "20", *arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        shown = self.capsys.readouterr()
+        assert LINE.fullmatch(shown.out)
+        assert shown.err == ""
+        state = shown.out.split()[1].rstrip(":")
+        assert STATES.index(state) == code
+        return shown.out.removeprefix("CHRONY ").rstrip("\n")
+
+
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Check:
+    return Check(capsys)
+
+
+def test_a_good_clock_is_ok(check: Check, chronyd: PrivateChronyd) -> None:
+    line = check("--address", chronyd.address, *EASY)
+    assert re.match(r"OK: error bound .*, stratum 6, reference 127\.0\.0\.1, 1 of 1 sources", line)
+    assert re.search(r" error_bound=0\.\d+s;10;20;0 offset=.* usable_sources=1;1:;;0;1$", line)
+
+
+def test_the_command_port_serves_all_that_is_asked_for(
+    check: Check, chronyd: PrivateChronyd
+) -> None:
+    assert check("-H", chronyd.command_address, *EASY).startswith("OK: ")
+
+
+def test_a_clock_that_is_not_synchronized_is_critical(check: Check) -> None:
+    with PrivateChronyd("server 127.0.0.1 port 9 offline") as chronyd:
+        line = check("--address", chronyd.address)
+    assert line.startswith("CRITICAL: the clock is not synchronised; no source is reachable; ")
+    assert " | error_bound=U;0.1;1;0 usable_sources=0;1:;;0;1" in line
+
+
+@pytest.mark.parametrize("local", ["local stratum 5", "local stratum 5 orphan"])
+def test_a_chronyd_that_is_its_own_reference_is_critical_unless_allowed(
+    local: str, check: Check
+) -> None:
+    with PrivateChronyd(local) as chronyd:
+        chronyd.wait_until_synchronized()
+        line = check("--address", chronyd.address)
+        assert line.startswith("CRITICAL: chronyd is its own reference, and follows no source")
+        line = check("--address", chronyd.address, "--local-ok")
+        assert line.startswith("OK: its own reference, stratum 5, ")
+        line = check("--address", chronyd.address, "--local-ok", "--stratum", "4")
+        assert line.startswith("WARNING: stratum 5 is above 4 | ")
+
+
+def test_a_clock_whose_sources_have_gone_is_critical(check: Check) -> None:
+    with (
+        PrivateChronyd("local stratum 5") as server,
+        PrivateChronyd(server.as_source()) as chronyd,
+    ):
+        chronyd.wait_until_synchronized()
+        server.stop()
+        until = time.monotonic() + 20
+        while any(s.is_reachable() for s in pychrony.get_sources(chronyd.address)):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert pychrony.get_tracking(chronyd.address).is_synchronized()
+        line = check("--address", chronyd.address, *EASY)
+    assert line.startswith("CRITICAL: no source is reachable; 0 of 1 sources usable, 1 required")
+
+
+def test_a_chronyd_that_was_stopped_is_critical_until_it_is_back(check: Check) -> None:
+    with (
+        PrivateChronyd("local stratum 5") as server,
+        PrivateChronyd(server.as_source()) as chronyd,
+    ):
+        chronyd.stop()
+        for address in (chronyd.address, chronyd.command_address):
+            line = check("--address", address)
+            assert line.startswith("CRITICAL: ")
+            assert address in line
+        chronyd.start()
+        chronyd.wait_until_synchronized()
+        assert check("--address", chronyd.address, *EASY).startswith("OK: ")
+
+
+def test_a_chronyd_that_hangs_is_critical(check: Check) -> None:
+    with PrivateChronyd("local stratum 5") as chronyd:
+        chronyd.pause()
+        line = check("--address", chronyd.command_address, "--timeout", "0.3")
+        chronyd.resume()
+    assert line.startswith("CRITICAL: ")
+    assert "no answer within 0.3 s" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ([], "OK: error bound 7.56 ms, stratum 3, reference 192.0.2.1, 3 of 3 sources usable |"),
+        (["-w", "7.5ms"], "WARNING: error bound 7.56 ms is above 7.50 ms |"),
+        (["-c", "7500us"], "CRITICAL: error bound 7.56 ms is above 7.50 ms |"),
+        (["-w", "8ms", "-c", "8ms"], "OK: "),
+        (["--sources", "4"], "WARNING: 3 of 3 sources usable, 4 required |"),
+        (["--sources", "0"], "OK: "),
+        (["--stratum", "2"], "WARNING: stratum 3 is above 2 |"),
+    ],
+)
+def test_each_limit_counts(
+    options: list[str], start: str, check: Check, scripted: ScriptedChronyd
+) -> None:
+    now = tracking(reference_time=time.time_ns())
+    scripted.script = script([ntp_source(f"192.0.2.{n}") for n in (1, 2, 3)], now)
+    assert check("--address", scripted.address, *options).startswith(start)
+
+
+def test_a_leap_second_is_said_and_is_no_alarm(check: Check, scripted: ScriptedChronyd) -> None:
+    scripted.script = script(None, tracking(reference_time=time.time_ns(), leap_status=1))
+    line = check("--address", scripted.address)
+    assert line.startswith("OK: ")
+    assert "usable; a leap second is inserted at the end of the day (UTC) |" in line
+
+
+def test_an_update_that_is_overdue_is_a_warning(check: Check, scripted: ScriptedChronyd) -> None:
+    scripted.script = script(None, tracking(reference_time=time.time_ns() - 3600 * 10**9))
+    line = check("--address", scripted.address)
+    assert line.startswith("WARNING: the last update is 1h00m old; one is due every 64.2 s |")
+
+
+def test_falsetickers_in_the_majority_are_critical(check: Check, scripted: ScriptedChronyd) -> None:
+    known = [ntp_source(f"192.0.2.{n}", source(state=2 if n > 1 else 0)) for n in (1, 2, 3)]
+    scripted.script = script(known, tracking(reference_time=time.time_ns()))
+    line = check("--address", scripted.address)
+    assert line.startswith("CRITICAL: 2 of 3 sources are falsetickers |")
+
+
+def test_a_report_that_is_denied_is_unknown(check: Check, scripted: ScriptedChronyd) -> None:
+    scripted.script = {**scripted.script, Command.SOURCES: Status.UNAUTH}
+    assert check("--address", scripted.address).startswith("UNKNOWN: reading sources from ")
+    scripted.script = {**scripted.script, Command.TRACKING: Status.UNAUTH}
+    assert check("--address", scripted.address).startswith("UNKNOWN: reading tracking from ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--bogus"],
+        ["extra"],
+        ["--warning", "soon"],
+        ["--warning", "-1ms"],
+        ["--warning", "nan"],
+        ["--warning", "2s", "--critical", "1s"],
+        ["--sources", "many"],
+        ["--stratum", "-1"],
+        ["--timeout", "0"],
+        ["--address", "relative/path"],
+        ["--address", "bad|bar"],
+    ],
+)
+def test_wrong_options_are_unknown_in_one_line(arguments: list[str], check: Check) -> None:
+    assert check(*arguments).startswith("UNKNOWN: ")
+
+
+def test_a_missing_libchrony_is_unknown() -> None:
+    command = [sys.executable, "-m", "pychrony", "check", "--address", "127.0.0.1:9"]
+    lost = {**os.environ, "PYCHRONY_LIBCHRONY": "/nowhere/libchrony.so.0"}
+    done = subprocess.run(command, capture_output=True, text=True, env=lost)
+    assert done.returncode == 3
+    assert LINE.fullmatch(done.stdout)
+    assert done.stdout.startswith("CHRONY UNKNOWN: loading libchrony from PYCHRONY_LIBCHRONY: ")
+
+
+def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["check", "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "pychrony check --warning 10ms --critical 100ms" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_the_options_of_a_command_come_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--timeout", "1", "check"])
+    assert end.value.code == 2
+    assert "the options of 'check' come after it" in capsys.readouterr().err
