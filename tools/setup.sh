@@ -17,6 +17,11 @@ setup_test_tools() {
     pip_install test pyproject.toml -- --group test
 }
 
+setup_extras_tools() {
+    setup_venv
+    pip_install extras pyproject.toml -- --group extras
+}
+
 setup_dev_tools() {
     setup_venv
     pip_install dev pyproject.toml -- --group dev
@@ -40,6 +45,12 @@ setup_bench_tools() {
 setup_chronyd() {
     local folder
     folder=$(tools/chronyd.sh)
+    PATH=$folder:$PATH
+}
+
+setup_prometheus() {
+    local folder
+    folder=$(tools/prometheus.sh)
     PATH=$folder:$PATH
 }
 
