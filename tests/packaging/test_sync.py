@@ -234,6 +234,16 @@ def tools_of_development(tree: Tree) -> dict[str, object]:
     }
 
 
+def extras(tree: Tree) -> dict[str, object]:
+    offered = tree.project["optional-dependencies"].values()
+    needed = specs(requirement for extra in offered for requirement in extra)
+    tested = specs(tree.group("extras"))
+    return {
+        f"{PYPROJECT} (optional-dependencies)": needed,
+        f"{PYPROJECT} (extras)": {name: tested.get(name) for name in needed},
+    }
+
+
 def files_for_the_tests(tree: Tree) -> dict[str, object]:
     (tests,) = [test for test in tree.recipe["tests"] if "files" in test]
     return {
@@ -318,6 +328,7 @@ FACTS: tuple[Callable[[Tree], dict[str, object]], ...] = (
     build_requirements,
     requirements_of_the_tests,
     tools_of_development,
+    extras,
     files_for_the_tests,
     name,
     licence,
@@ -367,6 +378,7 @@ def test_every_place_agrees() -> None:
         (PYPROJECT, 'dependencies = ["cffi>=2"]', 'dependencies = ["cffi>=2.1"]', "recipe.yaml"),
         (PYPROJECT, 'dependencies = ["cffi>=2"]', 'dependencies = ["cffi>=2", "six"]', "pixi.toml"),
         (PYPROJECT, '"mypy>=2"', '"mypy>=3"', "pixi.toml"),
+        (PYPROJECT, 'plot = ["matplotlib>=3.10"]', 'plot = ["matplotlib"]', "extras"),
         (PYPROJECT, 'license = "MIT"', 'license = "BSD-3-Clause"', "recipe.yaml"),
         (PYPROJECT, 'description = "Read', 'description = "Reads', "recipe.yaml"),
         (PYPROJECT, "_cli:main", "_cli:run", "recipe.yaml"),

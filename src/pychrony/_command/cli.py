@@ -12,6 +12,8 @@ from .exits import BROKEN_PIPE, INTERRUPTED, UNREACHABLE, complain, exit_code
 
 COMMANDS = {
     "check": "Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu)",
+    "exporter": "Serve the reports as metrics to Prometheus",
+    "plot": "Draw what a log of --json --watch holds",
 }
 """What each subcommand does whose module, of the same name, has a parser of its own.
 

@@ -9,12 +9,13 @@ import textwrap
 from dataclasses import dataclass, field
 
 from .._engine.address import PORT
+from .._engine.failures import is_off
 from .._engine.library import VARIABLE, Attempt, library_path, search
 from .._version import __version__
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS
-from .render import is_off, reason
+from .render import reason
 from .show import width
 
 LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")

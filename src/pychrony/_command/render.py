@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from enum import Flag
 from typing import Any, NamedTuple
 
-from .._engine.failures import DISABLED, OFF
+from .._engine.failures import is_off
 from .._engine.fields import FieldContent as C
 from .._engine.fields import Report, origins
 from .._engine.meanings import UNITS, meanings, summary
@@ -141,11 +141,6 @@ def all_text(answers: AllReports, width: int) -> str:
 def answer_of(answers: AllReports, name: str) -> Any:
     """Return one of the reports, or the error why it is missing."""
     return answers.missing.get(name) or getattr(answers, name)
-
-
-def is_off(report: str, error: ChronyError) -> bool:
-    """Whether chronyd itself does not keep the report, which is an answer."""
-    return report in OFF and error.error_code == DISABLED
 
 
 def reason(error: ChronyError) -> str:

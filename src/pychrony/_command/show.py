@@ -10,10 +10,11 @@ import textwrap
 import time
 from typing import Any
 
+from .._engine.failures import is_off
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
-from .render import all_text, answer_of, as_json, is_off, text
+from .render import all_text, answer_of, as_json, text
 
 PIPE_WIDTH = 120
 """Columns of the text when it does not go to a terminal."""

@@ -52,6 +52,11 @@ def failure(
     return ChronyDataError(f"{action}: {_unusable(code, report)}", code)
 
 
+def is_off(report: str, error: ChronyError) -> bool:
+    """Whether chronyd itself does not keep the report, which is an answer."""
+    return report in OFF and error.error_code == DISABLED
+
+
 def absurd(action: str, number: int) -> ChronyDataError:
     """Return the exception for a number of records or fields that cannot be true."""
     return ChronyDataError(

@@ -1,0 +1,246 @@
+"""Draws the history of a clock and of its sources with matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from .curves import COLUMNS, Envelope, Numbers, gaps, spans, table, thin, with_breaks
+from .history import ERROR, UNSYNCHRONIZED, History
+
+WIDTH = 10.0  # inches
+CLOCK_HEIGHT, SKEW_HEIGHT, SOURCE_HEIGHT, LANE_HEIGHT = 1.5, 0.8, 0.8, 0.2  # inches
+MOST_SOURCES = 24
+"""More would make a picture that no page shows."""
+
+DAY = 86400.0  # seconds: matplotlib counts days since 1970
+
+STYLE: Any = {
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 0.9,
+    "hatch.linewidth": 0.5,
+    "svg.hashsalt": "pychrony",  # the same log makes the same file
+}
+
+# Grey and patterns, so that a picture needs no colours.
+BAND: dict[str, Any] = {"facecolor": "0.82", "linewidth": 0}
+STRETCHES: dict[str, dict[str, Any]] = {
+    "no lines": {"facecolor": "none", "edgecolor": "0.7", "hatch": "///", "linewidth": 0},
+    "error instead of an answer": {
+        "facecolor": "none",
+        "edgecolor": "0.3",
+        "hatch": "xxxx",
+        "linewidth": 0,
+    },
+    "not synchronised": {"facecolor": "none", "edgecolor": "0.45", "hatch": "....", "linewidth": 0},
+}
+
+OUTLIER = 8.0
+"""A peak so many times above 99 % of the values leaves the panel; a mark says how high it is."""
+
+Stretches = dict[str, list[tuple[float, float]]]
+
+
+def draw(history: History, title: str, notes: Sequence[str]) -> Figure:
+    """Draw all panels for which there is something in the history."""
+    with rc_context(STYLE):
+        return _draw(history, title, notes)
+
+
+def save(figure: Figure, path: str, kind: str) -> None:
+    """Write a picture; the same one is the same file at any time."""
+    dateless: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context(STYLE):
+        figure.savefig(path, format=kind, dpi=150, metadata=dateless.get(kind))
+
+
+def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
+    stretches = _stretches(history)
+    known = any(row.is_known() for row in history.clock)
+    clock = with_breaks(table(history.clock)) if known else None
+    sources = {name: with_breaks(table(rows)) for name, rows in history.sources.items()}
+    heights = [CLOCK_HEIGHT, CLOCK_HEIGHT, CLOCK_HEIGHT, SKEW_HEIGHT] if clock is not None else []
+    heights += [SOURCE_HEIGHT] * len(sources)
+    heights += [0.1 + LANE_HEIGHT * len(sources)] if sources else []
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.33 * len(heights) + 1.1), layout="constrained")
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    first = figure.add_subplot(grid[0])
+    panels = [first, *(figure.add_subplot(grid[i], sharex=first) for i in range(1, len(heights)))]
+    if clock is not None:
+        _draw_clock(panels, clock)
+    for panel, (name, samples) in zip(
+        panels[0 if clock is None else 4 :], sources.items(), strict=False
+    ):
+        _draw_source(panel, name, samples)
+    if sources:
+        _draw_reachability(panels[-1], sources)
+    for panel in panels:
+        _mark(panel, stretches)
+        panel.tick_params(labelbottom=panel is panels[-1], length=2)
+    _draw_time(panels[-1], history)
+    _caption(figure, history, title, notes, stretches)
+    return figure
+
+
+def _stretches(history: History) -> Stretches:
+    found = (
+        gaps(table(history.states)[:, 0]),
+        spans(history.states, ERROR),
+        spans(history.states, UNSYNCHRONIZED),
+    )
+    return {name: stretch for name, stretch in zip(STRETCHES, found, strict=True) if stretch}
+
+
+def _draw_clock(panels: Sequence[Axes], rows: Numbers) -> None:
+    time, offset, bound, frequency, skew = rows.T
+    within, enlarged, drift, skews = panels[:4]
+    within.set_title("Offset of the system clock (line) inside the bound of its error (grey)")
+    _draw_band(within, thin(time, -bound, bound))
+    _draw_curve(within, thin(time, offset, offset))
+    _draw_seconds(within)
+    enlarged.set_title("The same offset, enlarged")
+    _draw_curve(enlarged, thin(time, offset, offset))
+    _fit(enlarged, offset, offset)
+    _draw_seconds(enlarged)
+    drift.set_title("Frequency error of the uncorrected clock (line) and its skew (grey)")
+    _draw_band(drift, thin(time, frequency - skew, frequency + skew))
+    _draw_curve(drift, thin(time, frequency, frequency))
+    _fit(drift, frequency - skew, frequency + skew)
+    drift.set_ylabel("ppm")
+    _label_sign(drift, "fast", "slow")
+    skews.set_title("Skew: bound of the error in the frequency")
+    positive = np.where(skew > 0, skew, np.nan)
+    _draw_curve(skews, thin(time, positive, positive))
+    skews.set_yscale("log")
+    skews.set_ylabel("ppm")
+
+
+def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
+    time, offset, error, _, selected = rows.T
+    panel.set_title(f"Offset from {name} in its last sample (line), and its error bound (grey)")
+    _draw_band(panel, thin(time, offset - error, offset + error))
+    _draw_curve(panel, thin(time, offset, offset))
+    _fit(panel, offset - error, offset + error)
+    _draw_seconds(panel)
+    rail = thin(time, selected, selected)
+    panel.fill_between(
+        rail.time / DAY,
+        0,
+        0.06,
+        where=np.nan_to_num(rail.high) > 0,
+        step="post",
+        transform=panel.get_xaxis_transform(),
+        color="black",
+        linewidth=0,
+    )
+
+
+def _draw_reachability(panel: Axes, sources: dict[str, Numbers]) -> None:
+    panel.set_title("Reachability: answered polls of the last eight; a full bar is eight")
+    for lane, rows in enumerate(sources.values()):
+        reached = thin(rows[:, 0], rows[:, 3], rows[:, 3])
+        height = 0.8 * reached.low / 8
+        panel.fill_between(reached.time / DAY, lane, lane + height, step="post", color="0.35", lw=0)
+        panel.axhline(lane, color="0.6", linewidth=0.5)
+    panel.set_ylim(len(sources), -0.2)
+    panel.invert_yaxis()
+    panel.set_yticks([lane + 0.4 for lane in range(len(sources))], list(sources))
+    panel.grid(False)
+    panel.tick_params(axis="y", length=0)
+
+
+def _draw_band(panel: Axes, band: Envelope) -> None:
+    panel.fill_between(band.time / DAY, band.low, band.high, **BAND)
+
+
+def _draw_curve(panel: Axes, envelope: Envelope) -> None:
+    time, values = envelope.curve()
+    panel.plot(time / DAY, values, color="black")
+    time, values = envelope.lone()
+    panel.plot(time / DAY, values, ".", color="black", markersize=3)
+
+
+def _draw_seconds(panel: Axes) -> None:
+    panel.yaxis.set_major_formatter(EngFormatter(unit="s"))
+    panel.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    panel.axhline(0, color="0.5", linewidth=0.6)
+    _label_sign(panel, "ahead", "behind")
+
+
+def _label_sign(panel: Axes, positive: str, negative: str) -> None:
+    style: dict[str, Any] = {"fontsize": 7, "color": "0.35", "transform": panel.transAxes}
+    panel.text(1.005, 1, f"+ {positive}", va="top", **style)
+    panel.text(1.005, 0, f"\N{MINUS SIGN} {negative}", va="bottom", **style)
+
+
+def _fit(panel: Axes, low: Numbers, high: Numbers) -> None:
+    """Scale a panel to all values but single peaks, and mark those."""
+    values = np.concatenate((low, high))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    middle = float(np.median(values))
+    usual = float(np.percentile(np.abs(values - middle), 99))
+    most = float(np.max(np.abs(values - middle)))
+    if not 0 < usual * OUTLIER < most:
+        return
+    edge = 1.5 * usual
+    panel.set_ylim(middle - edge, middle + edge)
+
+
+def _mark(panel: Axes, stretches: Stretches) -> None:
+    for name, found in stretches.items():
+        bars = [(start / DAY, (end - start) / DAY) for start, end in found]
+        panel.broken_barh(bars, (0, 1), transform=panel.get_xaxis_transform(), **STRETCHES[name])
+
+
+def _draw_time(panel: Axes, history: History) -> None:
+    locator = AutoDateLocator(tz=timezone.utc)  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator, tz=timezone.utc)  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_formatter(formatter)
+    times = [time for time, _ in history.states]
+    panel.set_xlim(min(times) / DAY, max(times) / DAY)
+    panel.set_xlabel("time (UTC)")
+    panel.xaxis_date(timezone.utc)
+
+
+def _caption(
+    figure: Figure, history: History, title: str, notes: Sequence[str], stretches: Stretches
+) -> None:
+    times = [time for time, _ in history.states]
+    start, end = (_utc(time) for time in (min(times), max(times)))
+    columns = [] if len(times) <= 2 * COLUMNS else [_column_note(max(times) - min(times))]
+    figure.suptitle(f"{title}\n{start} to {end} UTC, {len(times):,} lines", x=0.01, ha="left")
+    words = [*(f"{number:,} of {error}" for error, number in history.errors.items()), *notes]
+    figure.supxlabel("\n".join([*columns, *words]), x=0.01, ha="left", fontsize=7, color="0.3")
+    keys = [Patch(**STRETCHES[name], label=name) for name in stretches]
+    if history.sources:
+        keys.append(Patch(color="black", label="bar below a source: selected"))
+    if keys:
+        figure.legend(handles=keys, loc="outside upper right", fontsize=7.5, frameon=False)
+
+
+def _column_note(duration: float) -> str:
+    width = duration / COLUMNS
+    return f"Each column of {width:.3g} s shows the lowest and the highest value of its lines."
+
+
+def _utc(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, timezone.utc):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,112 @@
+"""Draws what a log of `--json --watch` holds: `pychrony plot`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import Parser
+from .exits import UNREACHABLE, UNUSABLE, USAGE, complain
+
+if TYPE_CHECKING:
+    from .history import Log
+
+KINDS = ("svg", "png", "pdf")
+
+EPILOG = """\
+examples:
+  pychrony all --json --watch 60 >>clock.log    a line each minute, until Ctrl-C
+  pychrony plot clock.log -o clock.svg
+  zcat clock.log.*.gz | pychrony plot - clock.log -o clock.pdf
+
+exit codes:
+  0  the picture was written; what could not be used of the log is told on stderr
+  1  a log cannot be read, or the picture cannot be written
+  2  the command line is wrong, or matplotlib is missing
+  4  the logs hold nothing to draw
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Draw the logs."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    kind = Path(options.output).suffix.lower().removeprefix(".")
+    if kind not in KINDS:
+        parser.error(f"--output {options.output!r} must end in {', '.join(f'.{k}' for k in KINDS)}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        complain("plot needs matplotlib: pip install 'pychrony[plot]'")
+        return USAGE
+    from .history import Log
+
+    log = Log()
+    for name in options.logs:
+        try:
+            _read(log, name)
+        except OSError as error:
+            complain(f"reading {name}: {error.strerror}")
+            return UNREACHABLE
+    notes = [
+        f"{lines.number:,} of {log.lines:,} lines left out: {reason} (first: {lines.first})"
+        for reason, lines in log.unusable.items()
+    ]
+    for note in notes:
+        complain(note)
+    return _draw(log, options.address, options.output, kind, notes)
+
+
+def _read(log: Log, name: str) -> None:
+    if name == "-":
+        log.read("stdin", sys.stdin.buffer)
+        return
+    with open(name, "rb") as lines:
+        log.read(name, lines)
+
+
+def _draw(log: Log, address: str | None, output: str, kind: str, notes: Sequence[str]) -> int:
+    histories = log.histories
+    if address is None and len(histories) > 1:
+        complain(f"choose a chronyd with --address: the logs hold {', '.join(histories)}")
+        return USAGE
+    history = histories.get(address) if address else next(iter(histories.values()), None)
+    if history is None or not (history.sources or any(row.is_known() for row in history.clock)):
+        where = f" about {address}" if address and histories else ""
+        complain(f"nothing to draw{where}: a log comes from 'pychrony all --json --watch SECONDS'")
+        return UNUSABLE
+    from .picture import draw, save
+
+    title = f"chronyd at {address or next(iter(histories))}"
+    try:
+        save(draw(history, title, notes), output, kind)
+    except OSError as error:
+        complain(f"writing {output}: {error.strerror}")
+        return UNREACHABLE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="pychrony plot",
+        description="Draw what a log of --json --watch holds: the clock's offset inside its error "
+        "bound, frequency and skew, and the offset and the reachability of each source.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "logs",
+        nargs="+",
+        metavar="LOG",
+        help="lines of 'pychrony all --json --watch SECONDS', or of tracking or sources; "
+        "'-' reads stdin",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="picture to write: .svg, .png or .pdf"
+    )
+    parser.add_argument(
+        "--address", help="draw this chronyd, where the logs hold several: as 'address' has it"
+    )
+    return parser

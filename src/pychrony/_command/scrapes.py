@@ -1,0 +1,109 @@
+"""What the exporter answers over HTTP: a WSGI application for `/metrics` and `/probe`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+
+from ..prometheus import ChronyCollector
+from .targets import Allowed, is_allowed
+
+MARGIN = 0.5
+"""Seconds of Prometheus' timeout that are left for the answer, as in its blackbox exporter."""
+
+HOME = """\
+pychrony exporter
+
+/metrics            the metrics of the local chronyd
+/probe?target=HOST  the metrics of another chronyd, if --allow covers it
+/-/healthy          whether this exporter runs
+"""
+
+Environ = Mapping[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+class Scrapes:
+    """Answers Prometheus' scrapes; each asks its chronyd anew, in its own thread."""
+
+    def __init__(
+        self,
+        address: str | None,
+        *,
+        timeout: float,
+        reports: Collection[str],
+        allowed: Collection[Allowed],
+    ) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._reports = reports
+        self._allowed = allowed
+        for _ in ChronyCollector(reports=reports).describe():
+            pass  # describes all metrics once, which the first scrape would wait for
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request (PEP 3333)."""
+        answers: dict[str, Callable[[], Iterable[bytes]]] = {
+            "/": lambda: text(start_response, HTTPStatus.OK, HOME),
+            "/-/healthy": lambda: text(start_response, HTTPStatus.OK, "healthy\n"),
+            "/metrics": lambda: self._metrics(environ, start_response),
+            "/probe": lambda: self._probe(environ, start_response),
+        }
+        answer = answers.get(environ["PATH_INFO"])
+        return answer() if answer else text(start_response, HTTPStatus.NOT_FOUND, HOME)
+
+    def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        registry = CollectorRegistry()
+        registry.register(self._collector(self._address, environ))
+        ProcessCollector(registry=registry)
+        return exposition(registry, environ, start_response)
+
+    def _probe(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        targets = parse_qs(environ.get("QUERY_STRING", "")).get("target", [])
+        if len(targets) != 1:
+            words = "one target, such as /probe?target=192.0.2.1\n"
+            return text(start_response, HTTPStatus.BAD_REQUEST, words)
+        try:
+            if not is_allowed(targets[0], self._allowed):
+                words = f"target {targets[0]!r} is not allowed: see --allow of pychrony exporter\n"
+                return text(start_response, HTTPStatus.FORBIDDEN, words)
+        except ValueError as error:
+            return text(start_response, HTTPStatus.BAD_REQUEST, f"{error}\n")
+        registry = CollectorRegistry()
+        registry.register(self._collector(targets[0], environ))
+        return exposition(registry, environ, start_response)
+
+    def _collector(self, address: str | None, environ: Environ) -> ChronyCollector:
+        timeout = min(self._timeout, time_for_a_scrape(environ))
+        return ChronyCollector(address, timeout=timeout, reports=self._reports)
+
+
+def exposition(
+    registry: CollectorRegistry, environ: Environ, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Answer with a registry's metrics, in the format that the request asks for."""
+    answer: Iterable[bytes] = make_wsgi_app(registry)(environ, start_response)
+    return answer
+
+
+def time_for_a_scrape(environ: Environ) -> float:
+    """Return how long Prometheus waits for chronyd's answer, in seconds, if it says so."""
+    try:
+        seconds = float(environ.get("HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS", "inf"))
+    except ValueError:
+        return math.inf
+    if not seconds > 0:  # nor a number
+        return math.inf
+    return max(seconds - MARGIN, seconds / 2)
+
+
+def text(start_response: StartResponse, status: HTTPStatus, words: str) -> list[bytes]:
+    """Answer with plain text."""
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [words.encode(errors="backslashreplace")]

@@ -1,0 +1,1 @@
+"""What `pychrony.prometheus` exports, described without prometheus_client."""

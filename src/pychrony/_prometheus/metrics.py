@@ -1,0 +1,383 @@
+"""The metrics that the models' tables make: names, types, labels, help texts and values.
+
+A field of a model becomes a metric by its content class, so that a new field is a new metric by
+itself. `NAMES` keeps the names that dashboards for chrony already use; any other is built from
+libchrony's name of the field. What chronyd does not know has no series.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Flag
+from functools import partial
+from typing import Any, NamedTuple
+
+from .._engine.fields import LOCAL_REFERENCE, Origin, Report, origins
+from .._engine.fields import FieldContent as C
+from .._engine.meanings import Meaning, meanings
+from .._engine.plain import flag_names
+from ..models import (
+    NTPData,
+    RTCData,
+    SelectData,
+    Source,
+    SourceMode,
+    SourceState,
+    SourceStats,
+    TrackingStatus,
+)
+
+PREFIX = "chrony_"
+SOURCE_LABELS = ("source_address", "source_name")
+
+NAMES = {
+    ("tracking", "ref_time"): "tracking_reference_timestamp_seconds",
+    ("tracking", "offset"): "tracking_system_time_seconds",
+    ("tracking", "frequency"): "tracking_frequency_ppms",
+    ("tracking", "update_interval"): "tracking_update_interval_seconds",
+    ("sources", "poll"): "sources_polling_interval_seconds",
+    ("sources", "last_sample_ago"): "sources_last_sample_age_seconds",
+    ("sources", "latest_meas"): "sources_last_sample_offset_seconds",
+    ("sources", "latest_meas_err"): "sources_last_sample_error_margin_seconds",
+    ("sourcestats", "std_dev"): "sourcestats_stddev",
+    ("sourcestats", "resid_freq"): "sourcestats_frequency_ppms",
+    ("sourcestats", "skew"): "sourcestats_frequency_skew_ppms",
+    ("sourcestats", "offset"): "sourcestats_offset",
+    ("ntpdata", "offset"): "sources_peer_offset_seconds",
+    ("ntpdata", "peer_delay"): "sources_peer_delay_seconds",
+    ("ntpdata", "peer_dispersion"): "sources_peer_dispersion_seconds",
+    ("ntpdata", "response_time"): "sources_peer_response_time_seconds",
+    ("ntpdata", "jitter_asymmetry"): "sources_peer_jitter_asymmetry_seconds",
+    ("serverstats", "ntp_requests"): "serverstats_ntp_packets_received_total",
+    ("serverstats", "ntp_dropped"): "serverstats_ntp_packets_dropped_total",
+    ("serverstats", "command_requests"): "serverstats_command_packets_received_total",
+    ("serverstats", "command_dropped"): "serverstats_command_packets_dropped_total",
+    ("serverstats", "log_dropped"): "serverstats_client_log_records_dropped_total",
+    ("serverstats", "nts_ke_connections"): "serverstats_nts_ke_connections_accepted_total",
+    ("serverstats", "nts_ke_dropped"): "serverstats_nts_ke_connections_dropped_total",
+    ("serverstats", "ntp_auth_requests"): "serverstats_authenticated_ntp_packets_total",
+    ("serverstats", "ntp_interleaved_requests"): "serverstats_interleaved_ntp_packets_total",
+    ("serverstats", "ntp_timestamps_held"): "serverstats_ntp_timestamps_held",
+    ("serverstats", "ntp_timestamp_span"): "serverstats_ntp_timestamp_span_seconds",
+    ("serverstats", "daemon_rx_timestamps"): "serverstats_ntp_daemon_rx_timestamps_total",
+    ("serverstats", "daemon_tx_timestamps"): "serverstats_ntp_daemon_tx_timestamps_total",
+    ("serverstats", "kernel_rx_timestamps"): "serverstats_ntp_kernel_rx_timestamps_total",
+    ("serverstats", "kernel_tx_timestamps"): "serverstats_ntp_kernel_tx_timestamps_total",
+    ("serverstats", "hardware_rx_timestamps"): "serverstats_ntp_hw_rx_timestamps_total",
+    ("serverstats", "hardware_tx_timestamps"): "serverstats_ntp_hw_tx_timestamps_total",
+}
+"""Names that dashboards for chrony use already, by report and attribute."""
+
+# The words of facebook/time, whose client other exporters use.
+STATES = {
+    SourceState.SELECTED: "sync",
+    SourceState.NONSELECTABLE: "unreach",
+    SourceState.FALSETICKER: "falseticker",
+    SourceState.JITTERY: "jittery",
+    SourceState.UNSELECTED: "candidate",
+    SourceState.SELECTABLE: "outlier",
+}
+MODES = {
+    SourceMode.CLIENT: "client",
+    SourceMode.PEER: "peer",
+    SourceMode.REFCLOCK: "reference clock",
+}
+
+
+class Unit(NamedTuple):
+    """What a content class adds to a metric."""
+
+    suffix: str = ""
+    """End of its name."""
+    words: str = ""
+    """The unit in its help text."""
+    remark: str = ""
+    """What values it has, if it measures nothing."""
+
+
+UNITS = {
+    C.TIME: Unit("_timestamp_seconds", "in seconds since 1970 (UTC)"),
+    C.INTERVAL_LOG2_SECONDS: Unit("_seconds", "in seconds"),
+    C.INTERVAL_SECONDS: Unit("_seconds", "in seconds"),
+    C.OFFSET_SECONDS: Unit("_seconds", "in seconds"),
+    C.MEASURE_SECONDS: Unit("_seconds", "in seconds"),
+    C.OFFSET_PPM: Unit("_ppms", "in ppm"),
+    C.MEASURE_PPM: Unit("_ppms", "in ppm"),
+    C.OFFSET_PPM_PER_SECOND: Unit("_ppms_per_second", "in ppm per second"),
+    C.RATIO: Unit("_ratio"),
+    C.LENGTH_BITS: Unit("_bytes", "in bytes"),  # Prometheus' base unit
+    C.LENGTH_BYTES: Unit("_bytes", "in bytes"),
+    C.ENUM: Unit("_info", remark="always 1"),
+    C.FLAGS: Unit(remark="1 or 0"),
+    C.BOOLEAN: Unit(remark="1 or 0"),
+}
+
+NUMBERS: dict[C, Callable[[Any], float]] = {
+    C.INTERVAL_LOG2_SECONDS: lambda power: math.ldexp(1.0, min(power, 1023)),
+    C.LENGTH_BITS: lambda bits: bits / 8,
+}
+"""Turns a value into the number to export, where it is not that number."""
+
+IDENTITIES = {C.ADDRESS, C.REFERENCE_ID, C.PORT, C.INDEX}
+"""Tells things apart and measures nothing: a label of the report's info metric."""
+
+COUNTERS = ("_messages", "_timestamps", "_requests", "_connections", "_dropped")
+"""Endings of the attributes that count from chronyd's start on."""
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+
+class Metric(NamedTuple):
+    """One metric of a report, and how to read it from a record."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    attributes: frozenset[str]
+    """The fields that it is made of; without one of them it has no value."""
+    samples: Callable[[Any], Samples]
+    """Returns the series of a record: values of the labels besides the source's, and a number."""
+
+    @property
+    def type(self) -> str:
+        """Prometheus' type of the metric."""
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+
+def metrics(model: type[Report]) -> tuple[Metric, ...]:
+    """Return the metrics of a report."""
+    if model not in _METRICS:
+        _METRICS[model] = _find_metrics(model)
+    return _METRICS[model]
+
+
+_METRICS: dict[type[Report], tuple[Metric, ...]] = {}
+
+
+def _find_metrics(model: type[Report]) -> tuple[Metric, ...]:
+    combined = _COMBINED.get(model, ())
+    done = {attribute for metric in combined for attribute in metric.attributes}
+    fields = {
+        attribute: origin
+        for attribute, origin in origins(model).items()
+        # Leave out what has no meaning, and the second form of a time.
+        if attribute not in done and origin.content is not C.NONE and not attribute.endswith("_ns")
+    }
+    identities = [
+        attribute
+        for attribute, origin in fields.items()
+        if origin.content in IDENTITIES and not (model._per_source and attribute in _SOURCE_FIELDS)
+    ]
+    described = meanings(model)
+    measured = [
+        _metric(model._report, attribute, origin, described[attribute])
+        for attribute, origin in fields.items()
+        if origin.content not in IDENTITIES
+    ]
+    found = (*combined, *([_identity(model, identities)] if identities else []), *measured)
+    of_source = SOURCE_LABELS if model._per_source else ()
+    return tuple(metric._replace(labels=(*of_source, *metric.labels)) for metric in found)
+
+
+def known(record: Report) -> list[Metric]:
+    """Return the metrics of a record whose values chronyd knows."""
+    unknown = _unknown(record)
+    return [metric for metric in metrics(type(record)) if not metric.attributes & unknown]
+
+
+def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Return the records of sources that have an address, each with its source's labels.
+
+    Reference clocks may share an ID; the second and later ones get a number, since no two series
+    can have the same labels.
+    """
+    seen = Counter[str]()
+    for record in records:
+        name: str = record.name
+        if not name.startswith("ID#"):
+            seen[name] += 1
+            label = name if seen[name] == 1 else f"{name} ({seen[name]})"
+            yield (label, label), record
+
+
+# What one field makes.
+
+
+def _metric(report: str, attribute: str, origin: Origin, meaning: Meaning) -> Metric:
+    name = PREFIX + (NAMES.get((report, attribute)) or _name(report, attribute, origin))
+    labels, samples = _form(attribute, origin)
+    return Metric(name, _help(meaning, origin), labels, frozenset({attribute}), samples)
+
+
+def _help(meaning: Meaning, origin: Origin) -> str:
+    """Return the first sentence of a field's description, for the number that is exported."""
+    unit = UNITS.get(origin.content, Unit())
+    sentence = re.split(r"[.;](?: |$)", meaning.text)[0]
+    # A description is of the attribute, which may be a power of two, or in bits.
+    sentence = re.sub(r" as a power of two.*|, in bits", f", {unit.words}", sentence)
+    if not sentence:
+        sentence = ", ".join(filter(None, (origin.names[0], unit.words)))
+    remark = " (always 1)" if _is_set(origin) else f" ({unit.remark})" if unit.remark else ""
+    sign = f" Positive: {origin.positive}." if origin.positive else ""
+    return f"{sentence[0].upper()}{sentence[1:]}{remark}.{sign}"
+
+
+def _name(report: str, attribute: str, origin: Origin) -> str:
+    """Build a metric's name from libchrony's for the field, and from the unit."""
+    content = origin.content
+    if content is C.FLAGS:  # of which several attributes are made
+        return f"{report}_{attribute}{'_info' if _is_set(origin) else ''}"
+    words = re.sub(r"\W+", "_", origin.names[0].lower())
+    words = re.sub("_ago$", "_age", words)
+    if content is C.TIME:
+        words = words.removesuffix("_time")
+    suffix = "_total" if attribute.endswith(COUNTERS) else UNITS.get(content, Unit()).suffix
+    return f"{report}_{words}{suffix}"
+
+
+def _form(attribute: str, origin: Origin) -> tuple[tuple[str, ...], Callable[[Any], Samples]]:
+    """Return the labels that a field's metric has, and how to read it."""
+    if origin.content is C.ENUM:
+        return (attribute,), partial(_enum_samples, attribute)
+    if _is_set(origin):
+        return ("flag",), partial(_flag_samples, attribute)
+    return (), partial(_number_samples, attribute, NUMBERS.get(origin.content, float))
+
+
+def _is_set(origin: Origin) -> bool:
+    return isinstance(origin.convert, type) and issubclass(origin.convert, Flag)
+
+
+def _number_samples(attribute: str, number: Callable[[Any], float], record: Report) -> Samples:
+    value = getattr(record, attribute)
+    return () if value is None else (((), number(value)),)
+
+
+def _enum_samples(attribute: str, record: Report) -> Samples:
+    member = getattr(record, attribute)
+    return () if member is None else (((member.name.lower(),), 1.0),)
+
+
+def _flag_samples(attribute: str, record: Report) -> Samples:
+    value = getattr(record, attribute)
+    return [((name.lower(),), 1.0) for name in flag_names(value)]
+
+
+# What several fields make, or one makes more than once.
+
+
+def _identity(model: type[Report], attributes: Sequence[str]) -> Metric:
+    def samples(record: Report) -> Samples:
+        return ((tuple(_as_label(record, attribute) for attribute in attributes), 1.0),)
+
+    return Metric(
+        f"{PREFIX}{model._report}_info",
+        f"Addresses and identifiers in {model._report} (always 1).",
+        tuple(attributes),
+        frozenset(),
+        samples,
+    )
+
+
+def _as_label(record: Report, attribute: str) -> str:
+    value = getattr(record, attribute)
+    if value is None:
+        return ""
+    is_reference_id = origins(type(record))[attribute].content is C.REFERENCE_ID
+    return f"{value:08X}" if is_reference_id and isinstance(value, int) else str(value)
+
+
+def _tracking_info(tracking: TrackingStatus) -> Samples:
+    name = tracking.reference_ip or tracking.reference_id_name
+    return (((name, name, f"{tracking.reference_id:08X}"), 1.0),)
+
+
+def _state_info(source: Source) -> Samples:
+    labels = (
+        STATES.get(source.state, f"unknown ({source.state.value})"),
+        MODES.get(source.mode, f"unknown ({source.mode.value})"),
+    )
+    return ((labels, 1.0),)
+
+
+_COMBINED: dict[type[Report], tuple[Metric, ...]] = {
+    TrackingStatus: (
+        Metric(
+            f"{PREFIX}tracking_info",
+            "What the clock is synchronised to (always 1).",
+            ("tracking_address", "tracking_name", "tracking_refid"),
+            frozenset({"reference_ip", "reference_id", "reference_id_name"}),
+            _tracking_info,
+        ),
+        Metric(
+            f"{PREFIX}tracking_remote_reference",
+            "0 if chronyd is its own reference (local mode), else 1.",
+            (),
+            frozenset({"reference_id"}),
+            lambda tracking: (((), float(tracking.reference_id != LOCAL_REFERENCE)),),
+        ),
+    ),
+    Source: (
+        Metric(
+            f"{PREFIX}sources_state_info",
+            "State in source selection, and kind of the source (always 1).",
+            ("source_state", "source_mode"),
+            frozenset({"state", "mode"}),
+            _state_info,
+        ),
+        Metric(
+            f"{PREFIX}sources_reachability_ratio",
+            "Share of the last eight polls that were answered.",
+            (),
+            frozenset({"reachability"}),
+            lambda source: (((), (source.reachability & 0xFF).bit_count() / 8),),
+        ),
+        Metric(
+            f"{PREFIX}sources_reachability_success",
+            "1 if the last poll was answered, else 0.",
+            (),
+            frozenset({"reachability"}),
+            lambda source: (((), float(source.reachability & 1)),),
+        ),
+    ),
+}
+
+_SOURCE_FIELDS = {"address", "remote_address"}
+"""Identify the source of a record, so that its labels have them."""
+
+
+# What chronyd does not know.
+
+
+def _unknown(record: Report) -> frozenset[str]:
+    """Return the fields in which chronyd sends a fixed value for lack of one."""
+    if isinstance(record, TrackingStatus):
+        return frozenset() if record.ref_time_ns else frozenset({"ref_time"})
+    if isinstance(record, Source):
+        return frozenset() if record.last_sample_ago is not None else _OF_A_SAMPLE
+    if isinstance(record, SourceStats):
+        placeholders = _PLACEHOLDERS if record.samples else _PLACEHOLDERS | _WITHOUT_SAMPLES
+        return frozenset(a for a, value in placeholders.items() if getattr(record, a) == value)
+    if isinstance(record, SelectData):
+        interval = {"last_sample_ago", "low_limit", "high_limit"}
+        return frozenset() if any(getattr(record, a) for a in interval) else frozenset(interval)
+    if isinstance(record, NTPData):
+        return frozenset() if record.rx_valid_messages else _OF_A_PACKET
+    if isinstance(record, RTCData):
+        return frozenset() if record.samples else frozenset({"ref_time", "offset", "freq_offset"})
+    return frozenset()
+
+
+_OF_A_SAMPLE = frozenset({"stratum", "orig_latest_meas", "latest_meas", "latest_meas_err"})
+_OF_A_PACKET = frozenset(
+    attribute
+    for attribute in origins(NTPData)
+    if attribute not in ("remote_address", "remote_port") and not attribute.endswith(COUNTERS)
+)
+# WORST_CASE_STD_DEV_BOUND and WORST_CASE_FREQ_BOUND in chrony's sourcestats.c: until there are
+# enough samples for an estimate.
+_PLACEHOLDERS = {"std_dev": 4.0, "skew": 2000.0}
+_WITHOUT_SAMPLES = {"resid_freq": 0.0, "offset": 0.0, "offset_err": 0.0}

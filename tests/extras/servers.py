@@ -1,0 +1,119 @@
+"""Runs `pychrony exporter` and a real Prometheus for tests, on free ports of the loopback."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+START = 30.0  # seconds, for a busy machine
+
+
+class Response(NamedTuple):
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+
+def fetch(url: str, headers: Mapping[str, str] | None = None, **options: Any) -> Response:
+    """What a server answers, whatever the status."""
+    request = Request(url, headers=dict(headers or {}))
+    try:
+        with urlopen(request, timeout=60, **options) as answer:
+            return Response(answer.status, answer.read().decode(), dict(answer.headers))
+    except HTTPError as error:
+        with error:
+            return Response(error.code, error.read().decode(), dict(error.headers))
+
+
+class Exporter(NamedTuple):
+    url: str
+    process: subprocess.Popen[str]
+
+    def metrics(self, **headers: str) -> str:
+        return fetch(f"{self.url}/metrics", headers).text
+
+    def probe(self, target: str, headers: Mapping[str, str] | None = None) -> Response:
+        return fetch(f"{self.url}/probe?{urlencode({'target': target})}", headers)
+
+
+@contextmanager
+def exporter(*arguments: str) -> Iterator[Exporter]:
+    """`pychrony exporter` on a free port."""
+    command = [sys.executable, "-m", "pychrony", "exporter", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            line = process.stderr.readline()
+            match = re.fullmatch(r"pychrony: serving (https?://\S+)/metrics\n", line)
+            assert match, line + process.stderr.read()
+            yield Exporter(match[1], process)
+        finally:
+            process.terminate()
+
+
+class Prometheus(NamedTuple):
+    url: str
+
+    def api(self, path: str, **parameters: str) -> Any:
+        """The data of an answer of its HTTP API."""
+        answer = fetch(f"{self.url}/api/v1/{path}?{urlencode(parameters)}")
+        assert answer.status == 200, answer.text
+        return json.loads(answer.text)["data"]
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each series that an instant query returns."""
+        data = self.api("query", query=expression)
+        assert data["resultType"] == "vector", data
+        return [(series["metric"], float(series["value"][1])) for series in data["result"]]
+
+    def is_ready(self) -> bool:
+        try:
+            return fetch(f"{self.url}/-/ready").status == 200
+        except (URLError, ConnectionError):
+            return False
+
+
+@contextmanager
+def prometheus(configuration: str, folder: Path) -> Iterator[Prometheus]:
+    """A Prometheus with this configuration, which keeps its data in a folder."""
+    path = folder / "prometheus.yml"
+    path.write_text(configuration)
+    port = free_port()
+    command = [
+        "prometheus",
+        f"--config.file={path}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    server = Prometheus(f"http://127.0.0.1:{port}")
+    try:
+        deadline = time.monotonic() + START
+        while not server.is_ready():
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """A TCP port that was free just now: Prometheus does not say which one it chose."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

@@ -1,0 +1,608 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
+from scripted import OPEN_COMMANDS, ScriptedChronyd, script
+from scripted.wire import NEVER, Command, ntp_source
+from servers import Exporter, exporter, fetch
+
+import pychrony
+from pychrony import SourceMode, SourceState
+from pychrony._command.targets import is_allowed, parse_allowed
+from pychrony._engine.fields import FieldContent, Report, of, origins
+from pychrony._prometheus.metrics import MODES, STATES, metrics
+from pychrony.models import MODELS
+from pychrony.prometheus import ChronyCollector
+from pychrony.testing import PrivateChronyd
+
+SOURCE = {"source_address", "source_name"}
+
+# Names, types and labels that exist elsewhere, so that dashboards and rules depend on them.
+GAUGES = {
+    "up": set(),
+    "tracking_info": {"tracking_address", "tracking_name", "tracking_refid"},
+    "tracking_last_offset_seconds": set(),
+    "tracking_reference_timestamp_seconds": set(),
+    "tracking_system_time_seconds": set(),
+    "tracking_remote_reference": set(),
+    "tracking_rms_offset_seconds": set(),
+    "tracking_root_delay_seconds": set(),
+    "tracking_root_dispersion_seconds": set(),
+    "tracking_frequency_ppms": set(),
+    "tracking_residual_frequency_ppms": set(),
+    "tracking_skew_ppms": set(),
+    "tracking_update_interval_seconds": set(),
+    "tracking_stratum": set(),
+    "sources_last_sample_age_seconds": SOURCE,
+    "sources_reachability_ratio": SOURCE,
+    "sources_reachability_success": SOURCE,
+    "sources_last_sample_offset_seconds": SOURCE,
+    "sources_last_sample_error_margin_seconds": SOURCE,
+    "sources_polling_interval_seconds": SOURCE,
+    "sources_state_info": SOURCE | {"source_state", "source_mode"},
+    "sources_stratum": SOURCE,
+    "sources_peer_offset_seconds": SOURCE,
+    "sources_peer_delay_seconds": SOURCE,
+    "sources_peer_dispersion_seconds": SOURCE,
+    "sources_peer_response_time_seconds": SOURCE,
+    "sources_peer_jitter_asymmetry_seconds": SOURCE,
+    "sourcestats_samples": SOURCE,
+    "sourcestats_runs": SOURCE,
+    "sourcestats_span_seconds": SOURCE,
+    "sourcestats_stddev": SOURCE,
+    "sourcestats_frequency_ppms": SOURCE,
+    "sourcestats_frequency_skew_ppms": SOURCE,
+    "sourcestats_offset": SOURCE,
+    "serverstats_ntp_timestamps_held": set(),
+    "serverstats_ntp_timestamp_span_seconds": set(),
+}
+COUNTERS = (
+    "ntp_packets_received",
+    "ntp_packets_dropped",
+    "command_packets_received",
+    "command_packets_dropped",
+    "client_log_records_dropped",
+    "nts_ke_connections_accepted",
+    "nts_ke_connections_dropped",
+    "authenticated_ntp_packets",
+    "interleaved_ntp_packets",
+    *(f"ntp_{by}_{way}_timestamps" for by in ("daemon", "kernel", "hw") for way in ("rx", "tx")),
+)
+
+Value = float | dict[str, float]
+
+
+def scrape(address: str, **options: object) -> dict[str, Family]:
+    """The families that a chronyd gives, by name."""
+    registry = CollectorRegistry()
+    registry.register(ChronyCollector(address, **options))  # type: ignore[arg-type]
+    text = generate_latest(registry).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def value(families: dict[str, Family], name: str, **labels: str) -> float:
+    """The value of the one series with these labels."""
+    name = f"chrony_{name}"
+    (found,) = [
+        sample.value
+        for sample in families[name.removesuffix("_total")].samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    return found
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        yield chronyd
+
+
+def test_names_types_and_labels_that_exist_elsewhere_are_kept(scripted: ScriptedChronyd) -> None:
+    families = scrape(scripted.address)
+    labels = {
+        family.name.removeprefix("chrony_"): set(family.samples[0].labels)
+        for family in families.values()
+        if family.type == "gauge" and family.samples
+    }
+    assert {name: labels.get(name) for name in GAUGES} == GAUGES
+    counters = {family.name for family in families.values() if family.type == "counter"}
+    assert {f"chrony_serverstats_{name}" for name in COUNTERS} <= counters
+
+
+def test_values_that_exist_elsewhere_are_kept(scripted: ScriptedChronyd) -> None:
+    families = scrape(scripted.address)
+    reports = pychrony.get_all(address=scripted.address)
+    clock, source = reports.tracking, reports.sources[0]  # type: ignore[index]
+    assert clock is not None
+    assert value(families, "up") == 1
+    assert value(families, "tracking_system_time_seconds") == clock.offset
+    assert value(families, "tracking_last_offset_seconds") == clock.last_offset
+    assert value(families, "tracking_reference_timestamp_seconds") == clock.ref_time
+    assert value(families, "tracking_remote_reference") == 1
+    refid = f"{clock.reference_id:08X}"
+    labels = {"tracking_address": clock.reference_ip, "tracking_refid": refid}
+    assert value(families, "tracking_info", **labels, tracking_name=clock.reference_ip) == 1
+    labels = {"source_address": source.address, "source_name": source.address}
+    offset = value(families, "sources_last_sample_offset_seconds", **labels)
+    assert offset == source.latest_meas
+    interval = value(families, "sources_polling_interval_seconds", **labels)
+    assert interval == 2.0**source.poll
+    reached = bin(source.reachability).count("1")
+    assert value(families, "sources_reachability_ratio", **labels) == reached / 8
+    assert value(families, "sources_reachability_success", **labels) == source.reachability & 1
+    peer = reports.ntpdata[0]  # type: ignore[index]
+    assert value(families, "sources_peer_offset_seconds", **labels) == peer.offset
+    stats = reports.sourcestats[0]  # type: ignore[index]
+    assert value(families, "sourcestats_stddev", **labels) == stats.std_dev
+    server = reports.serverstats
+    assert server is not None
+    requests = value(families, "serverstats_ntp_packets_received_total")
+    assert requests == server.ntp_requests
+
+
+def test_states_and_modes_have_the_words_that_exist_elsewhere() -> None:
+    words = {
+        SourceState.SELECTED: "sync",
+        SourceState.NONSELECTABLE: "unreach",
+        SourceState.FALSETICKER: "falseticker",
+        SourceState.JITTERY: "jittery",
+        SourceState.UNSELECTED: "candidate",
+        SourceState.SELECTABLE: "outlier",
+    }
+    assert words == STATES
+    assert MODES[SourceMode.REFCLOCK] == "reference clock"
+    assert set(MODES) == set(SourceMode)
+
+
+@pytest.mark.parametrize("report", MODELS)
+def test_every_field_is_in_a_metric(report: str) -> None:
+    model = MODELS[report]
+    shown = set().union(*(metric.attributes for metric in metrics(model)))
+    labels = {label for metric in metrics(model) for label in metric.labels}
+    left = {
+        attribute
+        for attribute, origin in origins(model).items()
+        if attribute not in shown | labels and origin.content is not FieldContent.NONE
+    }
+    assert left <= {"address", "remote_address", "ref_time_ns"}
+
+
+@pytest.mark.parametrize("report", MODELS)
+def test_numbers_are_those_of_the_report(report: str, scripted: ScriptedChronyd) -> None:
+    families = scrape(scripted.address, reports=[report])
+    answer = getattr(pychrony.get_all(report, address=scripted.address), report)
+    record = answer[0] if isinstance(answer, list) else answer
+    labels = {"source_name": record.name} if isinstance(answer, list) else {}
+    compared = 0
+    for metric in metrics(MODELS[report]):
+        if metric.name.endswith("_info") or len(metric.attributes) != 1:
+            continue
+        (attribute,) = metric.attributes
+        content = origins(MODELS[report])[attribute].content
+        expected = getattr(record, attribute)
+        if expected is None:
+            assert metric.name not in families
+            continue
+        if content is FieldContent.INTERVAL_LOG2_SECONDS:
+            expected = 2.0**expected
+        elif content is FieldContent.LENGTH_BITS:
+            expected /= 8
+        elif content in (FieldContent.BITS, FieldContent.REFERENCE_ID):
+            continue
+        assert value(families, metric.name.removeprefix("chrony_"), **labels) == expected
+        compared += 1
+    assert compared >= 3
+
+
+def test_a_new_field_is_a_new_metric() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Newer(Report):
+        _report = "newer"
+        drift: float = dataclasses.field(
+            metadata=of("clock drift", content=FieldContent.OFFSET_PPM, positive="clock is fast")
+        )
+        bad_requests: int = dataclasses.field(
+            metadata=of("bad requests", content=FieldContent.COUNT)
+        )
+
+    drift, requests = metrics(Newer)
+    assert (drift.name, drift.type) == ("chrony_newer_clock_drift_ppms", "gauge")
+    assert "in ppm" in drift.help
+    assert "Positive: clock is fast" in drift.help
+    assert (requests.name, requests.type) == ("chrony_newer_bad_requests_total", "counter")
+    assert list(drift.samples(Newer(1.5, 7))) == [((), 1.5)]
+
+
+def test_every_metric_has_a_name_and_a_help_text_of_its_own() -> None:
+    all_of_them = [metric for model in MODELS.values() for metric in metrics(model)]
+    names = [metric.name for metric in all_of_them]
+    assert len(set(names)) == len(names) > 90
+    assert all(re.fullmatch(r"[A-Z0-9].+[.]", metric.help) for metric in all_of_them)
+    assert not [metric for metric in all_of_them if "`None`" in metric.help]
+
+
+def test_what_chronyd_does_not_know_has_no_series() -> None:
+    configuration = ("server 127.0.0.1 port 9", "server does-not-exist.invalid")
+    with PrivateChronyd(*configuration) as chronyd:
+        families = scrape(chronyd.address)
+    text = str(families)
+    assert "ID#" not in text
+    assert value(families, "activity_unresolved_sources") == 1
+    assert value(families, "sources_reachability_ratio", source_name="127.0.0.1") == 0
+    unknown = (
+        *("tracking_reference_timestamp_seconds", "sources_last_sample_age_seconds"),
+        *("sources_last_sample_offset_seconds", "sources_stratum", "sourcestats_stddev"),
+        *("sourcestats_frequency_skew_ppms", "sourcestats_offset", "sources_peer_offset_seconds"),
+        *("selectdata_low_limit_seconds", "ntpdata_version", "ntpdata_leap_status_info"),
+    )
+    assert [name for name in unknown if f"chrony_{name}" in families] == []
+
+
+def test_a_number_that_is_all_ones_is_never_exported(scripted: ScriptedChronyd) -> None:
+    never = ntp_source()
+    never[Command.SOURCES] = never[Command.SOURCES].replace(last_sample_ago=NEVER)
+    scripted.script = script([never])
+    values = [s.value for f in scrape(scripted.address).values() for s in f.samples]
+    assert not [v for v in values if v == NEVER or not math.isfinite(v)]
+
+
+def test_reference_clocks_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    clocks = [f"refclock SOCK {tmp_path}/{n} refid GPS" for n in range(2)]
+    with PrivateChronyd(*clocks) as chronyd:
+        families = scrape(chronyd.address)
+    for name in ("sources_reachability_ratio", "sourcestats_samples", "selectdata_state_info"):
+        names = [sample.labels["source_name"] for sample in families[f"chrony_{name}"].samples]
+        assert names == ["GPS", "GPS (2)"]
+
+
+def test_a_clock_that_is_its_own_reference_says_so(server: PrivateChronyd) -> None:
+    assert value(scrape(server.address), "tracking_remote_reference") == 0
+
+
+def test_reports_that_are_denied_are_named_and_chronyd_is_up() -> None:
+    with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:
+        families = scrape(chronyd.address)
+    assert value(families, "up") == 1
+    assert value(families, "report_available", report="tracking") == 1
+    assert value(families, "report_available", report="ntpdata") == 0
+    assert value(families, "report_missing_info", report="ntpdata", reason="denied") == 1
+
+
+def test_a_chronyd_that_denies_everything_is_up() -> None:
+    with ScriptedChronyd(opencommands=()) as chronyd:
+        assert value(scrape(chronyd.address), "up") == 1
+
+
+def test_a_report_that_is_off_is_no_fault(chronyd: PrivateChronyd) -> None:
+    families = scrape(chronyd.address)
+    assert value(families, "report_missing_info", report="smoothing", reason="off") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"), [("127.0.0.1:9", "unreachable"), ("/nowhere/chronyd", "unreachable")]
+)
+def test_a_chronyd_that_is_not_there_is_down(address: str, reason: str) -> None:
+    families = scrape(address)
+    assert value(families, "up") == 0
+    assert value(families, "report_missing_info", report="tracking", reason=reason) == 1
+    assert "chrony_tracking_stratum" not in families
+
+
+def test_a_chronyd_that_does_not_answer_is_down() -> None:
+    with silence() as (address, _):
+        families = scrape(address, timeout=0.2)
+    assert value(families, "up") == 0
+    assert value(families, "report_missing_info", report="tracking", reason="timeout") == 1
+
+
+def test_registering_does_not_ask_chronyd(scripted: ScriptedChronyd) -> None:
+    CollectorRegistry().register(ChronyCollector(scripted.address))
+    assert not scripted.requests
+
+
+def test_only_the_reports_that_are_wanted_are_asked_for(scripted: ScriptedChronyd) -> None:
+    scrape(scripted.address, reports=["tracking"])
+    assert {request.command for request in scripted.requests} == {Command.TRACKING}
+
+
+@pytest.mark.parametrize("options", [{"reports": ["clients"]}, {"reports": []}, {"timeout": 0}])
+def test_a_collector_refuses_wrong_arguments(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"report|timeout"):
+        ChronyCollector(None, **options)  # type: ignore[arg-type]
+
+
+# The server.
+
+
+@contextmanager
+def silence() -> Iterator[tuple[str, socket.socket]]:
+    """An address where nobody answers, and the socket that shows what came there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.setblocking(False)
+        yield f"127.0.0.1:{listener.getsockname()[1]}", listener
+
+
+def has_received(listener: socket.socket) -> bool:
+    try:
+        return bool(listener.recv(4096))
+    except BlockingIOError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:
+        yield chronyd
+
+
+@pytest.fixture(scope="module")
+def running(chronyd: PrivateChronyd, remote: ScriptedChronyd) -> Iterator[Exporter]:
+    allowed = ["--allow", remote.address, "--allow", "localhost"]
+    with exporter("--address", chronyd.address, *allowed, "--timeout", "20") as server:
+        yield server
+
+
+def test_metrics_are_those_of_the_local_chronyd(running: Exporter) -> None:
+    text = running.metrics()
+    assert "\nchrony_up 1.0\n" in text
+    assert 'tracking_address="127.0.0.1"' in text
+    assert "\nprocess_resident_memory_bytes " in text
+
+
+def test_a_target_is_probed(running: Exporter, remote: ScriptedChronyd) -> None:
+    answer = running.probe(remote.address)
+    assert answer.status == 200
+    assert 'tracking_address="192.0.2.1"' in answer.text
+    assert "process_" not in answer.text
+
+
+def test_the_exporter_is_healthy_whatever_chronyd_is() -> None:
+    with exporter("--address", "127.0.0.1:9") as server:
+        assert fetch(f"{server.url}/-/healthy").status == 200
+        assert "\nchrony_up 0.0\n" in server.metrics()
+
+
+def test_a_target_that_is_not_allowed_gets_403_and_no_datagram(running: Exporter) -> None:
+    with silence() as (address, listener):
+        answer = running.probe(address)
+        assert answer.status == 403
+        assert "--allow" in answer.text
+        assert not has_received(listener)
+
+
+def test_without_allow_no_target_is_probed() -> None:
+    with silence() as (address, listener), exporter() as server:
+        assert server.probe(address).status == 403
+        assert not has_received(listener)
+
+
+@pytest.mark.parametrize(
+    "target", ["/run/chrony/chronyd.sock", "127.0.0.1", "[::1]:323", "localhost:324", "localhost."]
+)
+def test_an_allowed_target_allows_no_other(target: str, running: Exporter) -> None:
+    expected = 200 if target == "localhost." else 403
+    assert running.probe(target).status == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/probe", 400),
+        ("/probe?target=", 400),
+        ("/probe?target=a&target=b", 400),
+        ("/probe?target=localhost:0", 400),
+        ("/probe?target=http://localhost", 400),
+        ("/probe?target=%00", 400),
+        ("/probe?target=%ff%0d%0a", 400),
+        ("/nothing", 404),
+        ("/", 200),
+    ],
+)
+def test_a_wrong_request_gets_a_status_and_a_text(
+    path: str, status: int, running: Exporter
+) -> None:
+    answer = fetch(running.url + path)
+    assert answer.status == status
+    assert answer.text.strip()
+    assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+def test_prometheus_timeout_is_kept(running: Exporter) -> None:
+    with silence() as (address, _), exporter("--allow", address, "--timeout", "20") as server:
+        start = time.monotonic()
+        answer = server.probe(address, {"X-Prometheus-Scrape-Timeout-Seconds": "1"})
+        assert time.monotonic() - start < 10
+    assert "\nchrony_up 0.0\n" in answer.text
+    (seconds,) = re.findall("chrony_scrape_duration_seconds ([0-9.]+)", answer.text)
+    assert 0.5 <= float(seconds) < 1
+
+
+@pytest.mark.parametrize("header", ["", "soon", "nan", "-1", "0", "1e400"])
+def test_a_timeout_that_is_none_is_ignored(
+    header: str, running: Exporter, remote: ScriptedChronyd
+) -> None:
+    answer = running.probe(remote.address, {"X-Prometheus-Scrape-Timeout-Seconds": header})
+    assert "\nchrony_up 1.0\n" in answer.text
+
+
+def test_dead_targets_cost_nobody_else() -> None:
+    with (
+        silence() as (dead, _),
+        ScriptedChronyd() as alive,
+        exporter("--allow", dead, "--allow", alive.address, "--timeout", "20") as server,
+        ThreadPoolExecutor(50) as pool,
+    ):
+        probes = [pool.submit(server.probe, dead) for _ in range(49)]
+        start = time.monotonic()
+        assert "\nchrony_up 1.0\n" in server.probe(alive.address).text
+        assert time.monotonic() - start < 15
+        assert not any(probe.done() for probe in probes)
+
+
+def test_a_client_that_says_nothing_holds_up_nobody(running: Exporter) -> None:
+    port = int(running.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)):
+        assert fetch(f"{running.url}/-/healthy").status == 200
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA, tmp_path: Path) -> list[str]:
+    """Options that serve HTTPS to clients with a certificate of the authority."""
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "exporter.crt")
+    certificate.private_key_pem.write_to_path(tmp_path / "exporter.key")
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    return [
+        *("--certfile", f"{tmp_path}/exporter.crt", "--keyfile", f"{tmp_path}/exporter.key"),
+        *("--client-cafile", f"{tmp_path}/ca.crt"),
+    ]
+
+
+def client_of(authority: trustme.CA, *, certified: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if certified:
+        authority.issue_cert("prometheus").configure_cert(context)
+    return context
+
+
+def test_tls_and_client_certificates(authority: trustme.CA, tls: list[str]) -> None:
+    with exporter("--address", "127.0.0.1:9", *tls) as server:
+        assert server.url.startswith("https://")
+        known = client_of(authority, certified=True)
+        assert "\nchrony_up 0.0\n" in fetch(f"{server.url}/metrics", context=known).text
+        stranger = client_of(authority, certified=False)
+        with pytest.raises(OSError, match=r"(?i)certificate|reset|eof|alert"):
+            fetch(f"{server.url}/metrics", context=stranger)
+
+
+def test_a_tls_client_that_says_nothing_holds_up_nobody(
+    authority: trustme.CA, tls: list[str]
+) -> None:
+    with exporter("--address", "127.0.0.1:9", *tls) as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)):
+            known = client_of(authority, certified=True)
+            assert fetch(f"{server.url}/-/healthy", context=known).status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it(number: int) -> None:
+    with exporter() as server:
+        server.process.send_signal(number)
+        assert server.process.wait(20) == 0
+        assert server.process.stderr is not None
+        assert server.process.stderr.read() == ""
+
+
+def test_it_listens_on_loopback_unless_told() -> None:
+    with exporter() as server:
+        assert server.url.startswith("http://127.0.0.1:")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pychrony", "exporter", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--listen", ":9123"], "--listen: ':9123' is neither host, host:port"),
+        (["--listen", "127.0.0.1:99999"], "--listen"),
+        (["--allow", "10.0.0.1/8"], "host bits set"),
+        (["--allow", "10.*"], "neither a network nor a host name"),
+        (["--allow", "10.0.0.0/8:0"], "port"),
+        (["--allow", ""], "neither a network nor a host name"),
+        (["--reports", "tracking,clients"], "unknown report 'clients'"),
+        (["--timeout", "0"], "timeout"),
+        (["--timeout", "soon"], "not a number of seconds"),
+        (["--address", "chronyd.sock/"], "address"),
+        (["--certfile", "a.crt"], "--keyfile"),
+        (["--client-cafile", "a.crt"], "--certfile"),
+        (["--certfile", "/nowhere.crt", "--keyfile", "/nowhere.key"], "/nowhere.crt"),
+        (["tracking"], "tracking"),
+    ],
+)
+def test_a_wrong_command_line_is_code_2_and_one_clear_line(
+    arguments: list[str], words: str
+) -> None:
+    done = run("--listen", "127.0.0.1:0", *arguments)
+    first, *rest = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert first.startswith("pychrony: ")
+    assert words in first
+    assert rest in ([], ["see 'pychrony exporter --help'"])
+
+
+def test_a_port_that_is_taken_is_code_1() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run("--listen", place)
+    assert done.returncode == 1
+    assert done.stderr == f"pychrony: listening on {place}: Address already in use\n"
+
+
+def test_the_help_has_an_example() -> None:
+    assert "--allow 10.0.0.0/8" in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("allowed", "target", "expected"),
+    [
+        ("192.0.2.0/24", "192.0.2.7", True),
+        ("192.0.2.0/24", "192.0.3.7", False),
+        ("192.0.2.0/24", "192.0.2.7:323", True),
+        ("192.0.2.0/24", "192.0.2.7:53", False),
+        ("192.0.2.0/24:1323", "192.0.2.7:1323", True),
+        ("192.0.2.0/24:1323", "192.0.2.7", False),
+        ("192.0.2.7", "192.0.2.7", True),
+        ("2001:db8::/32", "2001:db8::1", True),
+        ("2001:db8::/32", "[2001:db8::1]:323", True),
+        ("2001:db8::/32", "2001:db9::1", False),
+        ("[2001:db8::/32]:1323", "[2001:db8::1]:1323", True),
+        ("::/0", "192.0.2.7", False),
+        ("0.0.0.0/0", "::ffff:192.0.2.7", False),
+        ("0.0.0.0/0", "ntp.example.net", False),
+        ("ntp.example.net", "ntp.example.net", True),
+        ("ntp.example.net", "NTP.Example.NET.", True),
+        ("ntp.example.net", "ntp.example.net.evil.test", False),
+        ("*.example.net", "ntp.example.net", True),
+        ("*.example.net", "example.net", False),
+        ("*.example.net", "ntp.example.net:53", False),
+        ("*.example.net:1323", "ntp.example.net:1323", True),
+        ("*", "ntp.example.net", True),
+        ("*", "192.0.2.7", False),
+        ("*", "2001:db8::1", False),
+        ("*", "/run/chrony/chronyd.sock", False),
+    ],
+)
+def test_a_target_is_allowed_by_network_or_name_and_port(
+    allowed: str, target: str, expected: bool
+) -> None:
+    assert is_allowed(target, [parse_allowed(allowed)]) is expected

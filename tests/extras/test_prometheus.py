@@ -1,0 +1,418 @@
+"""A real Prometheus scrapes chronyds in every state; all that is shipped for it is run there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from scripted import ScriptedChronyd, on, refuse, script
+from scripted.wire import Command, Record, Status, ntp_source, source, tracking
+from servers import Exporter, Prometheus, exporter, prometheus
+
+import pychrony
+from pychrony.testing import PrivateChronyd
+
+CONTRIB = Path(__file__).parents[2] / "contrib"
+DASHBOARD: dict[str, Any] = json.loads((CONTRIB / "grafana" / "chrony.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+TARGETS = [
+    (panel["title"], target["refId"], target["expr"])
+    for panel in PANELS
+    for target in panel["targets"]
+]
+
+SCRAPES = 4  # so many make a rate, and let every rule see the others' results
+PATIENCE = 120.0  # seconds
+
+GOOD = "good"  # the chronyd beside the exporter; the others are probed
+
+
+class Fleet(NamedTuple):
+    """Chronyds in every state, an exporter for all of them, and what scrapes it."""
+
+    addresses: dict[str, str]
+    exporter: Exporter
+    prometheus: Prometheus
+
+    def query(self, expression: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """What a query returns, by the name of the chronyd; "" for what is of none."""
+        found: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for labels, value in self.prometheus.query(expression):
+            found.setdefault(self.name_of(labels), []).append((labels, value))
+        return found
+
+    def values(self, expression: str) -> dict[str, float]:
+        """The same for a query with one value for each chronyd."""
+        return {name: value for name, ((_, value),) in self.query(expression).items()}
+
+    def name_of(self, labels: dict[str, str]) -> str:
+        if labels.get("job") == "chrony":
+            return GOOD
+        names = {address: name for name, address in self.addresses.items()}
+        return names[labels["instance"]] if "instance" in labels else ""
+
+
+def chronyd_with(record: Record) -> ScriptedChronyd:
+    return ScriptedChronyd(script([ntp_source()], record))
+
+
+def scripted_chronyds() -> dict[str, ScriptedChronyd]:
+    states = {"192.0.2.1": 2, "192.0.2.2": 2, "192.0.2.3": 0, "192.0.2.4": 1}
+    disagreeing = [ntp_source(address, source(state=state)) for address, state in states.items()]
+    return {
+        "plain": ScriptedChronyd(),
+        "leap": chronyd_with(tracking(leap_status=1)),
+        "late": chronyd_with(tracking(root_dispersion=0.5)),
+        "lost": chronyd_with(tracking(root_dispersion=3.0)),
+        "false": ScriptedChronyd(script(disagreeing)),
+        "odd": ScriptedChronyd(fault=on(Command.ACTIVITY, refuse(Status.FAILED))),
+    }
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with ExitStack() as running:
+        own = running.enter_context(PrivateChronyd("local stratum 5"))
+        good = running.enter_context(PrivateChronyd(own.as_source()))
+        idle = running.enter_context(PrivateChronyd())
+        alone = running.enter_context(PrivateChronyd("server 127.0.0.1 port 9"))
+        good.wait_until_synchronized()
+        addresses = {
+            "own": own.command_address,
+            "idle": idle.command_address,
+            "alone": alone.command_address,
+            "dead": "127.0.0.1:9",
+        }
+        for name, chronyd in scripted_chronyds().items():
+            addresses[name] = running.enter_context(chronyd).address
+        allowed = [word for address in addresses.values() for word in ("--allow", address)]
+        server = running.enter_context(exporter("--address", good.address, *allowed))
+        folder = tmp_path_factory.mktemp("prometheus")
+        for path in (CONTRIB / "prometheus").glob("*.yml"):
+            shutil.copy(path, folder)
+        configuration = example_for(server, addresses)
+        asking = running.enter_context(prometheus(configuration, folder))
+        addresses[GOOD] = good.address
+        found = Fleet(addresses, server, asking)
+        wait_for_scrapes(found)
+        yield found
+
+
+def example_for(server: Exporter, addresses: dict[str, str]) -> str:
+    """The configuration that is shipped, with these addresses, and scraped often."""
+    text = (CONTRIB / "prometheus" / "prometheus.yml").read_text()
+    place = server.url.removeprefix("http://")
+    replacements = {
+        "ntp1.example.net:9123": place,
+        "127.0.0.1:9123": place,
+        '["192.0.2.1", "ntp2.example.net"]': json.dumps(list(addresses.values())),
+    }
+    for old, new in replacements.items():
+        assert old in text
+        text = text.replace(old, new)
+    return f"global: {{scrape_interval: 2s, evaluation_interval: 1s}}\n{text}"
+
+
+def wait_for_scrapes(fleet: Fleet) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        done = fleet.query("count_over_time(chrony_up[1h])")
+        rules = fleet.query("count_over_time(chrony:sources:count[1h])")
+        least = min((value for series in done.values() for _, value in series), default=0)
+        if done.keys() == fleet.addresses.keys() and rules and least >= SCRAPES:
+            return
+        assert time.monotonic() < deadline, done
+        time.sleep(0.5)
+
+
+def promtool(*arguments: str, text: str | None = None) -> str:
+    done = subprocess.run(
+        ["promtool", *arguments],
+        cwd=CONTRIB / "prometheus",
+        input=text,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+# The metrics.
+
+
+def test_promtool_finds_nothing_in_the_metrics(fleet: Fleet) -> None:
+    for text in (fleet.exporter.metrics(), fleet.exporter.probe(fleet.addresses["plain"]).text):
+        assert promtool("check", "metrics", text=text) == ""
+
+
+def test_prometheus_keeps_what_is_exported(fleet: Fleet) -> None:
+    address = fleet.addresses["plain"]
+    exported = {
+        (sample.name, *sorted((k, v) for k, v in sample.labels.items() if v)): sample.value
+        for family in text_string_to_metric_families(fleet.exporter.probe(address).text)
+        for sample in family.samples
+    }
+    kept = {}
+    for labels, value in fleet.prometheus.query(f'{{instance="{address}"}}'):
+        name = labels.pop("__name__")
+        if name.startswith("chrony_"):
+            rest = {k: v for k, v in labels.items() if k not in ("job", "instance")}
+            kept[(name, *sorted(rest.items()))] = value
+    changing = {"chrony_scrape_duration_seconds"}
+    assert {k: v for k, v in kept.items() if k[0] not in changing} == {
+        k: v for k, v in exported.items() if k[0] not in changing
+    }
+    assert len(kept) > 100
+
+
+def test_prometheus_has_nothing_to_complain_about(fleet: Fleet) -> None:
+    targets = fleet.prometheus.api("targets")["activeTargets"]
+    assert [target["lastError"] for target in targets] == [""] * len(fleet.addresses)
+
+
+# Rules and alerts.
+
+
+def test_promtool_finds_nothing_in_the_rules() -> None:
+    files = [path.name for path in (CONTRIB / "prometheus").glob("chrony.*s.yml")]
+    assert len(files) == 2
+    assert "SUCCESS" in promtool("check", "rules", "--lint=all", "--lint-fatal", *files)
+
+
+def test_promtool_finds_nothing_in_the_example() -> None:
+    assert "FAILED" not in promtool("check", "config", "prometheus.yml")
+
+
+def test_the_rules_pass_their_own_tests() -> None:
+    assert "SUCCESS" in promtool("test", "rules", "chrony.test.yml")
+
+
+def rules(fleet: Fleet, kind: str) -> dict[str, str]:
+    """The queries that Prometheus read from the rule files, by name."""
+    groups = fleet.prometheus.api("rules")["groups"]
+    found = [rule for group in groups for rule in group["rules"] if rule["type"] == kind]
+    assert [rule.get("lastError", "") for rule in found] == [""] * len(found)
+    return {rule["name"]: rule["query"] for rule in found}
+
+
+def test_the_bound_is_the_one_that_the_models_have(fleet: Fleet) -> None:
+    bounds = fleet.values("chrony:clock_error_bound_seconds")
+    assert bounds.keys() == fleet.addresses.keys() - {"idle", "alone", "dead"}
+    for name in ("plain", "late", "lost"):
+        clock = pychrony.get_tracking(fleet.addresses[name])
+        assert bounds[name] == pytest.approx(clock.error_bound)
+
+
+COUNTS = {
+    "chrony:sources:count": {
+        **{GOOD: 1, "own": 0, "idle": 0, "alone": 1, "plain": 2, "leap": 1, "late": 1, "lost": 1},
+        **{"false": 4, "odd": 2},
+    },
+    "chrony:sources_reachable:count": {
+        **{GOOD: 1, "own": 0, "idle": 0, "alone": 0, "plain": 2, "leap": 1, "late": 1, "lost": 1},
+        **{"false": 4, "odd": 2},
+    },
+    "chrony:sources_usable:count": {
+        **{GOOD: 1, "own": 0, "idle": 0, "alone": 0, "plain": 2, "leap": 1, "late": 1, "lost": 1},
+        **{"false": 1, "odd": 2},
+    },
+    "chrony:sources_falseticker:count": {
+        **{GOOD: 0, "own": 0, "idle": 0, "alone": 0, "plain": 0, "leap": 0, "late": 0, "lost": 0},
+        **{"false": 2, "odd": 0},
+    },
+}
+
+
+@pytest.mark.parametrize("rule", COUNTS)
+def test_sources_are_counted(rule: str, fleet: Fleet) -> None:
+    assert fleet.values(rule) == COUNTS[rule]
+
+
+def test_an_update_is_due_at_the_longest_of_the_intervals(fleet: Fleet) -> None:
+    due = fleet.values("chrony:update_due_seconds")
+    clock = pychrony.get_tracking(fleet.addresses["plain"])
+    polls = [2.0**s.poll for s in pychrony.get_sources(fleet.addresses["plain"])]
+    assert due["plain"] == pytest.approx(max(clock.update_interval, *polls))
+    assert 0 < due[GOOD] < 10
+
+
+def test_the_age_of_an_update_is_that_of_its_time(fleet: Fleet) -> None:
+    ages = fleet.values("chrony:update_age_seconds")
+    assert ages.keys() == fleet.addresses.keys() - {"idle", "alone", "dead"}
+    clock = pychrony.get_tracking(fleet.addresses["plain"])
+    assert ages["plain"] == pytest.approx(time.time() - clock.ref_time, abs=60)
+    assert 0 <= ages[GOOD] < 60
+
+
+# All scripted chronyds were last updated years ago.
+SCRIPTED = {"plain", "leap", "late", "lost", "false", "odd"}
+FIRING = {
+    "ChronyDown": {"dead"},
+    "ChronyNotSynchronised": {"idle", "alone"},
+    "ChronyOwnReference": {"own"},
+    "ChronyNoSourceReachable": {"alone"},
+    "ChronyNoSources": {"own", "idle"},
+    "ChronyFalsetickers": {"false"},
+    "ChronyClockErrorCritical": {"lost"},
+    "ChronyClockErrorLarge": {"late"},
+    "ChronyUpdateOverdue": SCRIPTED,
+    "ChronyTooFewSources": {"alone"},
+    "ChronySourceUnreachable": {"alone"},
+    "ChronyReportUnusable": {"odd"},
+    "ChronyLeapSecondDue": {"leap"},
+}
+
+
+def test_an_alert_finds_the_clocks_that_it_is_for(fleet: Fleet) -> None:
+    alerts = rules(fleet, "alerting")
+    assert {name: set(fleet.query(query)) for name, query in alerts.items()} == FIRING
+
+
+def test_an_alert_is_raised(fleet: Fleet) -> None:
+    alerts = fleet.prometheus.api("alerts")["alerts"]
+    (leap,) = [a for a in alerts if a["labels"]["alertname"] == "ChronyLeapSecondDue"]
+    assert leap["state"] == "firing"
+    pending = {(a["labels"]["alertname"], fleet.name_of(a["labels"])) for a in alerts}
+    assert pending == {(alert, name) for alert, names in FIRING.items() for name in names}
+
+
+# The dashboard.
+
+
+def filled_in(expression: str) -> str:
+    """A query of the dashboard with Grafana's variables replaced, as for "All"."""
+    text = expression.replace("$__rate_interval", "1m")
+    text = re.sub(r"\$(job|instance|source)\b", ".*", text)
+    assert "$" not in text
+    return text
+
+
+@pytest.mark.parametrize(("panel", "ref", "expression"), TARGETS)
+def test_a_query_of_the_dashboard_returns_something(
+    panel: str, ref: str, expression: str, fleet: Fleet
+) -> None:
+    found = fleet.query(filled_in(expression))
+    assert found, (panel, ref)
+
+
+def expression_of(panel: str, ref: str = "A") -> str:
+    (found,) = [e for title, r, e in TARGETS if (title, r) == (panel, ref)]
+    return filled_in(found)
+
+
+@pytest.mark.parametrize(
+    ("panel", "expected"),
+    [
+        ("Clocks that answer", 10 / 11),
+        ("Not synchronised", 2),
+        ("Only their own reference", 1),
+        ("No source reachable", 1),
+    ],
+)
+def test_a_number_on_the_dashboard(panel: str, expected: float, fleet: Fleet) -> None:
+    assert fleet.values(expression_of(panel)) == {"": pytest.approx(expected)}
+
+
+def test_the_largest_bound_is_that_of_the_worst_clock(fleet: Fleet) -> None:
+    worst = pychrony.get_tracking(fleet.addresses["lost"]).error_bound
+    assert fleet.values(expression_of("Largest error bound")) == {"": pytest.approx(worst)}
+
+
+def test_the_offset_is_shown_with_the_sign_that_the_panel_names(fleet: Fleet) -> None:
+    ahead = -pychrony.get_tracking(fleet.addresses["plain"]).offset
+    for panel, ref in (("Offset", "A"), ("Offset inside its error bound", "C")):
+        assert fleet.values(expression_of(panel, ref))["plain"] == pytest.approx(ahead)
+
+
+def test_synchronisation_and_leap_seconds_are_shown(fleet: Fleet) -> None:
+    states = fleet.values(expression_of("Synchronisation"))
+    expected = dict.fromkeys(fleet.addresses.keys() - {"dead"}, 0) | {"leap": 1}
+    assert states == expected | {"idle": 3, "alone": 3}
+
+
+def test_the_state_of_each_source_is_shown(fleet: Fleet) -> None:
+    states = fleet.query(expression_of("State in source selection"))
+    named = {labels["source_name"]: value for labels, value in states["false"]}
+    (mappings,) = next(
+        panel["fieldConfig"]["defaults"]["mappings"]
+        for panel in PANELS
+        if panel["title"] == "State in source selection"
+    )
+    words = {name: mappings["options"][f"{value:g}"]["text"] for name, value in named.items()}
+    assert words == {
+        "192.0.2.1": "falseticker",
+        "192.0.2.2": "falseticker",
+        "192.0.2.3": "selected",
+        "192.0.2.4": "not selectable",
+    }
+
+
+def test_what_a_panel_selects_is_what_chronyd_says(fleet: Fleet) -> None:
+    reports = pychrony.get_all(address=fleet.addresses["plain"])
+    first, stats, clock = reports.sources[0], reports.sourcestats[0], reports.tracking  # type: ignore[index]
+    assert clock is not None
+    expected = {
+        "Frequency": clock.frequency,
+        "Skew": clock.skew,
+        "Stratum": clock.stratum,
+        "Root delay and root dispersion": clock.root_delay,
+        "Offset of the last sample": first.latest_meas,
+        "Error bound of the last sample": first.latest_meas_err,
+        "Reachability": bin(first.reachability).count("1") / 8,
+        "Standard deviation of the samples": stats.std_dev,
+        "Age of the last sample": first.last_sample_ago,
+    }
+    shown = {}
+    for panel in expected:
+        series = fleet.query(expression_of(panel))["plain"]
+        values = {labels.get("source_name", first.name): value for labels, value in series}
+        shown[panel] = values[first.name]
+    assert shown == pytest.approx(expected)
+
+
+def test_requests_of_the_exporter_show_as_a_rate(fleet: Fleet) -> None:
+    assert fleet.values(expression_of("NTS-KE and monitoring", "C"))[GOOD] > 0
+
+
+def test_the_variables_of_the_dashboard_have_values(fleet: Fleet) -> None:
+    variables = {v["name"]: v for v in DASHBOARD["templating"]["list"]}
+    assert variables.keys() == {"datasource", "job", "instance", "source"}
+    for name in ("job", "instance", "source"):
+        match = re.fullmatch(r"label_values\((.+), (\w+)\)", variables[name]["query"]["query"])
+        assert match
+        series = {"match[]": filled_in(match[1])}
+        values = fleet.prometheus.api(f"label/{match[2]}/values", **series)
+        assert len(values) >= 2
+
+
+def test_the_dashboard_is_well_formed() -> None:
+    assert DASHBOARD["schemaVersion"] >= 36  # the first with data sources as objects
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    for panel in PANELS:
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert {t["datasource"]["uid"] for t in panel["targets"]} == {"${datasource}"}
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs)
+
+
+def test_no_panel_lies_over_another() -> None:
+    def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
+        x, y, w, h = (panel["gridPos"][key] for key in "xywh")
+        assert 0 <= x < x + w <= 24
+        return {(column, row) for column in range(x, x + w) for row in range(y, y + h)}
+
+    for one, other in combinations(DASHBOARD["panels"], 2):
+        assert not cells(one) & cells(other), (one["title"], other["title"])

@@ -1,0 +1,50 @@
+"""An extra that is not used costs nothing, and one that is missing says what to install."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pychrony.testing import PrivateChronyd
+
+EXTRAS = ("prometheus_client", "matplotlib", "numpy", "pandas")
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import pychrony; pychrony.get_tracking(ADDRESS)",
+        "import pychrony._command.cli as c; c.main(['all', '--json', '--address', ADDRESS])",
+    ],
+)
+def test_an_extra_that_is_not_used_is_not_imported(use: str, chronyd: PrivateChronyd) -> None:
+    address = f"ADDRESS = {chronyd.address!r}"
+    check = f"import sys; print('', *sys.modules.keys() & set({EXTRAS!r}), sep='')"
+    done = python(f"{address}\n{use}\n{check}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "words"),
+    [
+        (["exporter"], "prometheus_client", "exporter needs prometheus-client: "),
+        (["plot", "x.log", "-o", "x.svg"], "matplotlib", "plot needs matplotlib: "),
+    ],
+)
+def test_a_missing_extra_says_what_to_install(
+    arguments: list[str], module: str, words: str
+) -> None:
+    without = f"import sys; sys.modules[{module!r}] = None"
+    run = f"import pychrony._command.cli as c; sys.exit(c.main({arguments!r}))"
+    done = python(f"{without}\n{run}")
+    extra = "prometheus" if module == "prometheus_client" else "plot"
+    assert done.stderr == f"pychrony: {words}pip install 'pychrony[{extra}]'\n"
+    assert done.returncode == 2
