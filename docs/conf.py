@@ -23,6 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "command",
     "docstrings",
+    "pictures",
 ]
 exclude_patterns = ["_ext"]
 nitpicky = True

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ SHOWN = {"text", "toml", "yaml", "json", "ini", "sh", "c", "dockerfile", "promql
 
 ASIDE = (
     (r"\b[0-9A-F]{8}\b", "0"),  # reference IDs
+    (r"\[ +", "["),  # numbers that chronyc pads
     (r"(?<![A-Za-z])[+-]?\d[\d.,:]*(e[+-]?\d+)?", "0"),
     (r"(?<=0) ?[nµmu]?s\b", " s"),
     (r"\b(fast|slow|ahead|behind)\b", "ahead"),
@@ -107,7 +109,7 @@ def differences(text: str, stage: Stage) -> Iterator[Difference]:
     found = [block for block in blocks(text) if block.language in RUN | SHOWN or block.caption]
     with tempfile.TemporaryDirectory() as name, Shell(stage, Path(name)) as shell:
         folder = Path(name)
-        for block, following in zip(found, [*found[1:], None], strict=True):
+        for block, following in zip_longest(found, found[1:]):
             if block.caption:
                 (folder / block.caption).parent.mkdir(parents=True, exist_ok=True)
                 (folder / block.caption).write_text(block.content)
@@ -160,7 +162,7 @@ class Shell:
         """Run a block, and return what it printed."""
         if self._process is None:
             self._process = subprocess.Popen(
-                self._stage.inside(sys.executable, "-c", SHELL),
+                self._stage.inside(self._folder, sys.executable, "-c", SHELL),
                 cwd=self._folder,
                 env=self._stage.environment(),
                 stdin=subprocess.PIPE,

@@ -96,8 +96,8 @@ class Stage:
         timeout: float = 60,
     ) -> Output:
         """Run a line of shell on the machine, if given on a terminal of such columns and lines."""
-        inside = self.inside("sh", "-c", command)
         place = folder or self.folder
+        inside = self.inside(place, "sh", "-c", command)
         if terminal:
             return run_on_terminal(inside, place, self.environment(), *terminal, timeout)
         done = subprocess.run(
@@ -112,10 +112,19 @@ class Stage:
         )
         return Output(done.stdout, done.returncode)
 
-    def inside(self, *command: str) -> list[str]:
-        """Return the command line that runs a command on the machine."""
+    def inside(self, folder: Path, *command: str) -> list[str]:
+        """Return the command line that runs a command in a folder of the machine."""
         user = ["--user", "--preserve-credentials"] if os.geteuid() else []
-        return ["nsenter", f"--target={self._process.pid}", *user, "--net", "--mount", *command]
+        place = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder)]
+        return [
+            "nsenter",
+            f"--target={self._process.pid}",
+            *user,
+            "--net",
+            "--mount",
+            *place,
+            *command,
+        ]
 
     def environment(self) -> dict[str, str]:
         """Return the variables of the machine, where the loader finds libchrony."""

@@ -28,7 +28,8 @@ def stage() -> Iterator[object]:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built once for all workers, without any network."""
-    shared = tmp_path_factory.getbasetemp().parent
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / "site"
     with FileLock(shared / "site.lock"):
         if not (folder / "index.html").exists():

@@ -70,8 +70,7 @@ def test_a_page_opens_without_an_error_and_fits(path: str, page: Page, address: 
         "request",
         lambda r: None if r.url.startswith((address, "data:")) else wrong.append(f"asks {r.url}"),
     )
-    page.goto(address + path)
-    page.wait_for_load_state("networkidle")
+    page.goto(address + path, wait_until="load")
     assert wrong == []
     too_wide = page.evaluate(
         """() => [...document.querySelectorAll("article *")].filter(element => {

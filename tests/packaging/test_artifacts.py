@@ -93,7 +93,7 @@ class TestEachWheel:
         assert not any(name.startswith("pychrony.libs") for name in names(path))
 
     def test_it_is_small(self, path: Path) -> None:
-        assert path.stat().st_size < 100_000
+        assert path.stat().st_size < 150_000
 
     def test_checkers_find_nothing(self, path: Path) -> None:
         run("check_wheel_contents", str(path))
@@ -109,7 +109,15 @@ class TestEachWheel:
             name.removeprefix("pychrony/") for name in names(path) if name[:9] == "pychrony/"
         }
         written_in_c = {name for name in sources if name.endswith((".c", ".h"))}
-        assert package - {""} == sources - written_in_c | {"_engine/_shim.abi3.so"}
+        folders = {name for name in package if name.endswith("/")}
+        assert package - folders - {""} == sources - written_in_c | {"_engine/_shim.abi3.so"}
+
+    def test_it_brings_the_man_page_and_the_completions(self, path: Path) -> None:
+        share = artifacts.ROOT / "docs/share"
+        ours = {str(file.relative_to(share)) for file in share.rglob("*") if file.is_file()}
+        found = {name.partition(".data/data/share/")[2] for name in names(path)}
+        assert {name for name in found if name and not name.endswith("/")} == ours
+        assert "man/man1/pychrony.1" in ours
 
 
 def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:

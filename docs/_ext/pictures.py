@@ -1,0 +1,120 @@
+"""Makes every picture of the manual while it is built, from a real run on the stage.
+
+`{picture} COMMAND` shows what a command writes to a terminal, in a window; with `:file: NAME`, it
+shows the picture that the command wrote. The lines below the options are run before, and not shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from stage import Stage
+
+COLUMNS = 100
+
+
+class Pictures:
+    """The stage, from the first picture on, and what was drawn on it."""
+
+    def __init__(self) -> None:
+        self.stage: Stage | None = None
+        self.drawn: dict[tuple[str, ...], str] = {}
+
+    def draw(self, command: str, before: str, file: str, title: str, columns: int) -> str:
+        """Return the picture of a command, as SVG."""
+        key = (command, before, file)
+        if key not in self.drawn:
+            if self.stage is None:
+                self.stage = Stage().__enter__()
+            self.drawn[key] = self._draw(self.stage, command, before, file, title, columns)
+        return self.drawn[key]
+
+    def _draw(
+        self, stage: Stage, command: str, before: str, file: str, title: str, columns: int
+    ) -> str:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            done = stage.run(before, folder=folder)
+            if done.code:
+                raise RuntimeError(f"{before!r} ended with {done.code}: {done.text}")
+            if not file:
+                written = stage.run(command, folder=folder, terminal=(columns, 40)).text
+                return window(f"$ {command}\n{written}", title, columns)
+            done = stage.run(command, folder=folder)
+            if done.code:
+                raise RuntimeError(f"{command!r} ended with {done.code}: {done.text}")
+            return (folder / file).read_text()
+
+    def close(self, *ignored: object) -> None:
+        """Leave the stage."""
+        if self.stage is not None:
+            self.stage.__exit__(None, None, None)
+            self.stage = None
+
+
+def window(written: str, title: str, columns: int) -> str:
+    """Return text with escape sequences as the SVG of a terminal's window."""
+    last = written.replace("\r", "").rpartition("\x1b[H")[2].rstrip()
+    with open(os.devnull, "w") as nowhere:
+        console = Console(record=True, width=columns, file=nowhere, force_terminal=True)
+        console.print(Text.from_ansi(last), crop=False)
+    name = "w" + hashlib.sha256(last.encode()).hexdigest()[:8]
+    svg = console.export_svg(title=title, theme=MONOKAI, unique_id=name)
+    # The fonts would come from the network.
+    return re.sub(r"@font-face \{.*?\}\n?", "", svg, flags=re.DOTALL)
+
+
+class Picture(SphinxDirective):
+    """`{picture} COMMAND`, with its alternative text."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+    has_content = True
+    option_spec: ClassVar = {
+        "alt": directives.unchanged_required,
+        "file": directives.unchanged,
+        "columns": directives.positive_int,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        """Draw it, and put it where Sphinx finds it."""
+        command = self.arguments[0]
+        program = shlex.split(command)[0]
+        svg = PICTURES.draw(
+            command,
+            "\n".join(self.content) or "true",
+            self.options.get("file", ""),
+            program,
+            self.options.get("columns", COLUMNS),
+        )
+        folder = Path(self.env.doctreedir) / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(repr((command, self.options, self.content)).encode()).hexdigest()
+        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', command)[:40].strip('-')}-{digest[:6]}.svg"
+        path.write_text(svg)
+        uri = "/" + os.path.relpath(path, self.env.srcdir)
+        picture = nodes.image(uri=uri, alt=self.options["alt"], classes=["picture"])
+        return [nodes.container("", picture, classes=["picture-frame"])]
+
+
+PICTURES = Pictures()
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.add_directive("picture", Picture)
+    app.connect("build-finished", PICTURES.close)
+    return {"parallel_read_safe": False}
