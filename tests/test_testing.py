@@ -159,6 +159,25 @@ def test_the_fixtures_come_as_in_version_2(
     assert "PASSED test_it.py::test_fixtures" in done.stdout, done.stdout + done.stderr
 
 
+CHRONYC = """#!/bin/sh
+case $1 in
+--help) echo "  -h HOST"; echo "  -u USER   Specify user (chrony)" ;;
+*) echo "$@" ;;
+esac
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has root to give up")
+def test_a_chronyc_that_can_give_up_root_keeps_it(
+    tmp_path: Path, server: PrivateChronyd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server.chronyc("-c", "activity")
+    (tmp_path / "chronyc").write_text(CHRONYC)
+    (tmp_path / "chronyc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert server.chronyc("activity") == f"-u root -h {server.address} activity\n"
+
+
 def test_the_factories_need_no_pytest() -> None:
     program = """
         import sys

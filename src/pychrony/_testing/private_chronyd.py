@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -141,7 +142,7 @@ class PrivateChronyd:
 
         Raises `ChronyError` if chronyc fails.
         """
-        command = [_find_program("chronyc"), "-h", self.address, *arguments]
+        command = [*_chronyc(), "-h", self.address, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             words = (done.stdout + done.stderr).strip() or f"status {done.returncode}"
@@ -266,6 +267,18 @@ def _find_program(name: str) -> str:
             "it with 'apt install chrony' (Debian, Ubuntu) or 'dnf install chrony' (Fedora, RHEL)"
         )
     return os.path.abspath(program)
+
+
+def _chronyc() -> list[str]:
+    """Return the command for chronyc, which would give up root where it can (4.8 and later).
+
+    The user that it would become cannot enter the folder of the socket, which is root's alone.
+    """
+    program = _find_program("chronyc")
+    if os.geteuid() != 0:
+        return [program]
+    said = subprocess.run([program, "--help"], capture_output=True, text=True).stdout
+    return [program, "-u", "root"] if re.search(r"^\s*-u\b", said, re.MULTILINE) else [program]
 
 
 def _make_folder() -> Path:
