@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import Command, Status, ntp_source, tracking
 
 import pychrony
-from pychrony import AllReports
+from pychrony import AllReports, ChronyConnectionError
+from pychrony._command import render
 from pychrony._command.cli import main
 from pychrony.models import MODELS
 from pychrony.testing import PrivateChronyd
@@ -211,6 +213,10 @@ def test_an_answer_that_cannot_be_used_is_code_4(
         ["tracking", "--watch", "nan"],
         ["doctor", "--watch", "1"],
         ["demo", "--address", "127.0.0.1"],
+        ["--json", "doctor"],
+        ["-h", "127.0.0.1", "tracking"],
+        ["tracking", "-h", "localhost"],
+        ["tracking", "--address", "http://ntp.example.net/"],
     ],
 )
 def test_a_wrong_command_line_is_code_2_in_two_lines(
@@ -223,6 +229,34 @@ def test_a_wrong_command_line_is_code_2_in_two_lines(
     assert len(shown) == 2
     assert shown[0].startswith("pychrony: ")
     assert shown[1] in {"see 'pychrony --help'", f"see 'pychrony {' '.join(arguments[:1])} --help'"}
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["-h", "tracking"], ["tracking", "-h"]])
+def test_h_without_a_host_shows_the_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: pychrony")
+
+
+@pytest.mark.parametrize("command", ["doctor", "demo"])
+def test_the_help_of_a_command_offers_only_what_it_takes(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    offered = set(re.findall(r"--\w+", capsys.readouterr().out)) - {"--help"}
+    assert offered == ({"--json"} if command == "demo" else {"--address", "--timeout", "--json"})
+
+
+def test_a_long_message_is_not_broken_inside_a_word() -> None:
+    path = "/some-where/with-hyphens/and-more-of-them/chronyd.sock"
+    error = ChronyConnectionError(f"reading tracking from {path}: it is not-at-all there")
+    shown = render.text(MODELS["tracking"], error, 30)
+    assert {"not-at-all", "available:"} <= set(shown.split())
+    assert path in render.wrapped(error.message, 30)
 
 
 def test_a_missing_libchrony_is_code_5() -> None:
@@ -299,14 +333,14 @@ def test_ctrl_c_ends_a_wait_without_a_traceback(scripted: ScriptedChronyd) -> No
         assert process.returncode == 130
 
 
-def read_answers(process: subprocess.Popen[str], count: int) -> list[Any]:
+def read_lines(process: subprocess.Popen[str], count: int) -> list[Any]:
     assert process.stdout is not None
     return [json.loads(process.stdout.readline()) for _ in range(count)]
 
 
 def test_watching_gives_a_line_of_json_each_time_until_ctrl_c(scripted: ScriptedChronyd) -> None:
     with running("--watch", "0.05", "all", "--json", *at(scripted)) as process:
-        assert all(answer["tracking"]["stratum"] == 3 for answer in read_answers(process, 3))
+        lines = read_lines(process, 3)
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -314,17 +348,51 @@ def test_watching_gives_a_line_of_json_each_time_until_ctrl_c(scripted: Scripted
         assert all(json.loads(line) for line in process.stdout)
         assert process.stderr.read() == ""
         assert process.wait(timeout=10) == 0
+    times = [datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in lines]
+    assert times == sorted(times)
+    assert abs(times[0].timestamp() - time.time()) < 60
+    assert {line["address"] for line in lines} == {scripted.address}
+    assert all(line["report"] == "all" and "error" not in line for line in lines)
+    assert all(line["answer"]["tracking"]["stratum"] == 3 for line in lines)
 
 
 def test_watching_goes_on_when_chronyd_comes_back(scripted: ScriptedChronyd) -> None:
     with running("tracking", "--json", "--watch", "0.05", *at(scripted)) as process:
-        assert process.stderr is not None
-        read_answers(process, 1)
+        read_lines(process, 1)
         scripted.stop()
-        assert "no chronyd" in process.stderr.readline()
-        scripted.restart({Command.TRACKING: tracking(stratum=7)})
-        while read_answers(process, 1)[0]["stratum"] != 7:
+        while "error" not in (line := read_lines(process, 1)[0]):
             pass  # what was written before
+        assert line["error"]["error"] == "ChronyConnectionError"
+        assert "no chronyd" in line["error"]["message"]
+        assert line["address"] == scripted.address
+        scripted.restart({Command.TRACKING: tracking(stratum=7)})
+        while "error" in (line := read_lines(process, 1)[0]):
+            pass
+        assert line["answer"]["stratum"] == 7
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10)[1] == ""
+
+
+def test_every_round_has_its_line_of_json_before_there_is_a_chronyd(
+    scripted: ScriptedChronyd,
+) -> None:
+    scripted.stop()
+    with running("sources", "--json", "--watch", "0.05", *at(scripted)) as process:
+        for line in read_lines(process, 3):
+            assert list(line) == ["time", "address", "report", "error"]
+            assert line["error"]["error"] == "ChronyConnectionError"
+        scripted.restart(script())
+        while "error" in (line := read_lines(process, 1)[0]):
+            pass
+        assert line["answer"][0]["state"] == "SELECTED"
+
+
+def test_a_line_of_json_says_that_libchrony_is_missing() -> None:
+    done = run(
+        *("tracking", "--json", "--watch", "0.05"), PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0"
+    )
+    assert done.returncode == 5
+    assert json.loads(done.stdout)["error"]["error"] == "ChronyLibraryError"
 
 
 def test_watching_what_is_not_there_ends_at_once(

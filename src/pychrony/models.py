@@ -413,7 +413,7 @@ class TrackingStatus(Report):
 
 @dataclass(frozen=True)
 class Source(Report):
-    """A source of time that chronyd is configured to use, and its state."""
+    """A time source of chronyd: its state, and its last sample."""
 
     _report = "sources"
     _per_source = True
@@ -570,7 +570,7 @@ class SourceStats(Report):
 
 @dataclass(frozen=True)
 class RTCData(Report):
-    """The machine's hardware clock (RTC), as far as chronyd is tracking it."""
+    """State of the machine's hardware clock (RTC), if chronyd is tracking it."""
 
     _report = "rtcdata"
 

@@ -1,4 +1,4 @@
-"""What the parsers of all subcommands share: types of arguments, and how an error is shown."""
+"""Holds what the parsers of all subcommands share: options, their types, and how errors look."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import argparse
 from typing import NoReturn, TypedDict
 
 from .._durations import parse
+from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
-MAX_INTERVAL = 1_000_000  # seconds; what no one waits for is a slip
+TIMEOUT = 1.0  # seconds, as of the functions
+
+MAX_INTERVAL = 1_000_000  # seconds; more is a typing error
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that shows an error in one line, and keeps the line breaks of its epilog."""
+    """Shows an error in one line, and keeps the line breaks of its epilog."""
 
     def __init__(self, **options: object) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -25,13 +28,37 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_address(parser: argparse.ArgumentParser, *flags: str) -> None:
-    """Add `--address`, besides which `flags` mean the same."""
+    """Add `--address`; `flags` are further names of the option."""
     parser.add_argument(
         *flags,
         "--address",
-        help="path of chronyd's Unix socket, or a host with or without a port; by default the "
-        "local chronyd's socket, else 127.0.0.1, else ::1",
+        help="path of chronyd's Unix socket, or a host with or without a port (default: the local "
+        "chronyd, at its socket, 127.0.0.1 or ::1)",
     )
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add `--timeout`."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds_or_none,
+        metavar="SECONDS",
+        help=f"how long to wait for chronyd, over all requests (default: {TIMEOUT:g}); "
+        "'none' waits for ever",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, shown: str) -> None:
+    """Add `--json`, which prints what is `shown`."""
+    parser.add_argument("--json", action="store_true", help=f"print {shown} as JSON")
+
+
+def connection(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ChronyConnection:
+    """Return the connection that `--address` and `--timeout` describe."""
+    try:
+        return ChronyConnection(options.address, timeout=options.timeout)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 class Limits(TypedDict):
@@ -109,15 +136,15 @@ def count(text: str) -> int:
 
 
 def seconds_or_none(text: str) -> float | None:
-    """Read a timeout, where 'none' is for ever."""
+    """Read a timeout, for which 'none' is the word for none at all."""
     return None if text.lower() == "none" else seconds(text)
 
 
 def interval(text: str) -> float:
-    """Read the time between two rounds of `--watch`, in seconds."""
+    """Read the interval of `--watch`, in seconds."""
     interval = seconds(text)
     if not 0 < interval <= MAX_INTERVAL:
-        raise argparse.ArgumentTypeError(f"{text} must be above 0, and at most {MAX_INTERVAL}")
+        raise argparse.ArgumentTypeError(f"{text} must be above 0 and at most {MAX_INTERVAL}")
     return interval
 
 

@@ -14,10 +14,12 @@ COMMANDS = {
     "check": "Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu)",
     "exporter": "Serve the reports as metrics to Prometheus",
     "plot": "Draw what a log of --json --watch holds",
+    "doctor": "Diagnose this machine and suggest fixes",
+    "demo": "Show every report of a private chronyd, synchronised to another one",
 }
-"""What each subcommand does whose module, of the same name, has a parser of its own.
+"""Subcommands with a module of the same name, which has its own parser, and what each does.
 
-The others, which show reports, share the parser in `reports`.
+The other subcommands show reports, and share the parser in `reports`.
 """
 
 
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
-        # Imported when it is run: a command waits for no other's imports.
+        # Imported when it is run: a command does not wait for the imports of others.
         code: int = import_module(f"..{arguments[0]}", __name__).run(arguments[1:])
         return code
     from .reports import run

@@ -1,37 +1,53 @@
-"""A demonstration that needs no chronyd of the machine's own: `pychrony demo`."""
+"""Shows the reports of a private chronyd, without the machine's own: `pychrony demo`."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from .._engine.library import library_path
 from ..connection import ChronyConnection
 from ..exceptions import ChronyConnectionError
 from ..testing import PrivateChronyd
+from .arguments import Parser, add_json
 from .show import show
 
 SAMPLES = 8
-"""How many measurements of the source make reports worth reading."""
-PATIENCE = 30.0  # seconds; a second or two will do
+"""Number of measurements of the source that make the reports worth reading."""
+PATIENCE = 30.0  # seconds; it usually takes one or two
 
-WIDEST = 45  # characters: a line of progress covers the one before
+WIDEST = 45  # characters, so that each line of progress covers the last one
 
 SERVER = "local stratum 5"
-CLIENT = "smoothtime 400 0.01"  # so that there is a report of it
+CLIENT = "smoothtime 400 0.01"  # turns on the smoothing report
+
+
+ABOUT = """\
+Show every report of a private chronyd that is synchronised to another private one.
+Both run in temporary folders and on free ports, and neither touches this machine's clock.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the subcommand, and return its exit code."""
+    parser = Parser(prog="pychrony demo", description=ABOUT)
+    add_json(parser, "the reports")
+    demonstrate(json=parser.parse_args(arguments).json)
+    return 0
 
 
 def demonstrate(*, json: bool) -> None:
-    """Run a chronyd that follows another one, and print every report of it."""
-    library_path()  # what is missing shows at once
+    """Start two private chronyds, and print every report of the one that follows the other."""
+    library_path()  # without libchrony, there is no need to start them
     say("starting two private chronyds; neither touches the clock of this machine")
     with ExitStack() as running:
         try:
             server = running.enter_context(PrivateChronyd(SERVER))
             client = running.enter_context(PrivateChronyd(server.as_source(), CLIENT))
         except ChronyConnectionError:
-            say("in a clone of pychrony, 'tools/run demo' brings a chronyd")
+            say("in a clone of pychrony, 'tools/run demo' downloads a chronyd")
             raise
         connection = running.enter_context(ChronyConnection(client.address))
         _wait(connection)
@@ -39,12 +55,12 @@ def demonstrate(*, json: bool) -> None:
 
 
 def say(message: str, *, end: str = "\n") -> None:
-    """Tell the user how far it is; stdout is for the reports."""
+    """Show progress on stderr; stdout is for the reports."""
     print(f"pychrony demo: {message}", file=sys.stderr, end=end, flush=True)
 
 
 def _wait(connection: ChronyConnection) -> None:
-    """Wait until the clock follows the source, and has some measurements of it."""
+    """Wait until the clock is synchronised, and there are some measurements of the source."""
     start = time.monotonic()
     in_place = sys.stderr.isatty()
     while True:
@@ -60,6 +76,6 @@ def _wait(connection: ChronyConnection) -> None:
         if passed > PATIENCE:
             raise ChronyConnectionError(
                 f"synchronising a private chronyd: not done within {PATIENCE:g} s; "
-                "see whether UDP between processes of this machine is blocked"
+                "check whether this machine blocks UDP on the loopback interface"
             )
         time.sleep(0.25)

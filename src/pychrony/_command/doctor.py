@@ -1,11 +1,12 @@
-"""What works on this machine, and what to do about the rest: `pychrony doctor`."""
+"""Diagnoses a machine, and suggests fixes: `pychrony doctor`."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-import textwrap
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .._engine.address import PORT
@@ -15,30 +16,53 @@ from .._version import __version__
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS
-from .render import reason
-from .show import width
+from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection
+from .exits import exit_code
+from .render import as_json, reason, wrapped
+from .show import width, write
 
 LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
 """Where libchrony looks for the local chronyd."""
 
 
+ABOUT = """\
+Diagnose this machine and suggest fixes: show which libchrony is used, where chronyd
+answers, and which reports this user can read there.
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the subcommand, and return its exit code."""
+    parser = Parser(prog="pychrony doctor", description=ABOUT)
+    add_address(parser)
+    add_timeout(parser)
+    add_json(parser, "the diagnosis")
+    defaults = Namespace(address=None, timeout=TIMEOUT)
+    options = parser.parse_args(arguments, defaults)
+    connection(parser, options)  # checks the address and the timeout
+    diagnosis = examine(options.address, options.timeout)
+    write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))
+    return exit_code(diagnosis.problem) if diagnosis.problem else 0
+
+
 @dataclass
 class Place:
-    """An address, and what this user gets there."""
+    """An address, and what this user can read there."""
 
     address: str
     error: ChronyError | None = None
-    """Why there is no chronyd to ask."""
+    """Why chronyd cannot be reached there."""
     readable: list[str] = field(default_factory=list)
-    """The reports."""
+    """Reports that can be read."""
     off: list[str] = field(default_factory=list)
-    """Reports that this chronyd does not keep."""
+    """Reports that are turned off in this chronyd."""
     unreadable: dict[str, ChronyError] = field(default_factory=dict)
+    """Reports that cannot be read, each with the error."""
 
 
 @dataclass
 class Diagnosis:
-    """All that `doctor` found out."""
+    """What `doctor` has found."""
 
     pychrony: str
     python: str
@@ -47,11 +71,11 @@ class Diagnosis:
     attempts: list[Attempt]
     places: list[Place] = field(default_factory=list)
     problem: ChronyError | None = None
-    """Why nothing works, if nothing does."""
+    """Why no report can be read, if none can."""
 
 
 def examine(address: str | None, timeout: float | None) -> Diagnosis:
-    """Look for libchrony, and ask for every report at an address, by default the local ones."""
+    """Look for libchrony, and ask for every report at an address, or else at the local ones."""
     attempts = search()
     python = f"{platform.python_version()} ({sys.executable})"
     found = Diagnosis(__version__, python, _user(), None, attempts)
@@ -96,7 +120,7 @@ def _user() -> str:
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
-    """Return a diagnosis for reading."""
+    """Return a diagnosis as text."""
     lines = [
         f"pychrony   {diagnosis.pychrony}",
         f"Python     {diagnosis.python}",
@@ -115,12 +139,12 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
 
 def _place_lines(place: Place) -> list[str]:
     if place.error is not None:
-        return [f"chronyd at {place.address}: no", _wrap(reason(place.error), "  ")]
+        return [f"chronyd at {place.address}: no", wrapped(reason(place.error), width(), "  ", 4)]
     lines = [f"chronyd at {place.address}: yes"]
     if place.readable:
         lines += _item("readable", " ".join(place.readable))
     if place.off:
-        lines += _item("off", f"{' '.join(place.off)} (chronyd is not configured to keep them)")
+        lines += _item("off", f"{' '.join(place.off)} (not configured in chronyd)")
     causes: dict[str, list[str]] = {}
     for name, error in place.unreadable.items():
         causes.setdefault(reason(error), []).append(name)
@@ -130,15 +154,4 @@ def _place_lines(place: Place) -> list[str]:
 
 
 def _item(label: str, words: str) -> list[str]:
-    return [_wrap(f"{label}: {words}", "  ")]
-
-
-def _wrap(words: str, indent: str) -> str:
-    return textwrap.fill(
-        words,
-        width(),
-        initial_indent=indent,
-        subsequent_indent=indent + "  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return [wrapped(f"{label}: {words}", width(), "  ", 4)]

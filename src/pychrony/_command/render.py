@@ -116,7 +116,7 @@ def text(model: type[Report], answer: Any, width: int) -> str:
     """
     if isinstance(answer, ChronyError):
         why = "off" if is_off(model._report, answer) else "not available"
-        return textwrap.fill(f"{why}: {reason(answer)}", width, break_long_words=False)
+        return wrapped(f"{why}: {reason(answer)}", width)
     if isinstance(answer, Report):
         return block(columns(model), answer, width)
     if not answer:
@@ -125,7 +125,7 @@ def text(model: type[Report], answer: Any, width: int) -> str:
     for brief in (False, True):
         lines = table(shown, answer, brief=brief)
         if max(map(len, lines)) <= width:
-            below = [textwrap.fill(n, width) for n in notes(shown, answer, brief=brief)]
+            below = [wrapped(note, width) for note in notes(shown, answer, brief=brief)]
             return "\n".join([*lines, *([""] if below else []), *below])
     return "\n\n".join(block(shown, record, width) for record in answer)
 
@@ -143,6 +143,18 @@ def answer_of(answers: AllReports, name: str) -> Any:
     return answers.missing.get(name) or getattr(answers, name)
 
 
+def wrapped(words: str, width: int, start: str = "", indent: int = 0) -> str:
+    """Break text into lines, never inside a word, which may be a path or an address."""
+    return textwrap.fill(
+        words,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def reason(error: ChronyError) -> str:
     """Return an error's message without what was tried, where that is plain."""
     return error.message.partition(": ")[2] or error.message
@@ -157,14 +169,7 @@ def block(shown: Sequence[Column], record: Report, width: int) -> str:
     """Return a record as lines of label and value."""
     edge = max(len(column.label) for column in shown) + 2
     return "\n".join(
-        textwrap.fill(
-            show_line(column, record),
-            max(width, edge + 20),
-            initial_indent=column.label.ljust(edge),
-            subsequent_indent=" " * edge,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        wrapped(show_line(column, record), max(width, edge + 20), column.label.ljust(edge), edge)
         for column in shown
     )
 
@@ -231,7 +236,7 @@ def keys(model: type[Report], width: int) -> str:
         names = " or ".join(f'"{name}"' for name in meaning.names)
         lines += ["", f"  {key}{unit}, libchrony's {names}"]
         if meaning.text:
-            lines.append(textwrap.indent(textwrap.fill(meaning.text, min(width, 92) - 6), " " * 6))
+            lines.append(wrapped(meaning.text, min(width, 92), " " * 6, 6))
     return "\n".join(lines)
 
 

@@ -4,44 +4,43 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from .._engine.fields import Report
 from .._engine.meanings import summary
 from .._version import __version__
-from ..connection import ChronyConnection
 from ..models import MODELS
-from .arguments import Parser, add_address, interval, seconds_or_none
-from .exits import exit_code
-from .render import as_json, keys
-from .show import show, watch, width, write
+from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection, interval
+from .render import keys
+from .show import log, show, watch, width
 
-DESCRIPTION = "Show the monitoring reports of chronyd, under chronyc's names."
+DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
 
-DEFAULTS = {"address": None, "timeout": 1.0, "json": False, "watch": None}
+DEFAULTS = {"address": None, "timeout": TIMEOUT, "json": False, "watch": None}
 
 EPILOG = """\
 examples:
   pychrony tracking                        the system clock
-  pychrony sources --watch 2               the sources, anew every two seconds
+  pychrony sources --watch 2               the sources, every two seconds
   pychrony sourcestats --address ntp.example.net
-  pychrony tracking --json | jq .offset    in seconds; 'pychrony tracking --help' has the keys
-  pychrony all --json --watch 60 >>log     a line of JSON every minute
-  pychrony doctor                          what works here, and what to do about the rest
+  pychrony tracking --json | jq .offset    'pychrony tracking --help' describes each key
+  pychrony all --json --watch 60 >>log     one line of JSON every minute
+  pychrony doctor                          diagnose this machine and suggest fixes
 
 exit codes:
-    0  the report was shown; for 'all': at least one was, and each other says why it was not
+    0  the report was shown; for 'all', at least one was, and the others show the reason
     1  chronyd cannot be reached or does not answer, or the output cannot be written
     2  the command line is wrong
-    3  this user may not read the report
+    3  this user is not allowed to read the report
     4  chronyd's answer cannot be used
     5  libchrony cannot be found or used
-  130  Ctrl-C, except with --watch, which ends with 0
-  141  the output was closed by its reader, such as 'head'
+  130  Ctrl-C; with --watch, Ctrl-C ends with 0
+  141  the program that reads the output, such as 'head', closed it
 """
 
-EVERYTHING = "Every report; one that cannot be read says why, and is no error"
-DOCTOR = "What pychrony finds on this machine, what this user may read, and what to do"
-DEMO = "Run two private chronyds, one following the other, and show every report"
+REPORTS = (*MODELS, "all")
+
+EVERYTHING = "Every report; unreadable reports show the reason, and the exit code stays 0"
 
 
 class _Parser(Parser):
@@ -56,46 +55,34 @@ class _Parser(Parser):
 
 
 def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
-    """Show a report; `others` are the subcommands with parsers of their own, for the help."""
+    """Show a report; `others` are the subcommands with their own parsers, listed in the help."""
     parser = _parser(others)
+    _refuse_chronycs_habit(parser, argv, (*REPORTS, *others))
     options = parser.parse_args(argv, argparse.Namespace(**DEFAULTS))
     if options.report in others:
-        parser.error(f"the options of '{options.report}' come after it")
-    if options.report in ("doctor", "demo"):
-        if options.watch is not None:
-            parser.error(f"{options.report} takes no --watch")
-        return _examine(parser, options) if options.report == "doctor" else _demo(parser, options)
-    with _connection(parser, options) as connection:
-        if options.watch is None:
-            show(connection, options.report, json=options.json)
-        else:
-            watch(connection, options.report, options.watch, json=options.json)
+        parser.error(f"the options of '{options.report}' must follow its name")
+    chrony = connection(parser, options)
+    if options.watch is None:
+        with chrony:
+            show(chrony, options.report, json=options.json)
+    elif options.json:
+        log(chrony, options.report, options.watch)
+    else:
+        with chrony:
+            watch(chrony, options.report, options.watch)
     return 0
 
 
-def _examine(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from .doctor import diagnosis_text, examine
-
-    _connection(parser, options)  # checks what it is given
-    diagnosis = examine(options.address, options.timeout)
-    write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))
-    return exit_code(diagnosis.problem) if diagnosis.problem else 0
-
-
-def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    if options.address is not None:
-        parser.error("demo takes no --address: it asks a chronyd of its own")
-    from .demo import demonstrate
-
-    demonstrate(json=options.json)
-    return 0
-
-
-def _connection(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ChronyConnection:
-    try:
-        return ChronyConnection(options.address, timeout=options.timeout)
-    except ValueError as error:
-        parser.error(str(error))
+def _refuse_chronycs_habit(
+    parser: argparse.ArgumentParser, argv: Sequence[str], names: Sequence[str]
+) -> None:
+    """End with exit code 2 if `-h` is followed by a host, as chronyc has it."""
+    following = next((word for option, word in pairwise(argv) if option == "-h"), "-")
+    if not following.startswith("-") and following not in names:
+        parser.error(
+            f"'-h {following}' is how chronyc names a host; here it is '--address {following}', "
+            "and -h shows the help"
+        )
 
 
 def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -108,7 +95,7 @@ def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
     def add(name: str, about: str) -> _Parser:
         return commands.add_parser(
             name,
-            help=about[0].lower() + about[1:],
+            help=_lower(about),
             description=f"{about}.",
             parents=[common],
         )
@@ -116,29 +103,23 @@ def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
     for name, model in MODELS.items():
         add(name, summary(model)).report = model
     add("all", EVERYTHING)
-    add("doctor", DOCTOR)
-    add("demo", DEMO)
     for name, about in others.items():
-        commands.add_parser(name, help=about[0].lower() + about[1:], add_help=False)
+        commands.add_parser(name, help=_lower(about), add_help=False)
     return parser
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_address(parser)
-    parser.add_argument(
-        "--timeout",
-        type=seconds_or_none,
-        metavar="SECONDS",
-        help="how long to wait for chronyd in all (1); 'none': for ever",
-    )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print JSON: fields under pychrony's names, in seconds and ppm, enums by name",
-    )
+    add_timeout(parser)
+    add_json(parser, "the report")
     parser.add_argument(
         "--watch",
         type=interval,
         metavar="SECONDS",
-        help="ask again and again, until Ctrl-C; with --json, a line each time",
+        help="repeat every SECONDS until Ctrl-C; with --json, as one line each time, with the "
+        "time, the address, and the answer or the error",
     )
+
+
+def _lower(about: str) -> str:
+    return about[0].lower() + about[1:]

@@ -1,4 +1,4 @@
-"""Asks for one report or all, and shows them: once, or again and again."""
+"""Asks for one report or for all, and shows the answers: once, or every few seconds."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import locale
 import os
 import shutil
 import sys
-import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from datetime import datetime, timezone
 from typing import Any
 
 from .._engine.failures import is_off
 from ..connection import ChronyConnection
-from ..exceptions import ChronyError
+from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS, AllReports
-from .render import all_text, answer_of, as_json, text
+from .render import all_text, answer_of, as_json, text, wrapped
 
 PIPE_WIDTH = 120
-"""Columns of the text when it does not go to a terminal."""
+"""Number of columns where the text does not go to a terminal."""
 
 
 def show(connection: ChronyConnection, report: str, *, json: bool) -> None:
@@ -26,33 +28,64 @@ def show(connection: ChronyConnection, report: str, *, json: bool) -> None:
     write(as_json(_payload(answers, report)) if json else _text(answers, report))
 
 
-def watch(connection: ChronyConnection, report: str, every: float, *, json: bool) -> None:
-    """Print a report again and again until Ctrl-C, over the last one where the terminal can.
+def watch(connection: ChronyConnection, report: str, every: float) -> None:
+    """Print a report every few seconds until Ctrl-C, over the last one where the terminal can.
 
-    Once it has worked, an error is shown like an answer: chronyd may come back.
+    Once there was an answer, an error is shown in its place: chronyd may come back.
     """
     screen = Screen()
-    try:
-        _show_round(connection, report, every, screen, json=json)
-        due = time.monotonic()
-        while True:
-            due = max(due + every, time.monotonic())
-            time.sleep(max(0.0, due - time.monotonic()))
+    answered = False
+    with suppress(KeyboardInterrupt):
+        for _ in _rounds(every):
             try:
-                _show_round(connection, report, every, screen, json=json)
+                shown = _text(ask(connection, report), report)
+                answered = True
             except ChronyError as error:
-                if json:
-                    print(f"pychrony: {error.message}", file=sys.stderr, flush=True)
-                else:
-                    words = textwrap.fill(error.message, width(), break_long_words=False)
-                    screen.draw(f"{_header(connection, report, every)}\n\n{words}")
-    except KeyboardInterrupt:
-        if screen.can_redraw:
-            print()  # away from the ^C
+                if not answered:
+                    raise
+                shown = wrapped(error.message, width())
+            screen.draw(f"{_header(connection, report, every)}\n\n{shown}")
+    if screen.can_redraw:
+        print()  # away from the ^C
+
+
+def log(connection: ChronyConnection, report: str, every: float) -> None:
+    """Print one line of JSON every few seconds until Ctrl-C, whatever happens.
+
+    It has the time, the address, the report, and either its answer or the error.
+    """
+    address = None
+    with ExitStack() as opened, suppress(KeyboardInterrupt):
+        for _ in _rounds(every):
+            line: dict[str, Any] = {"time": _now(), "address": address, "report": report}
+            try:
+                if connection.address is None:  # as long as there is nothing to connect to
+                    opened.enter_context(connection)
+                line["answer"] = _payload(ask(connection, report), report)
+            except ChronyLibraryError as error:
+                write(as_json({**line, "error": error}, indent=None))
+                raise  # nothing that comes later helps
+            except ChronyError as error:
+                line["error"] = error
+            line["address"] = address = connection.address or address
+            write(as_json(line, indent=None))
+
+
+def _rounds(every: float) -> Iterator[None]:
+    """Yield at once, and then at each full interval that has not passed yet."""
+    due = time.monotonic()
+    while True:
+        yield
+        due = max(due + every, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def ask(connection: ChronyConnection, report: str) -> AllReports:
-    """Return a report, or all; raise what is wrong if none can be read."""
+    """Return a report, or all of them; raise the first error if none can be read."""
     names = list(MODELS) if report == "all" else [report]
     answers = connection.get_all(*names)
     errors = [error for name, error in answers.missing.items() if not is_off(name, error)]
@@ -62,7 +95,7 @@ def ask(connection: ChronyConnection, report: str) -> AllReports:
 
 
 def write(output: str) -> None:
-    """Print text, with a substitute for what the terminal's character set lacks."""
+    """Print text, with substitutes for characters that the terminal's encoding lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX") or not _can_encode("µ", encoding):
         output = output.replace("µ", "u")
@@ -70,12 +103,12 @@ def write(output: str) -> None:
 
 
 def width() -> int:
-    """Return the columns of the terminal."""
+    """Return the number of columns of the terminal."""
     return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
 
 
 class Screen:
-    """Draws each text over the one before, on a terminal; else one below the other."""
+    """Draws each text over the last one on a terminal, and below the last one elsewhere."""
 
     def __init__(self) -> None:
         self.can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -83,7 +116,7 @@ class Screen:
         self._size = os.terminal_size((0, 0))
 
     def draw(self, output: str) -> None:
-        """Show a text; what does not fit on the terminal is cut off."""
+        """Show a text, as far as it fits on the terminal."""
         if not self.can_redraw:
             write(f"{output}\n")
             return
@@ -97,21 +130,11 @@ class Screen:
 
 
 def _fit(lines: list[str], size: os.terminal_size) -> list[str]:
-    """Cut lines to the terminal, whose last line is the cursor's."""
+    """Cut lines to the size of the terminal, where the cursor takes the last line."""
     room = max(1, size.lines - 1)
     if len(lines) > room:
         lines = [*lines[: room - 1], f"({len(lines) - room + 1} more lines: enlarge the terminal)"]
     return [line[: size.columns] for line in lines]
-
-
-def _show_round(
-    connection: ChronyConnection, report: str, every: float, screen: Screen, *, json: bool
-) -> None:
-    answers = ask(connection, report)
-    if json:
-        write(as_json(_payload(answers, report), indent=None))
-    else:
-        screen.draw(f"{_header(connection, report, every)}\n\n{_text(answers, report)}")
 
 
 def _header(connection: ChronyConnection, report: str, every: float) -> str:

@@ -54,8 +54,11 @@ def parse_address(address: str | os.PathLike[str] | None) -> Address:
         if size > MAX_PATH:
             raise ValueError(f"address {text!r} is longer than a socket's {MAX_PATH} bytes")
         return Address(text)
+    if "://" in text and not path:
+        host = re.split(r"[/?#]", text.partition("://")[2])[0] or "ntp.example.net"
+        raise ValueError(f"address {text!r} is a URL; give the host alone, as in {host!r}")
     if path or "/" in text:
-        raise ValueError(f"address {text!r} is a relative path; a socket's must be absolute")
+        raise ValueError(f"address {text!r} is a relative path; give the socket's absolute path")
     return _parse_host(text)
 
 
