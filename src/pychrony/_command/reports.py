@@ -60,7 +60,7 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     _refuse_chronycs_habit(parser, argv, (*REPORTS, *others))
     options = parser.parse_args(argv, argparse.Namespace(**DEFAULTS))
     if options.report in others:
-        parser.error(f"the options of '{options.report}' must follow its name")
+        parser.error(f"the options of '{options.report}' come after it")
     chrony = connection(parser, options)
     if options.watch is None:
         with chrony:
