@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from ._engine.address import parse_address, parse_timeout
 from ._engine.client import Client, remaining
+from ._engine.deferred import new
 from ._engine.fields import Report
 from ._engine.library import reports
 from ._engine.pool import Pool
@@ -182,8 +183,9 @@ class ChronyConnection:
             for name, answer in answers.items()
             if not isinstance(answer, ChronyError)
         }
-        return AllReports(
-            **values,  # type: ignore[arg-type]
+        return new(
+            AllReports,
+            **{**dict.fromkeys(MODELS), **values},
             missing=missing,
             address=self.address or "",  # closed by another thread meanwhile
             time_ns=now,

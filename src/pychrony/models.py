@@ -10,10 +10,10 @@ between reports; each field's description says what positive means.
 
 # Annotations are not postponed here: other libraries read the types of the fields.
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any, NamedTuple
 
+from ._engine.deferred import Deferred, dataclass, field
 from ._engine.fields import (
     LOCAL_REFERENCE,
     FieldContent,
@@ -1046,7 +1046,7 @@ class Smoothing(Report):
 
 
 @dataclass(frozen=True)
-class AllReports:
+class AllReports(Deferred):
     """Several reports of one chronyd, read together.
 
     A report is `None` if it was not asked for, or if `missing` says why it is not there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import NoReturn, TypedDict
 
 from .._durations import parse
@@ -14,11 +15,32 @@ TIMEOUT = 1.0  # seconds, as of the functions
 MAX_INTERVAL = 1_000_000  # seconds; more is a typing error
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps line breaks, and asks for the terminal's width without importing `shutil`.
+
+    A parser makes a formatter for each argument that is added, also if no help is shown.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    try:
+        return int(os.environ["COLUMNS"]) or 80
+    except (KeyError, ValueError):
+        pass
+    try:
+        return os.get_terminal_size().columns or 80
+    except OSError:  # stdout is no terminal
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
     """Shows an error in one line, and keeps the line breaks of its epilog."""
 
     def __init__(self, **options: object) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _Formatter)
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:

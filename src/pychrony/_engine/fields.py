@@ -7,7 +7,6 @@ function that builds the one from the other.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -16,6 +15,7 @@ from struct import Struct
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from ..exceptions import ChronyDataError
+from .deferred import Deferred, fields
 from .plain import fields_of
 
 
@@ -74,7 +74,7 @@ class FieldContent(OpenEnum):
     BOOLEAN = 20
 
 
-class Report:
+class Report(Deferred):
     """Base of the models: one class for each libchrony report."""
 
     _report: ClassVar[str]
@@ -133,7 +133,7 @@ def of(
 
 def origins(model: type[Report]) -> dict[str, Origin]:
     """Where each attribute of `model` comes from."""
-    return {f.name: f.metadata["origin"] for f in dataclasses.fields(model)}  # type: ignore[arg-type]
+    return {name: options["metadata"]["origin"] for name, options in fields(model).items()}
 
 
 # Converters. A time arrives as two raw values, all others as one.
@@ -246,7 +246,7 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
     """
     struct, places = layout(shape)
     scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
-    scope |= {"fill": vars(Report)["__dict__"].__set__, "refuse": _refuse, "shape": shape}
+    scope |= {"fill": vars(Deferred)["__dict__"].__set__, "refuse": _refuse, "shape": shape}
 
     def value(attribute: str, origin: Origin, name: str) -> str:
         arguments = [f"r{place}" for n in (name, *origin.given) for place in places[n]]
@@ -259,19 +259,19 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
         return f"c_{attribute}({', '.join(arguments)})"
 
     parts = []
-    for f in dataclasses.fields(model):  # type: ignore[arg-type]
-        origin: Origin = f.metadata["origin"]
+    for attribute, options in fields(model).items():
+        origin: Origin = options["metadata"]["origin"]
         name = next(filter(places.get, origin.names), origin.names[0])
         missing = next((n for n in (name, *origin.given) if not places.get(n)), None)
         if missing is None:
-            parts.append(f"{f.name!r}: {value(f.name, origin, name)}")
-        elif f.default is dataclasses.MISSING:
+            parts.append(f"{attribute!r}: {value(attribute, origin, name)}")
+        elif "default" not in options:
             raise ChronyDataError(
                 f"reading {model._report}: the answer has no field {missing!r}; "
                 "this libchrony or chronyd is not one that pychrony knows"
             )
         else:
-            parts.append(f"{f.name!r}: {f.default!r}")
+            parts.append(f"{attribute!r}: {options['default']!r}")
     raw = [f"r{place}" for name in shape.names for place in places[name]]
     texts = [
         f"{raw[places[name][0]]} = {raw[places[name][0]]}.decode()"

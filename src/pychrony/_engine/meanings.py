@@ -7,7 +7,6 @@ field keeps its name and its unit.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from functools import lru_cache
 from itertools import pairwise
@@ -105,7 +104,7 @@ def _docstrings(model: type[Report]) -> dict[str, str]:
     """Return the docstrings below the fields, each as one line."""
     found: dict[str, str] = {}
     for cls in reversed(model.__mro__):
-        if dataclasses.is_dataclass(cls):
+        if hasattr(cls, "__dataclass_fields__"):
             found |= _own_docstrings(cls)
     return found
 

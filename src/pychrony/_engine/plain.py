@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from enum import Enum, Flag
 from typing import Any
@@ -12,6 +11,8 @@ from ..exceptions import ChronyError
 
 def fields_of(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by name, with plain values."""
+    import dataclasses  # only here: it takes long
+
     return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
 
 
@@ -23,7 +24,7 @@ def plain(value: Any) -> Any:
         return value.name
     if isinstance(value, ChronyError):
         return {"error": type(value).__name__, "message": value.message}
-    if dataclasses.is_dataclass(value):
+    if hasattr(value, "__dataclass_fields__"):
         return fields_of(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

@@ -1,0 +1,125 @@
+"""Lets a class become a dataclass when that is first needed.
+
+To import `dataclasses` and to write the methods of all models takes longer than all else that a
+program needs to read a report and look at it. So the decorator here only notes the class; whatever
+needs the dataclass finds a stand-in in the base class, which has the standard library's decorator
+do its work on the class. From then on, the class is as if it had been decorated at once.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+
+TYPE_CHECKING = False  # as type checkers know it: to import typing takes milliseconds
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass as dataclass
+    from dataclasses import field as field
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+
+class _StandIn:
+    """What the decorator has yet to write into a class."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, record: object, owner: type) -> Any:
+        _complete(owner)
+        found = next(vars(cls)[self._name] for cls in owner.__mro__ if self._name in vars(cls))
+        if found is self:  # this version of Python writes none
+            raise AttributeError(f"type object {owner.__name__!r} has no attribute {self._name!r}")
+        return getattr(owner if record is None else record, self._name)
+
+
+class _Field:
+    """The arguments of `dataclasses.field`."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+
+_pending: dict[type, dict[str, Any]] = {}  # the options of each class that is no dataclass yet
+_fields: dict[type, dict[str, dict[str, Any]]] = {}
+_lock = RLock()
+
+
+def fields(cls: type) -> dict[str, dict[str, Any]]:
+    """Return the arguments that `field()` was called with, for each field that has it."""
+    if cls in _fields:
+        return _fields[cls]
+    import dataclasses  # a class of somebody else's, decorated at once
+
+    found: dict[str, dict[str, Any]] = {}
+    for own in dataclasses.fields(cls):
+        default = {} if own.default is dataclasses.MISSING else {"default": own.default}
+        found[own.name] = {"metadata": own.metadata, **default}
+    return found
+
+
+def new(cls: type[T], **values: Any) -> T:
+    """Return a record with these values; what has a plain default may be left out."""
+    record = object.__new__(cls)
+    vars(record).update(values)
+    return record
+
+
+def _complete(owner: type) -> None:
+    with _lock:
+        for cls in reversed(owner.__mro__):
+            options = _pending.pop(cls, None)
+            if options is not None:
+                _decorate(cls, options)
+
+
+def _decorate(cls: type, options: dict[str, Any]) -> None:
+    import dataclasses
+
+    for name, arguments in _fields[cls].items():
+        setattr(cls, name, dataclasses.field(**arguments))
+    text = vars(cls)["__doc__"]
+    cls.__doc__ = "Not empty, or the decorator would write one."
+    dataclasses.dataclass(**options)(cls)
+    cls.__doc__ = text
+
+
+if not TYPE_CHECKING:
+
+    def field(**options):
+        """Take the arguments of `dataclasses.field`."""
+        return _Field(**options)
+
+    def dataclass(**options):
+        """Note what `dataclasses.dataclass` is to do with a subclass of `Deferred`."""
+
+        def note(cls):
+            _pending[cls] = options
+            noted = {name: value for name, value in vars(cls).items() if isinstance(value, _Field)}
+            _fields[cls] = {name: value.options for name, value in noted.items()}
+            for name, value in noted.items():
+                if "default" in value.options:
+                    setattr(cls, name, value.options["default"])
+                else:
+                    delattr(cls, name)
+            return cls
+
+        return note
+
+
+class Deferred:
+    """Base of the classes that become dataclasses when that is first needed."""
+
+    if not TYPE_CHECKING:
+        __init__ = _StandIn()
+        __repr__ = _StandIn()
+        __eq__ = _StandIn()
+        __hash__ = _StandIn()
+        __setattr__ = _StandIn()
+        __delattr__ = _StandIn()
+        __replace__ = _StandIn()
+        __match_args__ = _StandIn()
+        __dataclass_fields__ = _StandIn()
+        __dataclass_params__ = _StandIn()
+        __signature__ = _StandIn()  # for inspect, which would take the stand-in for `__init__`
