@@ -63,7 +63,7 @@ def test_an_exception_at_any_point_leaves_nothing_behind(transport: Transport, a
         gc.collect()
         before = fds()
         end = time.monotonic() + (60 if LONG else 2)
-        while time.monotonic() < end:
+        while time.monotonic() < end or interrupted <= 50:  # the machine may be busy
             try:
                 arm(interrupt, random.uniform(0.00005, 0.004), 0)
                 while True:
@@ -176,7 +176,7 @@ def test_signals_that_are_handled_change_no_answer(transport: Transport, arm: Ar
         arm(count, 0.0005, 0.0005)
         with ChronyConnection(chronyd.address, timeout=HANG) as connection:
             end = time.monotonic() + (30 if LONG else 1)
-            while time.monotonic() < end:
+            while time.monotonic() < end or handled <= 100:  # the machine may be busy
                 assert connection.get_sources() == right
                 assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
     assert handled > 100
@@ -202,7 +202,7 @@ def test_a_handler_may_fork_in_the_middle_of_a_call(transport: Transport, arm: A
             assert answers == answers_again == right
         [child] = children
         assert os.waitpid(child, 0)[1] == 0
-        sequences = [request.sequence for request in chronyd.requests]
+        sequences = [request.sequence for request in chronyd.requests if request.raw]
         assert len(set(sequences)) == len(sequences)
 
 

@@ -269,7 +269,7 @@ def test_parent_and_child_both_go_on_after_a_fork(chronyd: ScriptedChronyd) -> N
         """
     )
     assert child(code, chronyd.address) == "True\n"
-    sequences = [request.sequence for request in chronyd.requests]
+    sequences = [request.sequence for request in chronyd.requests if request.raw]
     by_chance = 2  # of some thousand among 2**32
     assert len(set(sequences)) >= len(sequences) - by_chance
 
@@ -367,18 +367,17 @@ def test_worker_processes_ask_for_themselves(chronyd: ScriptedChronyd, method: s
 
 def test_a_program_started_by_another_inherits_no_socket(chronyd: ScriptedChronyd) -> None:
     code = """
-    import os, subprocess, sys, pychrony
+    import subprocess, sys, pychrony
     with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
         connection.get_sources()
-        own = [fd for fd in os.listdir("/proc/self/fd")]
         listing = subprocess.run(
-            [sys.executable, "-c", "import os; print(*map(os.readlink, "
-             "(f'/proc/self/fd/{fd}' for fd in os.listdir('/proc/self/fd')[:-1])))"],
+            ["ls", "-l", "/proc/self/fd"],
             close_fds=False, capture_output=True, text=True, check=True,
         ).stdout
-        print("socket" in listing)
+        assert "pipe" in listing
+        print("socket" in listing, "eventpoll" in listing)
     """
-    assert child(code, chronyd.address) == "False\n"
+    assert child(code, chronyd.address) == "False False\n"
 
 
 def test_a_timed_out_call_in_one_thread_leaves_the_others_right() -> None:

@@ -103,7 +103,7 @@ def test_junk_does_not_put_the_timeout_off(transport: Transport) -> None:
 def test_the_timeout_is_for_all_records_of_a_list_together(transport: Transport) -> None:
     sources = sources_at(*(f"192.0.2.{number}" for number in range(1, 100)))
     with (
-        connected(sources, transport, fault=delay(0.1), timeout=0.25) as (_, connection),
+        connected(sources, transport, fault=delay(0.15), timeout=0.25) as (_, connection),
         no_longer_than(HANG, at_least=0.25),
         pytest.raises(ChronyTimeoutError),
     ):

@@ -10,17 +10,17 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
 from ._engine.address import parse_address, parse_timeout
-from ._engine.client import Client, remaining
+from ._engine.client import Fields, Question, Together, reading
 from ._engine.deferred import new
 from ._engine.fields import Report
 from ._engine.library import reports
 from ._engine.pool import Pool
-from .exceptions import ChronyConnectionError, ChronyError
+from .exceptions import ChronyError
 from .models import (
     MODELS,
     Activity,
@@ -55,8 +55,7 @@ __all__ = [
 ]
 
 R = TypeVar("R", bound=Report)
-What = TypeVar("What")
-Answer = TypeVar("Answer")
+A = TypeVar("A")
 AnyAddress = str | os.PathLike[str] | None
 
 
@@ -171,25 +170,9 @@ class ChronyConnection:
         these change all the while. A report that is not permitted, off or unusable is `None`, and
         `missing` says why; if chronyd cannot be reached, that is raised.
         """
-        unknown = [name for name in names if name not in MODELS]
-        if unknown:
-            raise ValueError(f"unknown report {unknown[0]!r}; choose from {', '.join(MODELS)}")
-        models = tuple(MODELS[name] for name in dict.fromkeys(names or MODELS))
-        answers = self._ask(Client.read_all, models)
-        now = time.time_ns()
-        missing = {name: a for name, a in answers.items() if isinstance(a, ChronyError)}
-        values = {
-            name: answer if MODELS[name]._per_source else answer[0]
-            for name, answer in answers.items()
-            if not isinstance(answer, ChronyError)
-        }
-        return new(
-            AllReports,
-            **{**dict.fromkeys(MODELS), **values},
-            missing=missing,
-            address=self.address or "",  # closed by another thread meanwhile
-            time_ns=now,
-        )
+        models = named_models(names)
+        answers = self._ask(Together(models))
+        return gather(answers, self.address or "")  # closed by another thread meanwhile
 
     def get_report(self, name: str) -> list[dict[str, ReportField]]:
         """Return any report that the loaded libchrony knows, by libchrony's own names.
@@ -200,43 +183,43 @@ class ChronyConnection:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
         if name not in reports():
-            raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
-        return self._ask(Client.read_fields, name)
+            raise ValueError(f"name {name!r} is no report of libchrony: {', '.join(reports())}")
+        return self._ask(Fields(name))
 
     def _read(self, model: type[R]) -> list[R]:
-        return self._ask(Client.read, model)
+        return self._ask(reading(model))
 
-    def _ask(self, method: Callable[[Client, What, int], Answer], what: What) -> Answer:
+    def _ask(self, question: Question[A]) -> A:
         pool = self._pool
         if pool is None:
             raise RuntimeError("this ChronyConnection is not open: use it in a 'with' block")
-        if pool.candidates:
-            return self._find(pool, method, what)
-        client = pool.take()
-        try:
-            return method(client, what, self._timeout)
-        finally:
-            pool.give(client)
+        return pool.ask(question, self._timeout)
 
-    def _find(
-        self, pool: Pool, method: Callable[[Client, What, int], Answer], what: What
-    ) -> Answer:
-        """Ask at one address after the other, until chronyd answers at one."""
-        start = time.monotonic_ns()
-        left = self._timeout
-        while True:
-            client = pool.take()
-            try:
-                answer = method(client, what, left)
-            except ChronyConnectionError as error:
-                left = remaining(self._timeout, start)
-                if left == 0 or not pool.move_on(client, error):
-                    raise
-            else:
-                pool.stay()
-                return answer
-            finally:
-                pool.give(client)
+
+def named_models(names: Sequence[str]) -> list[type[Report]]:
+    """Return the model of each report named, or all of them if none is; raise `ValueError`."""
+    unknown = [name for name in names if name not in MODELS]
+    if unknown:
+        raise ValueError(f"names {unknown} are no reports: {', '.join(MODELS)}")
+    return [MODELS[name] for name in dict.fromkeys(names or MODELS)]
+
+
+def gather(answers: Mapping[str, list[Report] | ChronyError], address: str) -> AllReports:
+    """Put the answers to several reports that have just come together."""
+    now = time.time_ns()
+    missing = {name: answer for name, answer in answers.items() if isinstance(answer, ChronyError)}
+    values = {
+        name: answer if MODELS[name]._per_source else answer[0]
+        for name, answer in answers.items()
+        if not isinstance(answer, ChronyError)
+    }
+    return new(
+        AllReports,
+        **{**dict.fromkeys(MODELS), **values},
+        missing=missing,
+        address=address,
+        time_ns=now,
+    )
 
 
 def _close_dropped(pool: Pool, process: int) -> None:

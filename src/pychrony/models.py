@@ -11,7 +11,7 @@ between reports; each field's description says what positive means.
 # Annotations are not postponed here: other libraries read the types of the fields.
 from collections.abc import Mapping
 from enum import IntFlag
-from typing import Any, NamedTuple
+from typing import Any
 
 from ._engine.deferred import Deferred, dataclass, field
 from ._engine.fields import (
@@ -20,6 +20,7 @@ from ._engine.fields import (
     FieldType,
     OpenEnum,
     Report,
+    ReportField,
     clock_name,
     epoch,
     nanoseconds,
@@ -267,19 +268,6 @@ def _let_times_agree(report: Any) -> None:
     """Derive `ref_time_ns` from `ref_time` where the two differ, as after `replace()`."""
     if report.ref_time_ns / 1_000_000_000 != report.ref_time:
         object.__setattr__(report, "ref_time_ns", to_nanoseconds(report.ref_time))
-
-
-class ReportField(NamedTuple):
-    """One field of a record, as the loaded libchrony describes it."""
-
-    value: int | float | str | bool
-    """The value: a time in nanoseconds since 1970, an address that is not set as an empty text."""
-    type: FieldType
-    """How libchrony holds the value."""
-    content: FieldContent
-    """What the value means, and its unit; `NONE` for a reserved field or an address not set."""
-    names: tuple[str, ...]
-    """libchrony's names of the constant or of the flags that the value stands for; often empty."""
 
 
 @dataclass(frozen=True)
@@ -1069,7 +1057,7 @@ class AllReports(Deferred):
     """
     address: str = ""
     """Address of the chronyd, as in `ChronyConnection.address`."""
-    time_ns: int = 0
+    time_ns: int = field(default=0, compare=False)
     """Time of the system clock when the reports were read, in nanoseconds since 1970 (UTC)."""
 
     def to_dict(self) -> dict[str, Any]:

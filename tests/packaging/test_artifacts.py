@@ -126,7 +126,7 @@ def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     files = {name for name in listed if (artifacts.ROOT / name).is_file()}
     assert found == files - OUTSIDE_THE_SDIST | GENERATED
-    engine = {"build.py", "shim.c", "_shim.pyi"}
+    engine = {"build.py", "batch.c", "shim.h", "_shim.pyi"}
     assert {f"src/pychrony/_engine/{name}" for name in engine} <= found
 
 

@@ -22,11 +22,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=columns() - 2)
+        super().__init__(prog, width=_columns() - 2)
 
 
-def columns() -> int:
-    """Return the width of the terminal."""
+def _columns() -> int:
     try:
         return int(os.environ["COLUMNS"]) or 80
     except (KeyError, ValueError):

@@ -1,7 +1,7 @@
 """Compiles `_shim` for the wheel: CFFI's script and hatchling's build hook in one; never imported.
 
 CFFI reads `shim.h` and writes the C of the Python module; the C compiler makes one extension of
-that and `shim.c`. Nothing of libchrony is needed: the shim finds it at run time.
+that and the C files beside this one. Nothing of libchrony is needed: the shim finds it at run time.
 """
 
 import os
@@ -12,44 +12,14 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = Path(__file__).parent
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+EXTENSION = "_shim" + (sysconfig.get_config_var("EXT_SUFFIX") if FREE_THREADED else ".abi3.so")
 OLDEST = (3, 10)  # the stable ABI of this version, and so its wheel for all later ones
-FREE_THREADED = (3, 15)  # the first whose stable ABI is for free-threaded Pythons, too (PEP 803)
-
-
-class StableABI(NamedTuple):
-    """A stable ABI of CPython, to compile for."""
-
-    name: str
-    since: tuple[int, int]
-    macro: str
-
-    @property
-    def tag(self) -> str:
-        """The wheel's."""
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        return f"cp{self.since[0]}{self.since[1]}-{self.name}-{platform}"
-
-    @property
-    def definition(self) -> str:
-        """What Python's headers want to be told."""
-        return f"-D{self.macro}=0x{self.since[0]:02X}{self.since[1]:02X}0000"
-
-
-def stable_abi() -> StableABI | None:
-    """Choose the ABI; a free-threaded Python before 3.15 has no stable one."""
-    free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-    if "Py_TARGET_ABI3T" in os.environ.get("CPPFLAGS", ""):
-        free_threaded = True  # cross-compiled: Python 3.15 itself may be of either kind
-    if not free_threaded:
-        return StableABI("abi3", OLDEST, "Py_LIMITED_API")
-    if sys.version_info >= FREE_THREADED:
-        return StableABI("abi3t", FREE_THREADED, "Py_TARGET_ABI3T")
-    return None
 
 
 def write_module(target: Path) -> None:
@@ -69,7 +39,7 @@ def words(variable: str, default: str = "") -> list[str]:
     return shlex.split(os.environ.get(variable, default))
 
 
-def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
+def command(folder: Path, target: Path) -> list[str]:
     """Return the compiler's command line: the caller's flags come last, and win."""
     compiler = words("CC") or shlex.split(sysconfig.get_config_var("CC") or "cc")
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
@@ -79,12 +49,12 @@ def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
     hardening = ["-fstack-protector-strong", *fortify, "-Wl,-z,relro,-z,now"]
     # The same bytes wherever the build happens.
     same = [f"-ffile-prefix-map={folder}=.", f"-ffile-prefix-map={SOURCES}=."]
-    if abi and abi.macro not in os.environ.get("CPPFLAGS", ""):
-        flags.append(abi.definition)
+    if not FREE_THREADED and "Py_LIMITED_API" not in os.environ.get("CPPFLAGS", ""):
+        flags.append(f"-DPy_LIMITED_API=0x{OLDEST[0]:02X}{OLDEST[1]:02X}0000")
     include = [f"-I{SOURCES}", f"-I{sysconfig.get_path('include')}"]
-    files = [str(folder / "module.c"), str(SOURCES / "shim.c")]
+    files = [str(folder / "module.c"), *map(str, sorted(SOURCES.glob("*.c")))]
     caller = [*words("CPPFLAGS"), *words("CFLAGS"), *words("LDFLAGS")]
-    output = ["-o", str(extension), "-ldl"]
+    output = ["-o", str(target), "-ldl"]
     return [*compiler, *flags, *hardening, *same, *include, *caller, *files, *output]
 
 
@@ -104,20 +74,19 @@ class ShimBuildHook(BuildHookInterface[Any]):
         # Goes away with the process, too, if the build stops before `finalize()`.
         self.scratch = tempfile.TemporaryDirectory(prefix="pychrony-build-")
         folder = Path(self.scratch.name)
-        abi = stable_abi()
-        suffix = f".{abi.name}.so" if abi else sysconfig.get_config_var("EXT_SUFFIX")
-        extension = folder / f"_shim{suffix}"
+        extension = folder / EXTENSION
         write_module(folder / "module.c")
-        self.compile(command(folder, extension, abi))
+        self.compile(command(folder, extension))
         if version == "editable":
-            replace(SOURCES / extension.name, extension)
+            replace(SOURCES / EXTENSION, extension)
             return
-        build_data["force_include"][str(extension)] = f"pychrony/_engine/{extension.name}"
+        build_data["force_include"][str(extension)] = f"pychrony/_engine/{EXTENSION}"
         build_data["pure_python"] = False
-        if abi:
-            build_data["tag"] = abi.tag
-        else:
+        if FREE_THREADED:
             build_data["infer_tag"] = True
+        else:
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["tag"] = f"cp{OLDEST[0]}{OLDEST[1]}-abi3-{platform}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled."""

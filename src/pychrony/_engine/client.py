@@ -1,13 +1,12 @@
-"""Asks one chronyd, and keeps what that takes: sockets, and memory for the answers."""
+"""Asks one chronyd: starts a batch of the C engine, waits for it, and decodes what it read."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from operator import attrgetter
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..exceptions import (
     ChronyConnectionError,
@@ -15,13 +14,13 @@ from ..exceptions import (
     ChronyError,
     ChronyPermissionError,
 )
-from ..models import MODELS, NTPData, ReportField, Source, SourceMode, SourceStats
 from ._shim import ffi, lib
 from .failures import DISABLED, OFF, absurd, failure
 from .fields import (
     FieldContent,
     FieldType,
     Report,
+    ReportField,
     Shape,
     layout,
     nanoseconds,
@@ -31,14 +30,18 @@ from .fields import (
 from .library import reports
 
 if TYPE_CHECKING:
-    from ._shim import Ask, Asks
+    from ._shim import Ask, Batch, Loop
 
 R = TypeVar("R", bound=Report)
-Models = tuple[type[Report], ...]
+A = TypeVar("A")
 
-ATTEMPTS = 3
-"""How often several lists are asked for, while sources come and go between them."""
+KEPT = 16
+"""How many sockets a client keeps at most: from eight on, chronyd itself is what waits."""
+SLICE = 200_000_000
+"""Nanoseconds between two chances for signal handlers, and for `close()` in another thread."""
 
+_LISTS = {"sources", "sourcestats", "selectdata", "authdata", "ntpdata"}
+_ADDRESSED = {"authdata", "ntpdata"}
 _PLACE = Struct("=iII")
 
 
@@ -56,172 +59,185 @@ class Terms:
         self.closed = False
 
 
-class Client:
-    """The sockets to one chronyd, and the memory that answers are copied to, for one call.
+class Question(Generic[A]):
+    """Some reports to ask for, and how their answers are decoded; it may be asked again."""
 
-    It closes itself when it is dropped: an exception that a signal handler raises may lose it.
-    """
+    def __init__(self, *names: str, flags: int = 0) -> None:
+        """Take libchrony's names of the reports, and flags for all of them."""
+        self.names = names
+        self.asked = len(names)
+        self.asks = ffi.new("shim_ask[]", self.asked)
+        for ask, name in zip(self.asks, names, strict=True):
+            ask.report = reports()[name]
+            ask.flags = flags | _flags(name)
 
-    def __init__(self, address: str, terms: Terms, sessions: int) -> None:
-        """Open a first socket to `address`, which may be empty for libchrony's own choice."""
-        reports()
-        self._shim = ffi.gc(lib.shim_new(sessions), lib.shim_close)
-        system = ffi.new("int[]", 1)
-        error = lib.shim_open(self._shim, os.fsencode(address), system)
-        if error:
-            action = f"connecting to {address or 'the local chronyd'}"
-            raise failure(action, address, error, system[0])
-        self.address = os.fsdecode(ffi.string(lib.shim_address(self._shim)))
-        self._terms = terms
-        self._batch = ffi.new("shim_batch *")
-        self._batch.client = self._shim
-        self._prepared: dict[type[Report] | Models, Asks] = {}
-        self._reserve_bytes(4096)
-        self._reserve_places(16)
+    def answer(self, client: Client) -> A:
+        """Decode the finished batch of a client, or raise what is wrong."""
+        raise NotImplementedError
 
-    def close(self) -> None:
-        """Close all sockets; the client cannot be used again."""
-        ffi.release(self._shim)
 
-    def read(self, model: type[R], timeout: int) -> list[R]:
-        """Return the records of one report; `timeout` is what is left of the call's."""
-        asks = self._prepared.get(model)
-        if asks is None:
-            asks = self._prepared[model] = _prepare(model)
-        self._collect(asks, 1, timeout)
-        ask = asks[0]
-        if ask.error == DISABLED and model._report in OFF:
+class Reading(Question[list[R]]):
+    """The records of one report."""
+
+    def __init__(self, model: type[R]) -> None:
+        super().__init__(model._report, flags=_joined(model))
+        self._model = model
+
+    def answer(self, client: Client) -> list[R]:
+        """Return the records; none if chronyd has the report off."""
+        ask = client.batch.asks[0]
+        if ask.error == DISABLED and self._model._report in OFF:
             return []
-        return self._answer(model, ask)
+        return client.records(self._model, ask)
 
-    def read_all(self, models: Models, timeout: int) -> dict[str, list[Report] | ChronyError]:
-        """Return the records of several reports, or what is wrong with each.
 
-        Sources may come and go meanwhile: the lists are asked for again until they agree.
-        """
-        start = time.monotonic_ns()
-        answers = self._read_together(models, timeout)
-        for _ in range(ATTEMPTS - 1):
-            left = remaining(timeout, start)
-            if left == 0 or _agree(answers):
-                break
-            answers = self._read_together(models, left)
-        return answers
+class Together(Question[dict[str, "list[Report] | ChronyError"]]):
+    """Several reports at the same time."""
 
-    def _read_together(self, models: Models, timeout: int) -> dict[str, list[Report] | ChronyError]:
-        asks = self._prepared.get(models)
-        if asks is None:
-            asks = self._prepared[models] = _prepare(*models)
-        self._collect(asks, len(models), timeout)
+    def __init__(self, models: Sequence[type[Report]]) -> None:
+        super().__init__(*(model._report for model in models))
+        self._models = models
+        for ask, model in zip(self.asks, models, strict=True):
+            ask.flags |= _joined(model)
+
+    def answer(self, client: Client) -> dict[str, list[Report] | ChronyError]:
+        """Return the records of each report, or what is wrong with it."""
         answers: dict[str, list[Report] | ChronyError] = {}
-        for ask, model in zip(asks, models, strict=True):
+        for number, model in enumerate(self._models):
             try:
-                answers[model._report] = self._answer(model, ask)
+                answers[model._report] = client.records(model, client.batch.asks[number])
             except (ChronyPermissionError, ChronyDataError) as error:
                 answers[model._report] = error
         return answers
 
-    def read_fields(self, name: str, timeout: int) -> list[dict[str, ReportField]]:
-        """Return the records of any report by libchrony's names; empty for those without fields."""
-        asks = ffi.new("shim_ask[]", 1)
-        ask = asks[0]
-        ask.report = reports()[name]
-        ask.flags = lib.SHIM_NAMED
-        self._collect(asks, 1, timeout)
+
+class Fields(Question["list[dict[str, ReportField]]"]):
+    """The records of any report by libchrony's names."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, flags=lib.SHIM_NAMED)
+
+    def answer(self, client: Client) -> list[dict[str, ReportField]]:
+        """Return a dictionary for each record; an empty one for a record without fields."""
+        ask = client.batch.asks[0]
         if ask.error == DISABLED:
             return []
         if ask.error:
-            raise self._failure(name, ask)
+            raise client.failure(self.names[0], ask)
+        view = memoryview(ffi.buffer(client.batch.bytes, client.batch.used))
         return [
-            _describe(_shape(shape), self._view[offset : offset + size]) if shape >= 0 else {}
-            for shape, offset, size in self._places_of(ask)
+            _describe(_shape(shape), view[offset : offset + size]) if shape >= 0 else {}
+            for shape, offset, size in client.places(ask)
         ]
 
-    def _collect(self, asks: Asks, asked: int, timeout: int) -> None:
-        """Ask, wait, and give the shim room; signal handlers run in between."""
-        state = lib.shim_start(self._batch, asks, asked, timeout)
-        while state != lib.SHIM_DONE:
-            if state == lib.SHIM_ROOM:
-                self._enlarge()
-            elif self._terms.closed:
-                lib.shim_stop(self._batch)
+
+_READINGS: dict[type[Report], Reading[Any]] = {}
+
+
+def reading(model: type[R]) -> Reading[R]:
+    """Return the question for one report, which every call for it shares."""
+    question = _READINGS.get(model)
+    if question is None:
+        question = _READINGS[model] = Reading(model)
+    return question
+
+
+class Client:
+    """The sockets to one chronyd, and the memory of one batch at a time.
+
+    It closes itself when it is dropped: an exception that a signal handler raises may lose it.
+    """
+
+    def __init__(
+        self, address: str, terms: Terms, *, kept: int = KEPT, loop: Loop | None = None
+    ) -> None:
+        """Open a first socket to `address`, which may be empty for libchrony's own choice.
+
+        Without a loop that it is to share with others, the client has one of its own.
+        """
+        reports()
+        self.wanted = address
+        self.loop = new_loop() if loop is None else loop
+        self._owns_loop = loop is None
+        self._client = ffi.gc(lib.shim_client_new(self.loop, kept), lib.shim_client_free)
+        system = ffi.new("int[]", 1)
+        error = lib.shim_open(self._client, os.fsencode(address), system)
+        if error:
+            action = f"connecting to {address or 'the local chronyd'}"
+            raise failure(action, address, error, system[0])
+        self.address = os.fsdecode(ffi.string(lib.shim_address(self._client)))
+        self.batch: Batch = lib.shim_batch_of(self._client)
+        self._terms = terms
+
+    def close(self) -> None:
+        """Close all sockets; the client cannot be used again."""
+        ffi.release(self._client)
+        if self._owns_loop:
+            ffi.release(self.loop)
+
+    def ask(self, question: Question[A], timeout: int) -> A:
+        """Start a question, wait for its answer, and return that."""
+        self.start(question, timeout)
+        self.wait()
+        return question.answer(self)
+
+    def start(self, question: Question[Any], timeout: int) -> None:
+        """Begin to ask, in place of what is under way; `timeout` is what is left of the call's."""
+        error = lib.shim_start(self._client, question.asks, question.asked, timeout)
+        if error:
+            raise failure(f"asking {self.address}", self.address, error, 0)
+
+    def wait(self) -> None:
+        """Block until the batch is done; signal handlers run meanwhile."""
+        while not lib.shim_run(self.loop, SLICE):
+            if self._terms.closed:
+                self.stop()
                 raise ChronyConnectionError(f"asking {self.address}: closed by another thread")
-            state = lib.shim_run(self._batch)
 
-    def _answer(self, model: type[R], ask: Ask) -> list[R]:
+    def stop(self) -> None:
+        """Give up what is under way."""
+        lib.shim_stop(self._client)
+
+    def records(self, model: type[R], ask: Ask) -> list[R]:
+        """Decode the records of one report of the finished batch."""
         if ask.error:
-            raise self._failure(model._report, ask)
-        readers, view = _READERS[model], self._view
+            raise self.failure(model._report, ask)
+        readers, bytes_read = _READERS[model], ffi.buffer(self.batch.bytes, self.batch.used)
         return [
-            readers[shape](view, offset) for shape, offset, _ in self._places_of(ask) if shape >= 0
+            readers[shape](bytes_read, offset)
+            for shape, offset, _ in self.places(ask)
+            if shape >= 0
         ]
 
-    def _places_of(self, ask: Ask) -> Iterator[tuple[int, int, int]]:
-        start = ask.first * _PLACE.size
-        return _PLACE.iter_unpack(self._directory[start : start + ask.records * _PLACE.size])
+    def places(self, ask: Ask) -> Iterator[tuple[int, int, int]]:
+        """Where the records of one report are: shape, offset and size."""
+        start, records = ask.first * _PLACE.size, ask.records * _PLACE.size
+        every = ffi.buffer(self.batch.places, self.batch.placed * _PLACE.size)
+        return _PLACE.iter_unpack(every[start : start + records])
 
-    def _failure(self, report: str, ask: Ask) -> ChronyError:
+    def failure(self, report: str, ask: Ask) -> ChronyError:
+        """Return the exception for a report that could not be read."""
         action = f"reading {report} from {self.address}"
         if ask.error == lib.SHIM_ABSURD:
             return absurd(action, ask.records)
         waited = self._terms.timeout / 1e9
         return failure(action, self.address, ask.error, ask.system, report=report, waited=waited)
 
-    def _enlarge(self) -> None:
-        """Give the batch at least the room that it wants, with what it has copied so far."""
-        batch = self._batch
-        address, self.address = self.address, ""  # cut short by an exception, it is not used again
-        if batch.wanted_size > batch.size:
-            old = self._bytes, batch.size
-            self._reserve_bytes(max(2 * batch.size, batch.wanted_size))
-            ffi.memmove(self._bytes, *old)
-        if batch.wanted_capacity > batch.capacity:
-            directory = self._places, batch.capacity * _PLACE.size
-            self._reserve_places(max(2 * batch.capacity, batch.wanted_capacity))
-            ffi.memmove(self._places, *directory)
-        self.address = address
 
-    def _reserve_bytes(self, size: int) -> None:
-        self._bytes = self._batch.bytes = ffi.new("char[]", size)
-        self._batch.size = size
-        self._view = memoryview(ffi.buffer(self._bytes))
-
-    def _reserve_places(self, count: int) -> None:
-        self._places = self._batch.places = ffi.new("shim_place[]", count)
-        self._batch.capacity = count
-        self._directory = memoryview(ffi.buffer(self._places))
+def new_loop() -> Loop:
+    """Return a loop that closes itself when it and its clients are dropped."""
+    return ffi.gc(lib.shim_loop_new(), lib.shim_loop_free)
 
 
-def _agree(answers: dict[str, list[Any] | ChronyError]) -> bool:
-    """Whether all reports are about the same NTP sources in the same order."""
-    lists = [
-        _ntp_sources(MODELS[report], records)
-        for report, records in answers.items()
-        if MODELS[report]._per_source and not isinstance(records, ChronyError)
-    ]
-    return all(addresses == lists[0] for addresses in lists)
+def _flags(name: str) -> int:
+    """What the engine must know of a report."""
+    flags = lib.SHIM_SOURCES if name in _LISTS else 0
+    flags |= lib.SHIM_ADDRESSED if name in _ADDRESSED else 0
+    return flags | (lib.SHIM_ADDRESSES if name == "sourcestats" else 0)
 
 
-def _ntp_sources(model: type[Report], records: list[Any]) -> list[str]:
-    """Return the addresses of NTP sources; reference clocks are left out."""
-    if model is Source:
-        return [record.address for record in records if record.mode is not SourceMode.REFCLOCK]
-    attribute = "remote_address" if model is NTPData else "address"
-    return list(filter(None, map(attrgetter(attribute), records)))
-
-
-def _prepare(*models: type[Report]) -> Asks:
-    asks = ffi.new("shim_ask[]", len(models))
-    for ask, model in zip(asks, models, strict=True):
-        ask.report = reports()[model._report]
-        ask.flags = _flags(model)
-    return asks
-
-
-def _flags(model: type[Report]) -> int:
-    flags = lib.SHIM_SOURCES if model._per_source else 0
-    flags |= lib.SHIM_JOINED if model._joined else 0
-    return flags | (lib.SHIM_JOINS if model is SourceStats else 0)
+def _joined(model: type[Report]) -> int:
+    return lib.SHIM_JOINED if model._joined else 0
 
 
 class _Readers(dict[int, Callable[[Any, int], Any]]):
@@ -236,7 +252,15 @@ class _Readers(dict[int, Callable[[Any, int], Any]]):
         return read
 
 
-_READERS = {model: _Readers(model) for model in MODELS.values()}
+class _AllReaders(dict[type[Report], _Readers]):
+    """The readers of each model, from its first record on."""
+
+    def __missing__(self, model: type[Report]) -> _Readers:
+        self[model] = readers = _Readers(model)
+        return readers
+
+
+_READERS = _AllReaders()
 
 
 def _shape(number: int) -> Shape:

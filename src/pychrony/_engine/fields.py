@@ -74,6 +74,19 @@ class FieldContent(OpenEnum):
     BOOLEAN = 20
 
 
+class ReportField(NamedTuple):
+    """One field of a record, as the loaded libchrony describes it."""
+
+    value: int | float | str | bool
+    """The value: a time in nanoseconds since 1970, an address that is not set as an empty text."""
+    type: FieldType
+    """How libchrony holds the value."""
+    content: FieldContent
+    """What the value means, and its unit; `NONE` for a reserved field or an address not set."""
+    names: tuple[str, ...]
+    """libchrony's names of the constant or of the flags that the value stands for; often empty."""
+
+
 class Report(Deferred):
     """Base of the models: one class for each libchrony report."""
 

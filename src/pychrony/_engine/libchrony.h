@@ -1,7 +1,10 @@
 /*
- * The functions of libchrony that the shim uses, how they are found, and what they demand: one lock
- * around them. A part of shim.c.
+ * The functions of libchrony that the engine uses, and the numbers in its interface that have
+ * names here. Where libchrony's own header is installed, the compiler compares the two.
  */
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
 
 #if UINTPTR_MAX < UINT64_MAX
 #error "pychrony needs a 64-bit system: elsewhere the width of libchrony's times is not known"
@@ -78,71 +81,6 @@ SAME_NUMBER(CONTENT_LENGTH_BYTES, 19) SAME_NUMBER(CONTENT_BOOLEAN, 20)
 #endif
 
 #define POINTER(result, name, arguments) result(*name) arguments;
-static struct {
+struct libchrony {
     LIBCHRONY(POINTER)
-} chrony;
-static void *loaded;
-
-/* libchrony formats strings into one static buffer, and our shapes are shared: every use of either
-   holds this lock, for as long as a call that does not block takes. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* Counts forks: a child must leave its parent's sockets and sequence numbers alone. */
-static unsigned int generation;
-
-static void take_lock(void) { pthread_mutex_lock(&lock); }
-static void drop_lock(void) { pthread_mutex_unlock(&lock); }
-static void enter_child(void)
-{
-    generation++;
-    drop_lock();
-}
-
-/* Resolve all of libchrony's functions; returns the name of one that is missing, or NULL. */
-static const char *resolve(void *handle)
-{
-#define RESOLVE(result, name, arguments)                              \
-    if ((*(void **)(&chrony.name) = dlsym(handle, "chrony_" #name)) == NULL) \
-        return "chrony_" #name;
-    LIBCHRONY(RESOLVE)
-    return NULL;
-}
-
-static int load(const char *path, char *reason, size_t size)
-{
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (handle == NULL) {
-        const char *words = dlerror();
-        snprintf(reason, size, "%s", words != NULL ? words : "no reason given");
-        return -1;
-    }
-    const char *missing = resolve(handle);
-    if (missing != NULL) {
-        snprintf(reason, size, "it is not libchrony, or too old: it has no %s", missing);
-        dlclose(handle);
-        return -1;
-    }
-    pthread_atfork(take_lock, drop_lock, enter_child);
-    loaded = handle;
-    return 0;
-}
-
-int shim_load(const char *path, char *reason, size_t size)
-{
-    take_lock();
-    int result = loaded != NULL ? 0 : load(path, reason, size);
-    drop_lock();
-    return result;
-}
-
-const char *shim_path(void)
-{
-    Dl_info info;
-    if (loaded == NULL || dladdr(*(void **)(&chrony.open_socket), &info) == 0)
-        return NULL;
-    return info.dli_fname;
-}
-
-const char *shim_report(int report) { return chrony.get_report_name(report); }
-
-const char *shim_error(int code) { return chrony.get_error_string((chrony_err)code); }
+};

@@ -1,8 +1,12 @@
-"""The clients of one connection: one for each call that is under way at the same time."""
+"""The clients of one connection, one for each call under way, and the search for its chronyd."""
 
 from __future__ import annotations
 
+import time
 import weakref
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any, TypeVar
 
 from ..exceptions import (
     ChronyConnectionError,
@@ -10,40 +14,110 @@ from ..exceptions import (
     ChronyPermissionError,
     ChronyTimeoutError,
 )
-from .client import Client, Terms
+from .client import KEPT, Client, Question, Terms, remaining
+from .exits import watch_process
 
-SESSIONS = 16
-"""How many sockets the first client opens at most: from eight on, chronyd itself is what waits."""
+A = TypeVar("A")
+
 FIRST_CHOICE = "/var/run/chrony/chronyd.sock"  # of libchrony, which says nothing of why it failed
 
 
 class Pool:
     """Lends clients to calls; needs no lock, since a list's own operations are atomic.
 
-    The first client opens up to 16 sockets, as long lists need them; the others, for calls that
-    come while it is lent, open one each.
+    The first client keeps up to 16 sockets, as long lists need them; the others, for calls that
+    come while it is lent, keep one each.
     """
 
     def __init__(self, candidates: list[str], timeout: int) -> None:
         """Open a client to the first of the addresses where that is possible."""
-        self.candidates = list(candidates) if len(candidates) > 1 else []
-        """Where chronyd may be, until it has answered."""
-        self._left = list(candidates)
-        self._gone: list[str] = []
+        watch_process()
+        self._candidates = candidates
         self._terms = Terms(timeout)
         self._idle: list[Client] = []
-        self._open_first()
+        self._first: Any = lambda: None  # the client that keeps many sockets, if it is alive
+        self.found = len(candidates) == 1
+        """Whether it is known where chronyd is: where it has answered, or at the only address."""
+        self.address = ""
+        """Where chronyd is, in libchrony's notation; until it is found, where it may be."""
+        for place in candidates:
+            try:
+                client = self._open(place)
+                break
+            except ChronyConnectionError:
+                if place == candidates[-1]:
+                    raise
+        self.address = client.address
+        self._idle.append(client)
 
-    def take(self) -> Client:
-        """Return a client for one call."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._open()
+    def ask(self, question: Question[A], timeout: int) -> A:
+        """Ask a question, and block until it is answered."""
+        if self.found:
+            client = self.take(self.address)
+            try:
+                return client.ask(question, timeout)
+            except BaseException:
+                client.stop()
+                raise
+            finally:
+                self.give(client)
+        with closing(self.conversation(question, timeout)) as waits:
+            while True:
+                try:
+                    client = next(waits)
+                except StopIteration as end:
+                    answer: A = end.value
+                    return answer
+                client.wait()
+
+    def conversation(self, question: Question[A], timeout: int) -> Generator[Client, None, A]:
+        """Ask a question, at one address after the other until chronyd answers at one.
+
+        Yields a client each time one must be waited for, and returns the answer. Closing the
+        generator gives the question up. Each call searches for itself until one has found chronyd,
+        so that neither threads nor exceptions can take an address from another call.
+        """
+        start = time.monotonic_ns()
+        gone: list[str] = []
+        places = [self.address] if self.found else self._candidates
+        for place in places:
+            try:
+                client = self.take(place)
+            except ChronyConnectionError as error:
+                failed = error
+                continue
+            try:
+                client.start(question, remaining(timeout, start))
+                yield client
+                answer = question.answer(client)
+                self._stay(client)
+                return answer
+            except ChronyConnectionError as error:
+                if len(places) == 1 or isinstance(error, ChronyTimeoutError) or self._terms.closed:
+                    raise
+                failed = error
+            finally:
+                client.stop()
+                self.give(client)
+            if not place and not client.address.startswith("/"):
+                gone.append(FIRST_CHOICE)
+            gone.append(client.address)
+        raise self._nowhere(failed, gone)
+
+    def take(self, place: str) -> Client:
+        """Return a client for one call to an address: an idle one, or a new one."""
+        while True:
+            try:
+                client = self._idle.pop()
+            except IndexError:
+                return self._open(place)
+            if place in (client.wanted, client.address):
+                return client
+            client.close()  # it was of use in the search alone
 
     def give(self, client: Client) -> None:
-        """Take a client back after its call, unless it is of another address, or unusable."""
-        if client.address != self.address:
+        """Take a client back after its call, unless it is of another address."""
+        if self.found and client.address != self.address:
             client.close()
         elif client is self._first():
             self._idle.append(client)  # to be the next to go
@@ -51,32 +125,6 @@ class Pool:
             self._idle.insert(0, client)
         if self._terms.closed:
             self.close()
-
-    def move_on(self, client: Client, error: ChronyConnectionError) -> bool:
-        """Open the next address, if chronyd was not there for `client`; tell whether it opened.
-
-        Raises the error that names every address, after the last of them.
-        """
-        if isinstance(error, ChronyTimeoutError) or self._terms.closed:
-            return False
-        if client.address != self.address:
-            return True  # another thread has moved on
-        if not self.candidates:
-            return False
-        self._gone.append(client.address)
-        try:
-            if self._open_first():
-                return True
-        except ChronyConnectionError:
-            pass
-        gone, self._gone = list(dict.fromkeys(self._gone)), []
-        self._left = list(self.candidates)  # for the next call
-        raise self._nowhere(error, gone)
-
-    def stay(self) -> None:
-        """Take it that chronyd is where it has answered."""
-        self.candidates.clear()
-        self._left.clear()
 
     def close(self) -> None:
         """Close all clients; one that is in a call is closed when it comes back."""
@@ -87,45 +135,31 @@ class Pool:
             except IndexError:  # another thread closes them too
                 return
 
-    def _open_first(self) -> bool:
-        """Open a client to the next address where that is possible; false if there is none."""
-        while True:
-            try:
-                place = self._left.pop(0)
-            except IndexError:
-                return False
-            try:
-                client = Client(place, self._terms, SESSIONS)
-                break
-            except ChronyConnectionError:
-                if not self._left:
-                    raise
-        if not place and not client.address.startswith("/"):
-            self._gone.append(FIRST_CHOICE)
-        self.address = client.address
+    def _open(self, place: str) -> Client:
+        """Open a client; the first one again, if an exception lost it or it was elsewhere."""
+        if self._first() is not None:
+            return Client(place, self._terms, kept=1)
+        client = Client(place, self._terms, kept=KEPT)
         self._first = weakref.ref(client)
-        self._idle = [client]
-        return True
+        return client
+
+    def _stay(self, client: Client) -> None:
+        """Take it that chronyd is where it has answered."""
+        if not self.found:
+            self.address = client.address
+            self.found = True
 
     def _nowhere(self, error: ChronyConnectionError, places: list[str]) -> ChronyError:
         """Return the error of the last address, or of the first if the user may not use that."""
         final: ChronyError = error
         if FIRST_CHOICE in places:
             try:
-                Client(FIRST_CHOICE, self._terms, 1).close()
+                Client(FIRST_CHOICE, self._terms, kept=1).close()
             except ChronyPermissionError as denied:
                 final = denied
             except ChronyConnectionError:
                 pass
-        places = [place for place in places if f" {place}: " not in final.message]
+        places = [place for place in dict.fromkeys(places) if f" {place}: " not in final.message]
         final.message += f"; nor is it at {' or '.join(places)}" if places else ""
         final.args = (final.message,)
         return final
-
-    def _open(self) -> Client:
-        """Open a further client; a first again, if an exception lost it between two lines."""
-        if self._first() is not None:
-            return Client(self.address, self._terms, 1)
-        client = Client(self.address, self._terms, SESSIONS)
-        self._first = weakref.ref(client)
-        return client

@@ -1,6 +1,7 @@
 /*
  * The boundary between Python and libchrony. The compiler and CFFI's cdef() both read this file,
  * so it holds declarations only. C asks, waits and copies; what the values mean is Python's.
+ * How a batch runs is told at the top of batch.c; who may call what from which thread, in engine.h.
  */
 
 /* ---- The library ---- */
@@ -21,36 +22,32 @@ const char *shim_error(int code);
 /* ---- What is asked ---- */
 
 enum {
-    SHIM_JOINED = 1,  /* put the address of the same source in front of each record */
-    SHIM_NAMED = 2,   /* append the names of constants and flags to each record */
-    SHIM_SOURCES = 4, /* there is a record for each source, and so of each such report as many */
-    SHIM_JOINS = 8    /* the report that the addresses are taken from */
+    SHIM_SOURCES = 1,   /* one record for each source: all such lists have the same length */
+    SHIM_ADDRESSED = 2, /* asked by the source's address, which "sourcestats" must tell first */
+    SHIM_JOINED = 4,    /* put that address in front of each record */
+    SHIM_NAMED = 8,     /* append the names of constants and flags to each record */
+    SHIM_ADDRESSES = 16 /* this is "sourcestats" */
 };
 
 /* Errors of ours, beside libchrony's 1 to 14. */
 enum {
     SHIM_TIMEOUT = 100,     /* no answer in time */
     SHIM_UNREACHABLE = 101, /* a socket could not be opened or used: see `system` */
-    SHIM_ABSURD = 102       /* a number of records or fields that cannot be true: see `records` */
+    SHIM_ABSURD = 102,      /* a number of records or fields that cannot be true: see `records` */
+    SHIM_CHANGING = 103     /* the sources changed whenever the list was read: see `records` */
 };
 
-/* One report to ask for, and how that went. */
+/* One report to ask for, and the result. The caller sets the first two. */
 typedef struct {
     int report;  /* its place in libchrony's list */
     int flags;
-    int records; /* how many there are; -1 while unknown */
-    int first;   /* the place of the first of them */
-    int room;    /* how many places there are for them */
     int error;   /* 0, a code of libchrony's, or one of ours */
     int system;  /* errno, where a system call failed */
-    int left;    /* records that have not come yet */
-    int next;    /* the next record to ask for; -1: their number; -2: that has been asked */
-    int round;   /* how often the list changed while it was read */
-    int single;  /* not a list */
-    int shape;   /* of the last record, to try first for the next */
+    int records; /* how many there are */
+    int first;   /* where the first of them is among the batch's places */
 } shim_ask;
 
-/* ---- What came back ---- */
+/* ---- The result ---- */
 
 /* Where a record lies in the batch's bytes. Its fields stand there in order: 8 bytes for a number,
    16 for a time (seconds, nanoseconds), 48 for a string (its length in the first). */
@@ -59,6 +56,18 @@ typedef struct {
     unsigned int offset;
     unsigned int size;
 } shim_place;
+
+/* One or more whole reports, read within one deadline. All of it is the client's memory, and stays
+   as it is from the end of the batch to the next shim_start() on the client. */
+typedef struct {
+    int64_t tag; /* the caller's own */
+    const shim_ask *asks;
+    int asked;
+    int placed; /* of `places` */
+    const shim_place *places;
+    const char *bytes;
+    size_t used; /* of `bytes` */
+} shim_batch;
 
 typedef struct {
     char name[64];
@@ -75,14 +84,46 @@ typedef struct {
 /* The shape of that number; it never changes. NULL if there is none. */
 const shim_shape *shim_get_shape(int shape);
 
-/* ---- The connection ---- */
+/* ---- Loops: what is waited for ---- */
 
-/* Sockets and sessions to one chronyd, kept between batches. One thread at a time. */
+/* Any number of clients that one thread drives, and the epoll descriptor that all their sockets
+   are in. A blocking connection has a loop for each client, many daemons or an event loop share
+   one. */
+typedef struct shim_loop shim_loop;
+
+/* A loop without clients; NULL without memory. */
+shim_loop *shim_loop_new(void);
+
+/* Let go of the loop. It ends with the last of its clients. */
+void shim_loop_free(shim_loop *loop);
+
+/* The descriptor that is readable when a step has something to take in; -1 before the first
+   shim_open(). It is the loop's: it must not be closed, and a forked child gets another one. */
+int shim_loop_fd(shim_loop *loop);
+
+/* Move all batches on as far as they go without waiting. Returns in how many nanoseconds the next
+   step is due, even if the descriptor is not readable until then; negative: never. */
+int64_t shim_step(shim_loop *loop);
+
+/* Step and wait, in turns, until a batch is done, or for `longest` nanoseconds, or until a signal
+   arrives. Returns how many batches are done. */
+int shim_run(shim_loop *loop, int64_t longest);
+
+/* The next batch that is done and was not returned before; NULL if there is none. */
+shim_batch *shim_finished(shim_loop *loop);
+
+/* ---- Clients: what asks one chronyd ---- */
+
+/* The sockets and sessions to one chronyd, kept between batches. */
 typedef struct shim_client shim_client;
 
-/* A client that will use at most `sessions` sockets (up to 16). NULL without memory, which is an
-   error when it is opened. */
-shim_client *shim_new(int sessions);
+/* A client in the loop; NULL without memory, which is an error when it is opened. It keeps at most
+   `kept` sockets (up to 16) between batches, and opens no more on the same machine; to a chronyd
+   far away it opens more for a batch, one for each request that can be under way. */
+shim_client *shim_client_new(shim_loop *loop, int kept);
+
+/* Close everything, and give up the batch under way. */
+void shim_client_free(shim_client *client);
 
 /* Open a first socket to `address` (empty: where libchrony finds chronyd first). Returns 0, or an
    error with errno in `*system`. */
@@ -91,41 +132,15 @@ int shim_open(shim_client *client, const char *address, int *system);
 /* The address in use, in libchrony's notation: of a Unix socket if it begins with a slash. */
 const char *shim_address(const shim_client *client);
 
-/* Close everything; in a forked child, without harm to the parent. */
-void shim_close(shim_client *client);
+/* The client's batch, which is always at the same place. */
+shim_batch *shim_batch_of(shim_client *client);
 
-/* ---- A batch: one or more whole reports, over one deadline ---- */
+/* Begin a batch with a copy of `asks`; the next step sends the first requests. `timeout` is in
+   nanoseconds; negative: none. A batch under way is given up. Returns 0, or an error. */
+int shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
 
-typedef struct {
-    shim_client *client;
-    char *bytes; /* the caller's, like `places` and `asks` */
-    size_t size;
-    shim_place *places;
-    int capacity;
-    shim_ask *asks;
-    int asked;
-    size_t used;          /* of `bytes` */
-    int placed;           /* of `places` */
-    size_t wanted_size;   /* what SHIM_ROOM asks for */
-    int wanted_capacity;
-    int64_t deadline; /* on the monotonic clock, in nanoseconds */
-    int64_t patience; /* before a request is repeated for the first time */
-    int answers;      /* from chronyd, good or bad */
-    int full;         /* no further socket could be opened */
-} shim_batch;
+/* Give up the batch under way, if there is one; it does not come from shim_finished() any more. */
+void shim_stop(shim_client *client);
 
-enum {
-    SHIM_DONE = 0,  /* each ask has its records or its error */
-    SHIM_ROOM = 1,  /* `bytes` or `places` are too small: give larger ones, go on with shim_run() */
-    SHIM_PAUSE = 2  /* a signal arrived, or might have: let handlers run, go on with shim_run() */
-};
-
-/* Ask for `asked` reports, and drive the batch as shim_run() does. `timeout` is in nanoseconds;
-   negative: none. */
-int shim_start(shim_batch *batch, shim_ask *asks, int asked, int64_t timeout);
-
-/* Drive the batch: step, wait for chronyd, step again. Returns one of the above. */
-int shim_run(shim_batch *batch);
-
-/* Give the batch up before it is done. */
-void shim_stop(shim_batch *batch);
+/* Close all sockets of this process, for good: it ends, and nothing else will. */
+void shim_close_all(void);

@@ -1,0 +1,360 @@
+/*
+ * Requests and answers, one by one: sent, received, repeated, and what to do if chronyd is away.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+enum { LEAST_PATIENCE = 200 * MILLISECOND }; /* as in TCP: less, and a busy machine is too slow */
+static const int64_t MOST_INTERVAL = 4 * (int64_t)SECOND;
+
+/* ---- Slots ---- */
+
+static bool is_stuck(enum state state) { return state == BLOCKED || state == LATER; }
+
+void set_state(struct slot *slot, enum state state)
+{
+    slot->client->stuck += is_stuck(state) - is_stuck(slot->state);
+    slot->client->busy += (state != IDLE) - (slot->state != IDLE);
+    slot->state = state;
+}
+
+void release(struct slot *slot)
+{
+    if (slot->state == WAITING)
+        slot->dirty = true;
+    set_state(slot, IDLE);
+}
+
+static bool same_source(const struct item *one, const struct item *other)
+{
+    bool same_kind = one->kind == other->kind ||
+                     (one->kind == RECORD && other->kind == ADDRESS); /* it began once more */
+    return same_kind && one->ask == other->ask && one->record == other->record;
+}
+
+void release_twins(struct slot *slot)
+{
+    if (!slot->client->repeated)
+        return;
+    for (struct slot *twin = slot->client->slots; twin != NULL; twin = twin->next)
+        if (twin != slot && twin->state != IDLE && same_source(&slot->item, &twin->item))
+            release(twin);
+}
+
+/* A slot for one of `wanted` requests; NULL if these must wait for one. Opening a socket takes as
+   long as a few requests: on the same machine a client opens more of them only for long lists, or
+   if it is kept. */
+struct slot *vacant(shim_client *client, int wanted, bool far)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        if (slot->link.fd >= 0 && slot->state == IDLE)
+            return slot;
+    if (client->busy == 0)
+        return spare_slot(client);
+    bool few = client->busy < client->kept && (client->busy < client->batches || client->busy < wanted / 8);
+    if (client->full || !(far || few))
+        return NULL;
+    struct slot *slot = spare_slot(client);
+    if (slot != NULL && open_slot(slot) == OK)
+        return slot;
+    client->full = true; /* those that are open will do */
+    return NULL;
+}
+
+int64_t next_due(const shim_client *client)
+{
+    int64_t due = client->deadline;
+    for (const struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        if (slot->state != IDLE && slot->again < due)
+            due = slot->again;
+    return due;
+}
+
+/* ---- Round trips ---- */
+
+/* As RFC 6298 has it. */
+static void measure(shim_client *client, int64_t time)
+{
+    if (client->best == 0 || time < client->best)
+        client->best = time > 0 ? time : 1;
+    if (client->round_trip == 0) {
+        client->round_trip = time > 0 ? time : 1;
+        client->variation = time / 2;
+        return;
+    }
+    int64_t off = time > client->round_trip ? time - client->round_trip : client->round_trip - time;
+    client->variation += (off - client->variation) / 4;
+    client->round_trip += (time - client->round_trip) / 8;
+}
+
+/* How long to wait before a request is repeated for the first time. */
+static int64_t first_interval(const shim_client *client)
+{
+    int64_t least = client->patience < LEAST_PATIENCE ? client->patience : LEAST_PATIENCE;
+    int64_t interval = client->round_trip + 4 * client->variation;
+    if (client->round_trip == 0)
+        return client->patience;
+    return interval < least ? least : interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
+}
+
+/* ---- chronyd is away ---- */
+
+/* Leave all sockets, and what has been read of lists: chronyd was restarted, and its sources may be
+   others now. */
+static void start_over(shim_client *client)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        close_slot(slot);
+    begin_again(client);
+}
+
+/* chronyd is not there. It may come back while a batch waits that has reached it before; one that
+   has not fails at once. */
+static void miss(struct slot *slot, int error, int system)
+{
+    shim_client *client = slot->client;
+    close_slot(slot);
+    if (!client->reached && slot->tries == 1) {
+        fail_all(client, error, system);
+        return;
+    }
+    set_state(slot, LATER);
+    client->error = error;
+    client->system = system;
+}
+
+/* Whether chronyd has been away since the slot was opened. A Unix socket tells it with an empty
+   datagram, which chronyd ignores. */
+static bool was_away(const struct slot *slot)
+{
+    if (slot->state == LATER)
+        return true;
+    return slot->client->ordered && slot->link.fd >= 0 &&
+           send(slot->link.fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+           (errno == ECONNREFUSED || errno == ENOTCONN);
+}
+
+/* ---- Requests ---- */
+
+/* Whether the address of the item's source is asked for, in this exchange. */
+static bool is_addressed(const struct slot *slot)
+{
+    return has(&slot->client->asks[slot->item.ask], SHIM_ADDRESSED) &&
+           (slot->item.kind == RECORD || slot->item.kind == ADDRESS);
+}
+
+static int request(const struct slot *slot)
+{
+    const shim_ask *ask = &slot->client->asks[slot->item.ask];
+    chrony_session *session = slot->link.session;
+    /* libchrony may keep the pointer to a name: its own names last. */
+    const char *name = chrony.get_report_name(ask->report);
+    if (slot->item.kind == NUMBER)
+        return (int)chrony.request_report_number_records(session, name);
+    bool by_address = has(ask, SHIM_ADDRESSED);
+    if (by_address && slot->item.kind != RECORD)
+        name = "sourcestats";
+    else if (by_address)
+        take_text(); /* libchrony formats the address */
+    int error = (int)chrony.request_record(session, name, slot->item.record);
+    if (by_address && slot->item.kind == RECORD)
+        drop_text();
+    return error;
+}
+
+/* An exchange that was cut short begins with the address again: on another session, or because
+   this one does not hold it any more. */
+static void rewind_item(struct slot *slot)
+{
+    if (is_addressed(slot))
+        slot->item.kind = ADDRESS;
+}
+
+/* Have an open socket, and a session with nothing left in it. False: there is none. */
+static bool be_ready(struct slot *slot)
+{
+    int error = OK;
+    if (slot->link.fd >= 0 && slot->dirty) {
+        rewind_item(slot);
+        error = renew_session(slot);
+    }
+    if (slot->link.fd < 0) {
+        rewind_item(slot);
+        error = open_slot(slot);
+    }
+    if (error != OK)
+        miss(slot, error, errno);
+    return error == OK;
+}
+
+/* A request could not be sent. */
+static void fail_to_send(struct slot *slot)
+{
+    if (errno == EAGAIN || errno == ENOBUFS) {
+        slot->dirty = is_addressed(slot) && slot->item.kind == RECORD;
+        set_state(slot, BLOCKED);
+        watch_writing(slot, true);
+    } else if (slot->fresh) {
+        miss(slot, SHIM_UNREACHABLE, errno);
+    } else {
+        start_over(slot->client);
+    }
+}
+
+void send_request(struct slot *slot, int64_t now)
+{
+    int error;
+    if (!be_ready(slot))
+        return;
+    slot->sent = now;
+    slot->stamp = ++slot->client->stamp;
+    do
+        error = request(slot);
+    while (error == SEND_FAILED && errno == EINTR);
+    if (error == SEND_FAILED) {
+        fail_to_send(slot);
+    } else if (error != OK) {
+        slot->dirty = true;
+        take_refusal(slot, error);
+    } else if (!chrony.needs_response(slot->link.session)) {
+        /* Answered by libchrony: the number of records of a report that is no list, or the absence
+           of a record that reference clocks lack. */
+        take_answer(slot, now);
+    } else {
+        set_state(slot, WAITING);
+        watch_writing(slot, false);
+        slot->client->reached |= slot->client->ordered; /* a Unix socket tells */
+        if (slot->item.kind == NUMBER && !slot->client->progress[slot->item.ask].list)
+            take_list(slot);
+    }
+}
+
+void begin(struct slot *slot, int64_t now)
+{
+    slot->tries = 1;
+    slot->interval = first_interval(slot->client);
+    slot->again = now + slot->interval;
+    send_request(slot, now);
+}
+
+/* ---- Answers ---- */
+
+static bool is_answer(int error) { return error >= UNAUTHORIZED && error <= INVALID_RESPONSE; }
+
+/* chronyd is there, and has answered. */
+static void note_answer(struct slot *slot, int64_t now)
+{
+    shim_client *client = slot->client;
+    client->reached = client->answered = true;
+    client->error = client->system = 0;
+    slot->fresh = false;
+    measure(client, now - slot->sent);
+}
+
+/* Take in what has arrived. */
+static void receive(struct slot *slot, int64_t now)
+{
+    errno = 0;
+    int error = (int)chrony.process_response(slot->link.session);
+    if (error == OK) {
+        if (chrony.needs_response(slot->link.session))
+            return; /* a datagram to ignore */
+        note_answer(slot, now);
+        take_answer(slot, now);
+    } else if (error == RECV_FAILED && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    } else if (is_answer(error)) {
+        note_answer(slot, now);
+        slot->dirty = is_addressed(slot);
+        take_refusal(slot, error);
+    } else if (error != RECV_FAILED && error != SEND_FAILED) {
+        slot->dirty = true;
+        take_refusal(slot, error);
+    } else if (slot->fresh) {
+        miss(slot, SHIM_UNREACHABLE, errno);
+    } else {
+        start_over(slot->client); /* the error may be a late one, of an earlier call */
+    }
+}
+
+/* Take what nobody waits for any more from the socket, lest epoll tell of it for ever. */
+static void drain(const struct slot *slot)
+{
+    char byte;
+    for (int i = 0; i < KEPT; i++)
+        if (recv(slot->link.fd, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EAGAIN)
+            return;
+}
+
+void receive_all(shim_client *client, int64_t now)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next) {
+        if (!slot->ready)
+            continue;
+        slot->ready = false;
+        if (slot->link.fd < 0)
+            continue;
+        if (slot->state == BLOCKED)
+            send_request(slot, now);
+        else if (slot->state == WAITING)
+            receive(slot, now);
+        else
+            drain(slot);
+    }
+}
+
+/* ---- Repetitions ---- */
+
+/* Where to repeat a request that waits: on a new socket, or else on one that waits already. */
+static struct slot *place_to_repeat(struct slot *slot)
+{
+    shim_client *client = slot->client;
+    struct slot *twin = client->slots;
+    while (twin != NULL && !(twin != slot && twin->state != IDLE && twin->again == NEVER &&
+                             same_source(&twin->item, &slot->item)))
+        twin = twin->next;
+    if (twin != NULL) {
+        close_slot(twin); /* it has had its time */
+        return twin;
+    }
+    twin = spare_slot(client);
+    if (twin != NULL && open_slot(twin) == OK)
+        return twin;
+    close_slot(slot);
+    return slot;
+}
+
+/* Ask again for what got no answer. */
+static void repeat(struct slot *slot, int64_t now)
+{
+    shim_client *client = slot->client;
+    if (client->answered && was_away(slot)) {
+        start_over(client);
+        return;
+    }
+    int64_t interval = slot->interval + slot->interval / 2;
+    int tries = slot->tries + 1;
+    struct item item = slot->item;
+    struct slot *other = slot;
+    slot->again = NEVER;
+    if (slot->state == WAITING)
+        other = place_to_repeat(slot);
+    else
+        close_slot(slot);
+    client->repeated = true;
+    other->item = item;
+    other->tries = tries;
+    other->interval = interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
+    other->again = now + other->interval;
+    rewind_item(other);
+    send_request(other, now);
+}
+
+void repeat_overdue(shim_client *client, int64_t now)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        if (slot->state != IDLE && now >= slot->again)
+            repeat(slot, now);
+}

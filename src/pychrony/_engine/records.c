@@ -1,0 +1,310 @@
+/*
+ * Copies the record that a libchrony session holds to a client's memory, and tells whose it is.
+ */
+#include "engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_FIELDS = (int)(sizeof((shim_shape *)0)->fields / sizeof(shim_field)) };
+enum { MAX_SHAPES = 64 }; /* libchrony has two dozen */
+
+/* Which fields of a record tell whose it is; -1: none. */
+struct whose {
+    int address, id;
+};
+
+static shim_shape shapes[MAX_SHAPES];
+static struct whose whose[MAX_SHAPES];
+static atomic_int shapes_known; /* those before it are complete, and never change */
+static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void lock_shapes(void) { pthread_mutex_lock(&shapes_lock); }
+void unlock_shapes(void) { pthread_mutex_unlock(&shapes_lock); }
+
+const shim_shape *shim_get_shape(int shape)
+{
+    return shape >= 0 && shape < shapes_known ? &shapes[shape] : NULL;
+}
+
+/* ---- Shapes ---- */
+
+static unsigned int width(int type)
+{
+    switch (type) {
+    case UINTEGER:
+    case INTEGER:
+    case FLOAT:
+        return 8;
+    case TIMESPEC:
+        return 16;
+    case STRING:
+        return STRING_SIZE;
+    default:
+        return 0;
+    }
+}
+
+static bool has_shape(chrony_session *session, int joined, const shim_shape *shape)
+{
+    if (shape->count != chrony.get_record_number_fields(session) + joined)
+        return false;
+    for (int i = joined; i < shape->count; i++) {
+        const shim_field *field = &shape->fields[i];
+        const char *name = chrony.get_field_name(session, i - joined);
+        if ((int)chrony.get_field_type(session, i - joined) != field->type || name == NULL ||
+            strncmp(name, field->name, sizeof(field->name) - 1) != 0)
+            return false;
+    }
+    return joined == 0 || strcmp(shape->fields[0].name, "address") == 0;
+}
+
+/* The number of a shape that is known, from `from` on; -1 if there is none. */
+static int search_shape(chrony_session *session, int joined, int from)
+{
+    for (int i = from; i < shapes_known; i++)
+        if (has_shape(session, joined, &shapes[i]))
+            return i;
+    return -1;
+}
+
+static void set_field(shim_field *field, const char *name, int type, int content)
+{
+    snprintf(field->name, sizeof(field->name), "%s", name != NULL ? name : "");
+    field->type = type;
+    field->content = content;
+}
+
+static int field_of(const shim_shape *shape, int type, const char *name, const char *other)
+{
+    for (int i = 0; i < shape->count; i++) {
+        const shim_field *field = &shape->fields[i];
+        if (field->type == type && (strcmp(field->name, name) == 0 || strcmp(field->name, other) == 0))
+            return i;
+    }
+    return -1;
+}
+
+static void describe(chrony_session *session, int joined, shim_shape *shape)
+{
+    shape->count = chrony.get_record_number_fields(session) + joined;
+    if (joined)
+        set_field(&shape->fields[0], "address", STRING, CONTENT_ADDRESS);
+    for (int i = joined; i < shape->count; i++) {
+        int type = (int)chrony.get_field_type(session, i - joined);
+        /* Whether an address is set is a matter of the record, not of its shape. */
+        int content = type == STRING ? CONTENT_ADDRESS
+                                     : (int)chrony.get_field_content(session, i - joined);
+        set_field(&shape->fields[i], chrony.get_field_name(session, i - joined), type, content);
+    }
+}
+
+/* Only with shapes_lock. */
+static int add_shape(chrony_session *session, int joined)
+{
+    int number = shapes_known;
+    if (chrony.get_record_number_fields(session) + joined > MAX_FIELDS || number == MAX_SHAPES)
+        return -1;
+    describe(session, joined, &shapes[number]);
+    whose[number].address = field_of(&shapes[number], STRING, "address", "remote address");
+    whose[number].id = field_of(&shapes[number], UINTEGER, "reference ID", "reference ID");
+    shapes_known = number + 1;
+    return number;
+}
+
+/* The number of the shape of the record that `session` holds; -1 if it is beyond our tables. */
+static int find_shape(chrony_session *session, int joined, int likely)
+{
+    if (likely >= 0 && has_shape(session, joined, &shapes[likely]))
+        return likely;
+    int known = shapes_known, found = search_shape(session, joined, 0);
+    if (found >= 0)
+        return found;
+    lock_shapes();
+    found = search_shape(session, joined, known); /* by another thread, meanwhile */
+    if (found < 0)
+        found = add_shape(session, joined);
+    unlock_shapes();
+    return found;
+}
+
+/* ---- Values ---- */
+
+void copy_string(char *to, const char *text)
+{
+    size_t length = text != NULL ? strnlen(text, STRING_SIZE - 1) : 0;
+    memset(to, 0, STRING_SIZE);
+    to[0] = (char)length;
+    if (length > 0)
+        memcpy(to + 1, text, length);
+}
+
+static void copy_address(char *to, chrony_session *session, int field)
+{
+    take_text();
+    copy_string(to, chrony.get_field_string(session, field));
+    drop_text();
+}
+
+/* Copy the value of a field to `to`, in the form that `shim_place` describes. */
+static void copy_value(char *to, chrony_session *session, int field, int type)
+{
+    if (type == UINTEGER) {
+        uint64_t value = chrony.get_field_uinteger(session, field);
+        memcpy(to, &value, sizeof(value));
+    } else if (type == INTEGER) {
+        int64_t value = chrony.get_field_integer(session, field);
+        memcpy(to, &value, sizeof(value));
+    } else if (type == FLOAT) {
+        double value = chrony.get_field_float(session, field);
+        memcpy(to, &value, sizeof(value));
+    } else if (type == TIMESPEC) {
+        struct timespec value = chrony.get_field_timespec(session, field);
+        int64_t parts[2] = {value.tv_sec, value.tv_nsec};
+        memcpy(to, parts, sizeof(parts));
+    } else if (type == STRING) {
+        copy_address(to, session, field);
+    }
+}
+
+/* ---- Whose a record is ---- */
+
+/* FNV-1a: the sources are chronyd's, who gains nothing from a collision. */
+static uint64_t hash(uint64_t start, const char *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        start = (start ^ (unsigned char)bytes[i]) * 0x100000001b3;
+    return start;
+}
+
+static struct identity make_identity(const char *address, uint64_t id)
+{
+    const uint64_t offset = 0xcbf29ce484222325;
+    struct identity found = {NO_ADDRESS, hash(offset, (const char *)&id, sizeof(id))};
+    if (address[0] != 0) {
+        found.address = hash(offset, address + 1, (size_t)address[0]) | 2;
+        found.whole = hash(found.whole, address + 1, (size_t)address[0]);
+    }
+    return found;
+}
+
+struct identity read_identity(chrony_session *session, int likely)
+{
+    char address[STRING_SIZE] = "";
+    int shape = chrony.get_record_number_fields(session) > 0 ? find_shape(session, 0, likely) : -1;
+    uint64_t id = 0;
+    if (shape >= 0 && whose[shape].address >= 0)
+        copy_address(address, session, whose[shape].address);
+    if (shape >= 0 && whose[shape].id >= 0)
+        id = chrony.get_field_uinteger(session, whose[shape].id);
+    return make_identity(address, id);
+}
+
+void read_address(char *to, chrony_session *session)
+{
+    int field = 0, count = chrony.get_record_number_fields(session);
+    while (field < count && (int)chrony.get_field_type(session, field) != STRING)
+        field++;
+    copy_address(to, session, field);
+}
+
+/* ---- Records ---- */
+
+static const char *name_of(chrony_session *session, int field, uint64_t value)
+{
+    const char *name = chrony.get_field_constant_name(session, field, value);
+    return name != NULL ? name : "";
+}
+
+/* Write the names that apply to a field, a line each, and a zero byte to `to`, unless that is NULL.
+   Returns their length. */
+static size_t write_names(char *to, chrony_session *session, int field, int content)
+{
+    uint64_t value = chrony.get_field_uinteger(session, field);
+    size_t length = 0;
+    for (uint64_t flag = 1; flag != 0; flag <<= 1) {
+        const char *name = "";
+        if (content == CONTENT_ENUM && flag == 1)
+            name = name_of(session, field, value);
+        else if (content == CONTENT_FLAGS && (value & flag) != 0)
+            name = name_of(session, field, flag);
+        size_t more = strlen(name);
+        if (more == 0)
+            continue;
+        if (to != NULL) {
+            memcpy(to + length, name, more);
+            to[length + more] = '\n';
+        }
+        length += more + 1;
+    }
+    if (to != NULL)
+        to[length] = '\0';
+    return length + 1;
+}
+
+/* Write the names of all fields. */
+static size_t write_all_names(char *to, chrony_session *session, const shim_shape *shape, int joined)
+{
+    size_t length = 0;
+    for (int i = joined; i < shape->count; i++)
+        length += write_names(to != NULL ? to + length : NULL, session, i - joined,
+                              shape->fields[i].content);
+    return length;
+}
+
+/* Room for `size` bytes at `place`: what an earlier reading left there, or new. False: no memory. */
+static bool reserve(shim_client *client, shim_place *place, size_t size)
+{
+    shim_batch *batch = &client->batch;
+    if (size <= place->size)
+        return true;
+    if (batch->used + size > client->size) {
+        size_t more = 2 * client->size > batch->used + size ? 2 * client->size : batch->used + size;
+        char *bytes = more <= UINT32_MAX ? realloc(client->bytes, more) : NULL;
+        if (bytes == NULL)
+            return false;
+        batch->bytes = client->bytes = bytes;
+        client->size = more;
+    }
+    place->offset = (unsigned int)batch->used;
+    batch->used += size;
+    return true;
+}
+
+int copy_record(shim_client *client, int ask, int record, chrony_session *session,
+                const char *address)
+{
+    shim_ask *told = &client->asks[ask];
+    shim_place *place = &client->places[told->first + record];
+    int joined = (told->flags & SHIM_JOINED) != 0;
+    if (chrony.get_record_number_fields(session) == 0)
+        return OK;
+    int number = find_shape(session, joined, client->progress[ask].shape);
+    if (number < 0) {
+        told->records = chrony.get_record_number_fields(session);
+        return SHIM_ABSURD;
+    }
+    const shim_shape *shape = &shapes[number];
+    size_t values = 0, names = 0;
+    for (int i = 0; i < shape->count; i++)
+        values += width(shape->fields[i].type);
+    if ((told->flags & SHIM_NAMED) != 0)
+        names = write_all_names(NULL, session, shape, joined);
+    if (!reserve(client, place, values + names))
+        return NO_MEMORY;
+    char *to = client->bytes + place->offset;
+    if (joined) {
+        memcpy(to, address, STRING_SIZE);
+        to += STRING_SIZE;
+    }
+    for (int i = joined; i < shape->count; i++) {
+        copy_value(to, session, i - joined, shape->fields[i].type);
+        to += width(shape->fields[i].type);
+    }
+    if (names > 0)
+        write_all_names(to, session, shape, joined);
+    client->progress[ask].shape = place->shape = number;
+    place->size = (unsigned int)(values + names);
+    return OK;
+}

@@ -1,0 +1,282 @@
+/*
+ * Clients, their sockets and the budget of these: opened, closed, left to a parent process.
+ */
+#include "engine.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* ---- The budget ---- */
+
+/* The first socket of a client is always allowed. Of all others there are so many in the process,
+   and each takes two descriptors: with /dev/urandom, which libchrony opens for each session. */
+static atomic_int further;
+
+/* A quarter of the descriptors may be taken by further sockets. */
+static int most_further(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 8 > INT32_MAX)
+        return INT32_MAX;
+    return (int)(limit.rlim_cur / 8);
+}
+
+static bool take_budget(void)
+{
+    if (atomic_fetch_add(&further, 1) < most_further())
+        return true;
+    atomic_fetch_sub(&further, 1);
+    return false;
+}
+
+static void return_budget(void) { atomic_fetch_sub(&further, 1); }
+
+/* ---- Sockets ---- */
+
+void close_link(struct link *link)
+{
+    if (link->session != NULL)
+        chrony.deinit_session(link->session);
+    if (link->fd >= 0)
+        chrony.close_socket(link->fd);
+    link->session = NULL;
+    link->fd = -1;
+}
+
+static void forget_request(struct slot *slot)
+{
+    set_state(slot, IDLE);
+    slot->ready = slot->dirty = slot->writing = false;
+}
+
+void close_slot(struct slot *slot)
+{
+    bool was_open = slot->link.fd >= 0;
+    forget_request(slot);
+    close_link(&slot->link);
+    if (was_open && --slot->client->open > 0)
+        return_budget();
+}
+
+/* libchrony's recv() and send() would block, and its socket would outlive an exec. */
+static int prepare(struct slot *slot)
+{
+    int fd = slot->link.fd;
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+        return SHIM_UNREACHABLE;
+    int error = (int)chrony.init_session(&slot->link.session, fd);
+    if (error != OK) {
+        slot->link.session = NULL;
+        return error;
+    }
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = slot};
+    if (open_epoll(slot->client->loop) != 0 ||
+        epoll_ctl(slot->client->loop->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+        return SHIM_UNREACHABLE;
+    return OK;
+}
+
+int open_slot(struct slot *slot)
+{
+    shim_client *client = slot->client;
+    if (client->open > 0 && !take_budget() && !(close_idlest(client->loop) && take_budget())) {
+        errno = EMFILE;
+        return SHIM_UNREACHABLE;
+    }
+    int error = SHIM_UNREACHABLE;
+    slot->link.fd = chrony.open_socket(client->address);
+    if (slot->link.fd < 0 && client->open > 0)
+        return_budget();
+    if (slot->link.fd < 0)
+        return error;
+    client->open++;
+    slot->fresh = true;
+    slot->dirty = slot->ready = slot->writing = false;
+    error = prepare(slot);
+    if (error == OK)
+        return OK;
+    int system = errno;
+    close_slot(slot);
+    errno = system;
+    return error;
+}
+
+int renew_session(struct slot *slot)
+{
+    slot->dirty = false;
+    chrony.deinit_session(slot->link.session);
+    slot->link.session = NULL;
+    int error = (int)chrony.init_session(&slot->link.session, slot->link.fd);
+    if (error == OK)
+        return OK;
+    int system = errno;
+    slot->link.session = NULL;
+    close_slot(slot);
+    errno = system;
+    return error;
+}
+
+void watch_writing(struct slot *slot, bool writing)
+{
+    if (slot->writing == writing)
+        return;
+    struct epoll_event event = {.events = EPOLLIN | (writing ? EPOLLOUT : 0), .data.ptr = slot};
+    epoll_ctl(slot->client->loop->epoll, EPOLL_CTL_MOD, slot->link.fd, &event);
+    slot->writing = writing;
+}
+
+struct slot *spare_slot(shim_client *client)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        if (slot->link.fd < 0 && slot->state == IDLE)
+            return slot;
+    struct slot *slot = calloc(1, sizeof(*slot));
+    if (slot == NULL)
+        return NULL;
+    slot->link.fd = -1;
+    slot->client = client;
+    slot->next = client->slots;
+    client->slots = slot;
+    return slot;
+}
+
+int take_further_links(shim_client *client, struct link *to, int room)
+{
+    int count = 0;
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next) {
+        if (slot->link.fd < 0 || client->open == 1 || count == room)
+            continue;
+        forget_request(slot);
+        to[count++] = slot->link;
+        slot->link.fd = -1;
+        slot->link.session = NULL;
+        client->open--;
+        return_budget();
+    }
+    return count;
+}
+
+void leave_client_to_parent(shim_client *client)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next) {
+        forget_request(slot);
+        if (slot->link.session != NULL)
+            chrony.deinit_session(slot->link.session);
+        if (slot->link.fd >= 0)
+            close(slot->link.fd); /* close_socket() would delete the parent's socket file */
+        slot->link.session = NULL;
+        slot->link.fd = -1;
+    }
+    client->open = 0;
+    client->forked = client->running;
+    further = 0;
+}
+
+/* ---- Clients ---- */
+
+shim_client *shim_client_new(shim_loop *loop, int kept)
+{
+    shim_client *client = loop != NULL ? calloc(1, sizeof(*client)) : NULL;
+    if (client == NULL)
+        return NULL;
+    client->loop = loop;
+    client->known = -1;
+    client->kept = kept < KEPT ? kept : KEPT;
+    client->due = NEVER;
+    add_client(client);
+    return client;
+}
+
+/* Note where the socket leads, so that others are opened to the same place. */
+static void note_peer(shim_client *client, int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_un un;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        char room[sizeof(struct sockaddr_un) + 1]; /* a path of full length has no end */
+    } peer;
+    char host[INET6_ADDRSTRLEN] = "";
+    socklen_t length = sizeof(struct sockaddr_un);
+    memset(&peer, 0, sizeof(peer));
+    if (getpeername(fd, &peer.any, &length) != 0)
+        return;
+    if (peer.any.sa_family == AF_UNIX) {
+        snprintf(client->address, sizeof(client->address), "%s", peer.un.sun_path);
+    } else if (peer.any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &peer.in.sin_addr, host, sizeof(host));
+        snprintf(client->address, sizeof(client->address), "%s:%d", host, ntohs(peer.in.sin_port));
+    } else if (peer.any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &peer.in6.sin6_addr, host, sizeof(host));
+        snprintf(client->address, sizeof(client->address), "[%s]:%d", host,
+                 ntohs(peer.in6.sin6_port));
+    }
+}
+
+static int open_client(shim_client *client, const char *address)
+{
+    struct slot *slot = spare_slot(client);
+    if (slot == NULL)
+        return NO_MEMORY;
+    snprintf(client->address, sizeof(client->address), "%s", address);
+    int error = open_slot(slot);
+    if (error == OK && address[0] == '\0')
+        note_peer(client, slot->link.fd);
+    client->ordered = client->address[0] == '/';
+    return error;
+}
+
+int shim_open(shim_client *client, const char *address, int *system)
+{
+    *system = ENOMEM;
+    if (client == NULL)
+        return NO_MEMORY;
+    lock_loop(client->loop);
+    int error = client->loop->over ? SHIM_UNREACHABLE : open_client(client, address);
+    *system = errno;
+    unlock_loop(client->loop);
+    return error;
+}
+
+const char *shim_address(const shim_client *client) { return client->address; }
+
+shim_batch *shim_batch_of(shim_client *client) { return &client->batch; }
+
+void close_client(shim_client *client)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        close_slot(slot);
+}
+
+void shim_client_free(shim_client *client)
+{
+    if (client == NULL)
+        return;
+    shim_loop *loop = client->loop;
+    lock_loop(loop);
+    for (struct slot *slot; (slot = client->slots) != NULL;) {
+        close_slot(slot);
+        client->slots = slot->next;
+        free(slot);
+    }
+    remove_client(client);
+    unlock_loop(loop);
+    shim_loop_free(loop);
+    free(client->asks);
+    free(client->progress);
+    free(client->bytes);
+    free(client->places);
+    free(client->roster.identities);
+    free(client);
+}
