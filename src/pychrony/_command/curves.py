@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .history import Rows
 
 Numbers = NDArray[np.float64]
 
@@ -17,9 +18,9 @@ GAP, NEIGHBOURS = 3.0, 5
 """An interval is a gap if it is so many times longer than the median of its neighbours."""
 
 
-def table(rows: Sequence[tuple[float, ...]]) -> Numbers:
+def table(rows: Rows) -> Numbers:
     """Return rows as a table in the order of time, their first column."""
-    numbers = np.array(rows, dtype=np.float64)
+    numbers = np.frombuffer(rows.numbers).reshape(-1, rows.width)
     return numbers[np.argsort(numbers[:, 0], kind="stable")]
 
 
@@ -83,7 +84,7 @@ def thin(time: Numbers, low: Numbers, high: Numbers) -> Envelope:
     )
 
 
-def spans(states: Sequence[tuple[float, int]], state: int) -> list[tuple[float, float]]:
+def spans(states: Rows, state: int) -> list[tuple[float, float]]:
     """Return the start and the end of each time in a state, which lasts until the next line.
 
     Those that a picture cannot show apart are put together.

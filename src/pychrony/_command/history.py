@@ -3,78 +3,94 @@
 from __future__ import annotations
 
 import json
+import math
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 NAN = float("nan")
 OK, ERROR, UNSYNCHRONIZED = range(3)
 
+CLOCK = ("time", "offset", "bound", "frequency", "skew")
+"""Columns of `History.clock`.
 
-class Clock(NamedTuple):
-    """The system clock at one time; not a number where chronyd does not say."""
+Time is in seconds since 1970 (UTC), offset and error bound in seconds, frequency and skew in ppm.
+Positive: the system clock is ahead, or fast; the sign of the offset is opposite to that of
+`TrackingStatus.offset`.
+"""
+SAMPLE = ("time", "offset", "error", "reached", "selected")
+"""Columns of `History.sources`.
 
-    time: float
-    """In seconds since 1970 (UTC)."""
-    offset: float = NAN
-    """In seconds; positive: the system clock is ahead, opposite to `TrackingStatus.offset`."""
-    bound: float = NAN
-    """Bound of the clock's error, in seconds."""
-    frequency: float = NAN
-    """In ppm; positive: the uncorrected clock is fast."""
-    skew: float = NAN
-    """In ppm."""
-
-    def is_known(self) -> bool:
-        """Whether the clock was synchronised, so that its error has a bound."""
-        return self.bound == self.bound
+Offset and error bound are in seconds; positive: the system clock is ahead of the source. `reached`
+is how many of the last eight polls were answered, `selected` is 1 if the clock follows the source.
+"""
+STATE = ("time", "state")
 
 
-class Sample(NamedTuple):
-    """A source at one time; not a number where chronyd does not say."""
+class Rows:
+    """A table that grows by a row at a time; not a number where chronyd does not say."""
 
-    time: float
-    offset: float = NAN
-    """In seconds; positive: the system clock is ahead of the source."""
-    error: float = NAN
-    """In seconds."""
-    reached: float = NAN
-    """How many of the last eight polls were answered."""
-    selected: float = NAN
-    """1 if the clock follows this source, else 0."""
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.width = len(columns)
+        self.numbers = array("d")
+
+    def add(self, *row: float) -> None:
+        """Add a row; columns that are not given have no value."""
+        self.numbers.extend((*row, *[NAN] * (self.width - len(row))))
+
+    def extend(self, other: Rows) -> None:
+        """Add all rows of another table."""
+        self.numbers.extend(other.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers) // self.width
 
 
 @dataclass
 class History:
     """What a log tells about one chronyd."""
 
-    clock: list[Clock] = field(default_factory=list)
-    sources: dict[str, list[Sample]] = field(default_factory=dict)
-    states: list[tuple[float, int]] = field(default_factory=list)
-    """Time of each line, and whether it has an error, or an unsynchronised clock."""
+    clock: Rows = field(default_factory=lambda: Rows(CLOCK))
+    sources: dict[str, Rows] = field(default_factory=dict)
+    """By the source's name."""
+    states: Rows = field(default_factory=lambda: Rows(STATE))
+    """For each line, whether it has an error or an unsynchronised clock."""
     errors: Counter[str] = field(default_factory=Counter)
     """How often there was which error."""
+    synchronized: int = 0
+    """How many lines have a clock with an error bound."""
 
     def add(self, time: float, tracking: dict[str, Any] | None, sources: list[Any] | None) -> None:
         """Take in the answers of one line."""
-        clock = None if tracking is None else clock_of(time, tracking)
-        samples = {source["address"]: sample_of(time, source) for source in sources or ()}
-        if clock is not None:
-            self.clock.append(clock)
+        clock = () if tracking is None else clock_of(tracking)
+        samples = {source["address"]: sample_of(source) for source in sources or ()}
+        if tracking is not None:
+            self.clock.add(time, *clock)
+            self.synchronized += bool(clock)
         for name, sample in samples.items():
-            self.sources.setdefault(name, []).append(sample)
-        is_unsynchronized = clock is not None and not clock.is_known()
-        self.states.append((time, UNSYNCHRONIZED if is_unsynchronized else OK))
+            self.sources.setdefault(name, Rows(SAMPLE)).add(time, *sample)
+        self.states.add(time, OK if clock or tracking is None else UNSYNCHRONIZED)
 
     def add_error(self, time: float, error: str) -> None:
         """Take in the error of one line, which interrupts every curve."""
         self.errors[error] += 1
-        self.states.append((time, ERROR))
-        self.clock.append(Clock(time))
+        self.states.add(time, ERROR)
+        self.clock.add(time)
         for samples in self.sources.values():
-            samples.append(Sample(time))
+            samples.add(time)
+
+    def add_errors_of(self, other: History) -> None:
+        """Take in what happened before the address of this chronyd was known."""
+        self.errors += other.errors
+        self.states.extend(other.states)
+        self.clock.extend(other.clock)
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self.synchronized and not self.sources
 
 
 class Unusable(NamedTuple):
@@ -89,8 +105,8 @@ class Unusable(NamedTuple):
 class Log:
     """All that was read from the files."""
 
-    histories: dict[str, History] = field(default_factory=dict)
-    """By the address of the chronyd."""
+    histories: dict[str | None, History] = field(default_factory=dict)
+    """By the address of the chronyd; `None` as long as none was found."""
     lines: int = 0
     unusable: dict[str, Unusable] = field(default_factory=dict)
     """By the reason."""
@@ -104,11 +120,22 @@ class Log:
                 earlier = self.unusable.get(reason, Unusable(0, f"{name}:{number}"))
                 self.unusable[reason] = earlier._replace(number=earlier.number + 1)
 
+    def history(self, address: str | None) -> History | None:
+        """Return what is known of one chronyd, by default of the only one."""
+        known = self.addresses()
+        if len(known) == 1 and None in self.histories:
+            self.histories[known[0]].add_errors_of(self.histories.pop(None))
+        return self.histories.get(address or (known[0] if len(known) == 1 else None))
+
+    def addresses(self) -> list[str]:
+        """Return the addresses of all chronyds in the log."""
+        return [address for address in self.histories if address is not None]
+
     def _take(self, line: bytes) -> str:
         """Take in a line, or return why it cannot be used."""
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "not JSON" if line.endswith(b"\n") else "cut off"
         try:
             time, address, report = seconds(entry["time"]), entry["address"], entry["report"]
@@ -121,7 +148,7 @@ class Log:
                 if "tracking" not in reports and "sources" not in reports:
                     return f"of {report}, which is not drawn"
                 history.add(time, reports.get("tracking"), reports.get("sources"))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             return "not from --json --watch"
         self.histories[address] = history
         return ""
@@ -131,24 +158,30 @@ def seconds(time: str | float) -> float:
     """Return a time of a line in seconds since 1970."""
     if isinstance(time, str):
         return datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
-    return float(time)
+    return datetime.fromtimestamp(time, timezone.utc).timestamp()
 
 
-def clock_of(time: float, tracking: dict[str, Any]) -> Clock:
-    """Return what the report says of the clock; a clock that follows nothing has no error bound."""
-    offset, delay = float(tracking["offset"]), float(tracking["root_delay"])
-    bound = abs(offset) + float(tracking["root_dispersion"]) + delay / 2
-    frequency, skew = float(tracking["frequency"]), float(tracking["skew"])
+def number(value: Any) -> float:
+    """Return a number that can be drawn, or raise `ValueError`."""
+    found = float(value)
+    if not math.isfinite(found):
+        raise ValueError("not finite")
+    return found
+
+
+def clock_of(tracking: dict[str, Any]) -> tuple[float, ...]:
+    """Return what a report says of the clock; nothing if the clock is not synchronised."""
     if tracking["reference_id"] == 0 or tracking["stratum"] >= 16:
-        return Clock(time)
-    return Clock(time, -offset, bound, frequency, skew)
+        return ()
+    offset, delay = number(tracking["offset"]), number(tracking["root_delay"])
+    bound = abs(offset) + number(tracking["root_dispersion"]) + delay / 2
+    return -offset, bound, number(tracking["frequency"]), number(tracking["skew"])
 
 
-def sample_of(time: float, source: dict[str, Any]) -> Sample:
-    """Return what the report says of a source."""
-    reached = float(source["reachability"].bit_count())
-    selected = float(source["state"] == "SELECTED")
-    offset, error = float(source["latest_meas"]), float(source["latest_meas_err"])
+def sample_of(source: dict[str, Any]) -> tuple[float, ...]:
+    """Return what a report says of a source."""
+    offset, error = number(source["latest_meas"]), number(source["latest_meas_err"])
     if source["last_sample_ago"] is None:
-        return Sample(time, reached=reached, selected=selected)
-    return Sample(time, offset, error, reached, selected)
+        offset = error = NAN
+    reached = (source["reachability"] & 0xFF).bit_count()
+    return offset, error, float(reached), float(source["state"] == "SELECTED")

@@ -12,7 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import (
+    EngFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    StrMethodFormatter,
+)
 
 from .curves import COLUMNS, Envelope, Numbers, gaps, spans, table, thin, with_breaks
 from .history import ERROR, UNSYNCHRONIZED, History
@@ -54,6 +60,9 @@ STRETCHES: dict[str, dict[str, Any]] = {
 OUTLIER = 8.0
 """A peak so many times above 99 % of the values leaves the panel; a mark says how high it is."""
 
+NARROWEST = 400
+"""A stretch of time is drawn at least as wide as this part of the picture, so that it is seen."""
+
 Stretches = dict[str, list[tuple[float, float]]]
 
 
@@ -72,8 +81,9 @@ def save(figure: Figure, path: str, kind: str) -> None:
 
 def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
     stretches = _stretches(history)
-    known = any(row.is_known() for row in history.clock)
-    clock = with_breaks(table(history.clock)) if known else None
+    times = table(history.states)[:, 0]
+    narrowest = (times[-1] - times[0]) / NARROWEST
+    clock = with_breaks(table(history.clock)) if history.synchronized else None
     sources = {name: with_breaks(table(rows)) for name, rows in history.sources.items()}
     heights = [CLOCK_HEIGHT, CLOCK_HEIGHT, CLOCK_HEIGHT, SKEW_HEIGHT] if clock is not None else []
     heights += [SOURCE_HEIGHT] * len(sources)
@@ -91,7 +101,7 @@ def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
     if sources:
         _draw_reachability(panels[-1], sources)
     for panel in panels:
-        _mark(panel, stretches)
+        _mark(panel, stretches, narrowest)
         panel.tick_params(labelbottom=panel is panels[-1], length=2)
     _draw_time(panels[-1], history)
     _caption(figure, history, title, notes, stretches)
@@ -114,30 +124,39 @@ def _draw_clock(panels: Sequence[Axes], rows: Numbers) -> None:
     _draw_band(within, thin(time, -bound, bound))
     _draw_curve(within, thin(time, offset, offset))
     _draw_seconds(within)
+    _fit(within, thin(time, -bound, bound), EngFormatter("s"))
     enlarged.set_title("The same offset, enlarged")
     _draw_curve(enlarged, thin(time, offset, offset))
-    _fit(enlarged, offset, offset)
     _draw_seconds(enlarged)
+    _fit(enlarged, thin(time, offset, offset), EngFormatter("s"))
     drift.set_title("Frequency error of the uncorrected clock (line) and its skew (grey)")
     _draw_band(drift, thin(time, frequency - skew, frequency + skew))
     _draw_curve(drift, thin(time, frequency, frequency))
-    _fit(drift, frequency - skew, frequency + skew)
     drift.set_ylabel("ppm")
+    _fit(drift, thin(time, frequency - skew, frequency + skew), EngFormatter("ppm"))
     _label_sign(drift, "fast", "slow")
     skews.set_title("Skew: bound of the error in the frequency")
     positive = np.where(skew > 0, skew, np.nan)
     _draw_curve(skews, thin(time, positive, positive))
     skews.set_yscale("log")
+    is_narrow = np.nanmax(skew) < 30 * np.nanmin(positive) if np.any(skew > 0) else True
+    skews.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_narrow else (1,), numticks=5))
+    skews.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    skews.yaxis.set_minor_formatter(NullFormatter())
     skews.set_ylabel("ppm")
 
 
 def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
     time, offset, error, _, selected = rows.T
-    panel.set_title(f"Offset from {name} in its last sample (line), and its error bound (grey)")
+    if np.isnan(offset).all():
+        panel.set_title(f"Offset from {name}: no samples")
+        panel.set_yticks([])
+        return
+    panel.set_title(f"Offset from {name} (line) inside the error bound of its last sample (grey)")
     _draw_band(panel, thin(time, offset - error, offset + error))
     _draw_curve(panel, thin(time, offset, offset))
-    _fit(panel, offset - error, offset + error)
     _draw_seconds(panel)
+    _fit(panel, thin(time, offset - error, offset + error), EngFormatter("s"))
     rail = thin(time, selected, selected)
     panel.fill_between(
         rail.time / DAY,
@@ -153,14 +172,13 @@ def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
 
 def _draw_reachability(panel: Axes, sources: dict[str, Numbers]) -> None:
     panel.set_title("Reachability: answered polls of the last eight; a full bar is eight")
-    for lane, rows in enumerate(sources.values()):
+    for lane, rows in enumerate(reversed(sources.values())):
         reached = thin(rows[:, 0], rows[:, 3], rows[:, 3])
         height = 0.8 * reached.low / 8
         panel.fill_between(reached.time / DAY, lane, lane + height, step="post", color="0.35", lw=0)
         panel.axhline(lane, color="0.6", linewidth=0.5)
-    panel.set_ylim(len(sources), -0.2)
-    panel.invert_yaxis()
-    panel.set_yticks([lane + 0.4 for lane in range(len(sources))], list(sources))
+    panel.set_ylim(-0.2, len(sources))
+    panel.set_yticks([lane + 0.4 for lane in range(len(sources))], list(reversed(sources)))
     panel.grid(False)
     panel.tick_params(axis="y", length=0)
 
@@ -189,24 +207,46 @@ def _label_sign(panel: Axes, positive: str, negative: str) -> None:
     panel.text(1.005, 0, f"\N{MINUS SIGN} {negative}", va="bottom", **style)
 
 
-def _fit(panel: Axes, low: Numbers, high: Numbers) -> None:
-    """Scale a panel to all values but single peaks, and mark those."""
-    values = np.concatenate((low, high))
+def _fit(panel: Axes, drawn: Envelope, unit: EngFormatter) -> None:
+    """Scale a panel to all but single peaks, which are marked with how far they reach."""
+    values = np.concatenate((drawn.low, drawn.high))
     values = values[np.isfinite(values)]
-    if not len(values):
+    middle = float(np.median(values)) if len(values) else 0.0
+    away = np.abs(values - middle)
+    usual = float(np.percentile(away, 98)) if len(values) else 0.0
+    if not 0 < OUTLIER * usual < away.max():
         return
-    middle = float(np.median(values))
-    usual = float(np.percentile(np.abs(values - middle), 99))
-    most = float(np.max(np.abs(values - middle)))
-    if not 0 < usual * OUTLIER < most:
-        return
-    edge = 1.5 * usual
-    panel.set_ylim(middle - edge, middle + edge)
+    panel.set_ylim(middle - 2 * usual, middle + 2 * usual)
+    for edge, reach, mark, align in (
+        (middle + 2 * usual, drawn.high, "^", "top"),
+        (middle - 2 * usual, drawn.low, "v", "bottom"),
+    ):
+        beyond = np.flatnonzero(np.nan_to_num(np.abs(reach - middle)) > 2 * usual)
+        beyond = beyond[np.sign(reach[beyond] - middle) == (1 if mark == "^" else -1)]
+        if not len(beyond):
+            continue
+        panel.plot(
+            drawn.time[beyond] / DAY,
+            np.full(len(beyond), edge),
+            mark,
+            color="black",
+            markersize=5,
+            clip_on=False,
+        )
+        most = beyond[np.argmax(np.abs(reach[beyond] - middle))]
+        panel.annotate(
+            f"to {unit(reach[most])}",
+            (drawn.time[most] / DAY, edge),
+            (5, -3 if mark == "^" else 3),
+            textcoords="offset points",
+            va=align,
+            fontsize=7,
+        )
 
 
-def _mark(panel: Axes, stretches: Stretches) -> None:
+def _mark(panel: Axes, stretches: Stretches, narrowest: float) -> None:
     for name, found in stretches.items():
-        bars = [(start / DAY, (end - start) / DAY) for start, end in found]
+        bars = [(start / DAY, max(end - start, narrowest) / DAY) for start, end in found]
         panel.broken_barh(bars, (0, 1), transform=panel.get_xaxis_transform(), **STRETCHES[name])
 
 
@@ -215,8 +255,9 @@ def _draw_time(panel: Axes, history: History) -> None:
     panel.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=timezone.utc)  # type: ignore[no-untyped-call]
     panel.xaxis.set_major_formatter(formatter)
-    times = [time for time, _ in history.states]
-    panel.set_xlim(min(times) / DAY, max(times) / DAY)
+    times = table(history.states)[:, 0]
+    margin = 0.0 if times[0] < times[-1] else 1.0  # seconds, around a single line
+    panel.set_xlim((times[0] - margin) / DAY, (times[-1] + margin) / DAY)
     panel.set_xlabel("time (UTC)")
     panel.xaxis_date(timezone.utc)
 
@@ -224,11 +265,11 @@ def _draw_time(panel: Axes, history: History) -> None:
 def _caption(
     figure: Figure, history: History, title: str, notes: Sequence[str], stretches: Stretches
 ) -> None:
-    times = [time for time, _ in history.states]
-    start, end = (_utc(time) for time in (min(times), max(times)))
-    columns = [] if len(times) <= 2 * COLUMNS else [_column_note(max(times) - min(times))]
+    times = table(history.states)[:, 0]
+    start, end = _utc(times[0]), _utc(times[-1])
+    columns = [] if len(times) <= 2 * COLUMNS else [_column_note(times[-1] - times[0])]
     figure.suptitle(f"{title}\n{start} to {end} UTC, {len(times):,} lines", x=0.01, ha="left")
-    words = [*(f"{number:,} of {error}" for error, number in history.errors.items()), *notes]
+    words = [*(f"{error}: {number:,} lines" for error, number in history.errors.items()), *notes]
     figure.supxlabel("\n".join([*columns, *words]), x=0.01, ha="left", fontsize=7, color="0.3")
     keys = [Patch(**STRETCHES[name], label=name) for name in stretches]
     if history.sources:

@@ -69,18 +69,20 @@ def _read(log: Log, name: str) -> None:
 
 
 def _draw(log: Log, address: str | None, output: str, kind: str, notes: Sequence[str]) -> int:
-    histories = log.histories
-    if address is None and len(histories) > 1:
-        complain(f"choose a chronyd with --address: the logs hold {', '.join(histories)}")
+    known = log.addresses()
+    if address is None and len(known) > 1:
+        complain(f"choose a chronyd with --address: the logs hold {', '.join(known)}")
         return USAGE
-    history = histories.get(address) if address else next(iter(histories.values()), None)
-    if history is None or not (history.sources or any(row.is_known() for row in history.clock)):
-        where = f" about {address}" if address and histories else ""
-        complain(f"nothing to draw{where}: a log comes from 'pychrony all --json --watch SECONDS'")
+    if address is not None and address not in known:
+        complain(f"no line is about {address}: the logs hold {', '.join(known) or 'none'}")
+        return USAGE
+    history = log.history(address)
+    if history is None or history.is_empty():
+        complain("nothing to draw: a log comes from 'pychrony all --json --watch SECONDS'")
         return UNUSABLE
     from .picture import draw, save
 
-    title = f"chronyd at {address or next(iter(histories))}"
+    title = f"chronyd at {address or known[0]}"
     try:
         save(draw(history, title, notes), output, kind)
     except OSError as error:

@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pychrony import AllReports, LeapStatus, SourceState
+from pychrony._command.cli import main
+from pychrony._command.curves import COLUMNS, gaps, spans, table, thin, with_breaks
+from pychrony._command.history import ERROR, UNSYNCHRONIZED, History, Log
+from pychrony._command.picture import draw
+from pychrony.testing import PrivateChronyd, make_source, make_tracking
+
+START = 1_790_000_000
+ADDRESS = "/run/chrony/chronyd.sock"
+
+
+def line(number: float, **answer: Any) -> dict[str, Any]:
+    """What `--json --watch` writes, so many seconds after the start."""
+    moment = datetime.fromtimestamp(START + number, timezone.utc)
+    time = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return {"time": time, "address": ADDRESS, "report": "all", **answer}
+
+
+def answered(number: float, **changes: Any) -> dict[str, Any]:
+    tracking = make_tracking(**{"offset": 2e-6, "root_dispersion": 1e-3, **changes})
+    reports = AllReports(tracking=tracking, sources=[make_source(address="192.0.2.1")])
+    return line(number, answer=reports.to_dict())
+
+
+def failed(number: float) -> dict[str, Any]:
+    return line(number, error={"error": "ChronyTimeoutError", "message": "no answer"})
+
+
+def read(*lines: dict[str, Any] | bytes) -> Log:
+    log = Log()
+    log.read(
+        "x.log", [x if isinstance(x, bytes) else json.dumps(x).encode() + b"\n" for x in lines]
+    )
+    return log
+
+
+def history(*lines: dict[str, Any] | bytes) -> History:
+    found = read(*lines).history(None)
+    assert found is not None
+    return found
+
+
+def write(path: Path, *lines: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    return str(path)
+
+
+def plot(*arguments: str) -> int:
+    return main(["plot", *arguments])
+
+
+# Reading.
+
+
+def test_the_clock_has_its_offset_its_bound_its_frequency_and_its_skew() -> None:
+    tracking = make_tracking(offset=-3e-6, frequency=-12.5, skew=0.25)
+    ((_, *row),) = table(history(line(0, answer=AllReports(tracking=tracking).to_dict())).clock)
+    assert row == pytest.approx([3e-6, tracking.error_bound, -12.5, 0.25])
+
+
+def test_times_are_seconds_since_1970() -> None:
+    assert table(history(answered(1.5)).clock)[0, 0] == START + 1.5
+
+
+def test_a_source_has_its_offset_its_error_and_its_reachability() -> None:
+    source = make_source(
+        latest_meas=5e-6, latest_meas_err=2e-5, reachability=0b0101, state=SourceState.SELECTED
+    )
+    rows = history(line(0, answer=AllReports(sources=[source]).to_dict())).sources[source.address]
+    assert list(table(rows)[0, 1:]) == [5e-6, 2e-5, 2, 1]
+
+
+def test_a_source_that_was_never_sampled_has_no_offset() -> None:
+    source = make_source(last_sample_ago=None)
+    rows = history(line(0, answer=AllReports(sources=[source]).to_dict())).sources[source.address]
+    assert np.isnan(table(rows)[0, 1:3]).all()
+
+
+def test_an_unsynchronised_clock_has_no_bound() -> None:
+    idle = answered(1, reference_id=0, stratum=0, leap_status=LeapStatus.UNSYNC)
+    found = history(answered(0), idle, answered(2))
+    assert np.isnan(table(found.clock)[1, 1:]).all()
+    assert spans(found.states, UNSYNCHRONIZED) == [(START + 1, START + 2)]
+
+
+@pytest.mark.parametrize("report", ["tracking", "sources"])
+def test_a_log_of_one_report_is_enough(report: str) -> None:
+    answer = answered(0)["answer"][report]
+    assert not history(line(0, report=report, answer=answer)).is_empty()
+
+
+def test_lines_are_put_in_order() -> None:
+    found = history(answered(3), answered(1), answered(2))
+    assert list(table(found.clock)[:, 0]) == [START + 1, START + 2, START + 3]
+
+
+@pytest.mark.parametrize(
+    ("foreign", "reason"),
+    [
+        (b"hello\n", "not JSON"),
+        (b"\xff\xfe\n", "not JSON"),
+        (b"[" * 100_000 + b"\n", "not JSON"),
+        (b'{"time": "2026-', "cut off"),
+        (b"\n", "not JSON"),
+        (b"[]\n", "not from --json --watch"),
+        (b"17\n", "not from --json --watch"),
+        (b'{"offset": 1}\n', "not from --json --watch"),
+        (json.dumps(line(0)).encode() + b"\n", "not from --json --watch"),
+        (json.dumps(line(0, answer=None)).encode() + b"\n", "not from --json --watch"),
+        (json.dumps(line(0, error="no")).encode() + b"\n", "not from --json --watch"),
+        (json.dumps(answered(0) | {"time": "now"}).encode() + b"\n", "not from --json --watch"),
+        (json.dumps(answered(0) | {"time": 1e300}).encode() + b"\n", "not from --json --watch"),
+        (json.dumps(answered(0) | {"address": []}).encode() + b"\n", "not from --json --watch"),
+        (json.dumps(answered(0, skew=float("nan"))).encode() + b"\n", "not from --json --watch"),
+        (json.dumps(line(0, report="activity", answer={})).encode() + b"\n", "of activity, which"),
+    ],
+)
+def test_a_foreign_line_is_counted_and_named_and_the_rest_is_read(
+    foreign: bytes, reason: str
+) -> None:
+    log = read(answered(0), foreign, answered(1))
+    ((found, lines),) = log.unusable.items()
+    assert found.startswith(reason)
+    assert lines == (1, "x.log:2")
+    known = log.history(None)
+    assert known is not None
+    assert len(known.clock) == len(known.states) == 2
+
+
+def test_errors_before_the_address_is_known_belong_to_the_only_one() -> None:
+    found = history(failed(0) | {"address": None}, answered(1))
+    assert found.errors == {"ChronyTimeoutError": 1}
+    assert spans(found.states, ERROR) == [(START, START + 1)]
+
+
+# Curves.
+
+
+def rows_at(*times: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([[t, 1.0] for t in times])
+
+
+def test_a_gap_is_longer_than_the_intervals_around_it() -> None:
+    times = rows_at(0, 1, 2, 3, 10, 11, 12, 13)[:, 0]
+    assert gaps(times) == [(3, 10)]
+
+
+def test_another_interval_is_no_gap() -> None:
+    times = [*range(10), *range(10, 600, 60)]
+    assert gaps(rows_at(*times)[:, 0]) == []
+
+
+def test_no_curve_crosses_a_gap() -> None:
+    time, value = with_breaks(rows_at(0, 1, 2, 3, 10, 11, 12, 13)).T
+    assert np.isnan(value[(time > 3) & (time < 10)]).all()
+    assert np.isfinite(value).sum() == 8
+
+
+def test_no_curve_crosses_an_error() -> None:
+    lines = [answered(n) if n != 5 else failed(n) for n in range(10)]
+    found = history(*lines)
+    for rows in (found.clock, found.sources["192.0.2.1"]):
+        assert list(np.isnan(table(rows)[:, 1]).nonzero()[0]) == [5]
+
+
+def test_thinning_keeps_every_extreme() -> None:
+    time = np.arange(100_000.0)
+    values = np.sin(time / 1000)
+    values[40_321], values[77_777] = 25.0, -17.0
+    thinned = thin(time, values, values)
+    assert len(thinned.time) <= COLUMNS + 1
+    assert (np.nanmax(thinned.high), np.nanmin(thinned.low)) == (25, -17)
+    assert abs(thinned.time[np.nanargmax(thinned.high)] - 40_321) <= 100_000 / COLUMNS
+
+
+def test_thinning_keeps_a_single_missing_value_visible() -> None:
+    time = np.arange(100_000.0)
+    values = np.ones(100_000)
+    values[50_000] = np.nan
+    thinned = thin(time, values, values)
+    (missing,) = np.isnan(thinned.low).nonzero()
+    assert len(missing) == 1
+    assert abs(thinned.time[missing[0]] - 50_000) <= 2 * 100_000 / COLUMNS
+
+
+def test_few_values_are_all_drawn() -> None:
+    time = np.arange(100.0)
+    assert thin(time, time, time).time is time
+
+
+# Pictures.
+
+
+def texts(found: History) -> str:
+    figure = draw(found, "title", ["a note"])
+    return "\n".join(
+        text.get_text() for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))
+    )  # type: ignore[attr-defined]
+
+
+def test_a_picture_has_a_panel_for_each_thing() -> None:
+    words = texts(history(*map(answered, range(10))))
+    for title in ("inside the bound of its error", "enlarged", "Frequency", "Skew", "192.0.2.1"):
+        assert title in words
+    for axis in ("time (UTC)", "ppm", "+ ahead", "+ fast", "Reachability"):
+        assert axis in words
+
+
+def test_gaps_errors_and_loss_of_synchronisation_are_in_the_legend() -> None:
+    idle = answered(11, reference_id=0, stratum=0)
+    lines = [*map(answered, range(10)), failed(10), idle, *map(answered, range(100, 110))]
+    words = texts(history(*lines))
+    assert "no lines" in words
+    assert "error instead of an answer" in words
+    assert "not synchronised" in words
+    assert "ChronyTimeoutError: 1 lines" in words
+
+
+def test_a_peak_that_leaves_its_panel_is_marked() -> None:
+    lines = [answered(n, offset=1e-6 * (n % 3)) for n in range(300)]
+    lines[150] = answered(150, offset=-0.25)
+    assert "to 250 ms" in texts(history(*lines))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_few_lines_are_enough(number: int) -> None:
+    assert "enlarged" in texts(history(*map(answered, range(number))))
+
+
+def test_no_colour_is_used() -> None:
+    from matplotlib.colors import to_rgb
+
+    lines = [*map(answered, range(10)), failed(10), *map(answered, range(100, 110))]
+    figure = draw(history(*lines), "title", [])
+    for artist in figure.findobj():
+        for name in ("get_color", "get_facecolor", "get_edgecolor"):
+            colours = getattr(artist, name, lambda: [])()
+            several = np.ndim(colours) == 2
+            for colour in colours if several else [colours] if len(colours) else []:
+                red, green, blue = to_rgb(colour)
+                assert red == green == blue, artist
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> str:
+    lines = [answered(n) if n % 10 else failed(n) for n in range(60)]
+    return write(tmp_path_factory.mktemp("log") / "clock.log", *lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")]
+)
+def test_a_picture_is_written_in_the_format_of_its_name(
+    kind: str, start: bytes, log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / f"clock.{kind}"
+    assert plot(log, "-o", str(picture)) == 0
+    assert picture.read_bytes().startswith(start)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_same_log_makes_the_same_file(log: str, tmp_path: Path) -> None:
+    pictures = [tmp_path / "one.svg", tmp_path / "two.svg"]
+    for picture in pictures:
+        assert plot(log, "-o", str(picture)) == 0
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_lines_that_cannot_be_used_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "clock.log"
+    write(path, answered(0), answered(1))
+    path.write_text(f'{path.read_text()}hello\n{{"time": "20')
+    assert plot(str(path), "-o", f"{tmp_path}/clock.svg") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"pychrony: 1 of 4 lines left out: not JSON (first: {path}:3)",
+        f"pychrony: 1 of 4 lines left out: cut off (first: {path}:4)",
+    ]
+
+
+def test_several_logs_are_one(tmp_path: Path) -> None:
+    one = write(tmp_path / "1.log", *map(answered, range(10)))
+    two = write(tmp_path / "2.log", *map(answered, range(10, 20)))
+    together = write(tmp_path / "12.log", *map(answered, range(20)))
+    assert plot(two, one, "-o", f"{tmp_path}/parts.svg") == 0
+    assert plot(together, "-o", f"{tmp_path}/whole.svg") == 0
+    assert (tmp_path / "parts.svg").read_bytes() == (tmp_path / "whole.svg").read_bytes()
+
+
+def test_one_of_several_chronyds_is_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [answered(n) | {"address": f"192.0.2.{n % 2}:323"} for n in range(10)]
+    path, picture = write(tmp_path / "two.log", *lines), f"{tmp_path}/clock.svg"
+    assert plot(path, "-o", picture) == 2
+    assert "--address" in capsys.readouterr().err
+    assert plot(path, "-o", picture, "--address", "192.0.2.7") == 2
+    assert "192.0.2.1:323" in capsys.readouterr().err
+    assert plot(path, "-o", picture, "--address", "192.0.2.1:323") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["LOG", "-o", "clock.gif"], 2, ".svg, .png, .pdf"),
+        (["LOG", "-o", "clock"], 2, ".svg, .png, .pdf"),
+        (["LOG"], 2, "-o"),
+        (["-o", "clock.svg"], 2, "LOG"),
+        (["/nowhere/clock.log", "-o", "clock.svg"], 1, "reading /nowhere/clock.log: No such file"),
+        (["/", "-o", "clock.svg"], 1, "reading /: Is a directory"),
+        (["LOG", "-o", "/nowhere/clock.svg"], 1, "writing /nowhere/clock.svg: No such file"),
+        (["/dev/null", "-o", "clock.svg"], 4, "nothing to draw"),
+    ],
+)
+def test_wrong_input_gets_one_clear_line_and_its_code(
+    arguments: list[str], code: int, words: str, log: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        done = plot(*(log if argument == "LOG" else argument for argument in arguments))
+    except SystemExit as exit:
+        done = int(str(exit.code))
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert done == code
+    assert words in first
+    assert first.startswith("pychrony: ")
+    assert rest in ([], ["see 'pychrony plot --help'"])
+
+
+def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        plot("--help")
+    assert "pychrony plot clock.log -o clock.svg" in capsys.readouterr().out
+
+
+def test_a_log_of_a_real_chronyd_is_drawn_from_stdin(
+    server: PrivateChronyd, tmp_path: Path
+) -> None:
+    with PrivateChronyd(server.as_source()) as chronyd:
+        command = [sys.executable, "-m", "pychrony"]
+        watch = ["all", "--json", "--watch", "0.1", "--address", chronyd.address]
+        with subprocess.Popen([*command, *watch], stdout=subprocess.PIPE) as watching:
+            assert watching.stdout is not None
+            lines = [watching.stdout.readline() for _ in range(10)]
+            chronyd.restart(crash=True)
+            lines += [watching.stdout.readline() for _ in range(10)]
+            watching.terminate()
+    picture = tmp_path / "clock.svg"
+    drawn = subprocess.run(
+        [*command, "plot", "-", "-o", str(picture)], input=b"".join(lines), capture_output=True
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.fixture
+def long_log(tmp_path: Path) -> Iterator[Path]:
+    """A hundred thousand lines."""
+    entry = json.dumps(line(0, report="tracking", answer=make_tracking().to_dict()))
+    before, after = entry.split(line(0)["time"])
+    path = tmp_path / "long.log"
+    path.write_text("".join(f"{before}{line(n)['time']}{after}\n" for n in range(100_000)))
+    yield path
+
+
+def test_a_hundred_thousand_lines_take_seconds(long_log: Path) -> None:
+    picture = long_log.with_suffix(".svg")
+    start = time.process_time()
+    assert plot(str(long_log), "-o", str(picture)) == 0
+    assert time.process_time() - start < 60  # of this process; it takes about five
+    assert picture.stat().st_size < 3_000_000
