@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from pychrony import AllReports, LeapStatus, SourceState
 from pychrony._command.cli import main
@@ -42,9 +43,7 @@ def failed(number: float) -> dict[str, Any]:
 
 def read(*lines: dict[str, Any] | bytes) -> Log:
     log = Log()
-    log.read(
-        "x.log", [x if isinstance(x, bytes) else json.dumps(x).encode() + b"\n" for x in lines]
-    )
+    log.read("x.log", [e if isinstance(e, bytes) else f"{json.dumps(e)}\n".encode() for e in lines])
     return log
 
 
@@ -183,7 +182,8 @@ def test_thinning_keeps_every_extreme() -> None:
     values[40_321], values[77_777] = 25.0, -17.0
     thinned = thin(time, values, values)
     assert len(thinned.time) <= COLUMNS + 1
-    assert (np.nanmax(thinned.high), np.nanmin(thinned.low)) == (25, -17)
+    assert float(np.nanmax(thinned.high)) == 25
+    assert float(np.nanmin(thinned.low)) == -17
     assert abs(thinned.time[np.nanargmax(thinned.high)] - 40_321) <= 100_000 / COLUMNS
 
 
@@ -207,9 +207,7 @@ def test_few_values_are_all_drawn() -> None:
 
 def texts(found: History) -> str:
     figure = draw(found, "title", ["a note"])
-    return "\n".join(
-        text.get_text() for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))
-    )  # type: ignore[attr-defined]
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
 def test_a_picture_has_a_panel_for_each_thing() -> None:
@@ -242,15 +240,12 @@ def test_a_few_lines_are_enough(number: int) -> None:
 
 
 def test_no_colour_is_used() -> None:
-    from matplotlib.colors import to_rgb
-
     lines = [*map(answered, range(10)), failed(10), *map(answered, range(100, 110))]
     figure = draw(history(*lines), "title", [])
     for artist in figure.findobj():
         for name in ("get_color", "get_facecolor", "get_edgecolor"):
-            colours = getattr(artist, name, lambda: [])()
-            several = np.ndim(colours) == 2
-            for colour in colours if several else [colours] if len(colours) else []:
+            found: Any = getattr(artist, name, lambda: ())()
+            for colour in found if np.ndim(found) == 2 else [found] if len(found) else []:
                 red, green, blue = to_rgb(colour)
                 assert red == green == blue, artist
 
@@ -371,13 +366,13 @@ def test_a_log_of_a_real_chronyd_is_drawn_from_stdin(
 
 
 @pytest.fixture
-def long_log(tmp_path: Path) -> Iterator[Path]:
+def long_log(tmp_path: Path) -> Path:
     """A hundred thousand lines."""
     entry = json.dumps(line(0, report="tracking", answer=make_tracking().to_dict()))
     before, after = entry.split(line(0)["time"])
     path = tmp_path / "long.log"
     path.write_text("".join(f"{before}{line(n)['time']}{after}\n" for n in range(100_000)))
-    yield path
+    return path
 
 
 def test_a_hundred_thousand_lines_take_seconds(long_log: Path) -> None:
