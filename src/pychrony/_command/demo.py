@@ -32,10 +32,14 @@ Both run in temporary folders and on free ports, and neither touches this machin
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
+    demonstrate(json=_parser().parse_args(arguments).json)
+    return 0
+
+
+def _parser() -> Parser:
     parser = Parser(prog="pychrony demo", description=ABOUT)
     add_json(parser, "the reports")
-    demonstrate(json=parser.parse_args(arguments).json)
-    return 0
+    return parser
 
 
 def demonstrate(*, json: bool) -> None:

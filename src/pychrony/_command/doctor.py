@@ -33,16 +33,21 @@ answers, and which reports this user can read there.
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
-    parser = Parser(prog="pychrony doctor", description=ABOUT)
-    add_address(parser)
-    add_timeout(parser)
-    add_json(parser, "the diagnosis")
+    parser = _parser()
     defaults = Namespace(address=None, timeout=TIMEOUT)
     options = parser.parse_args(arguments, defaults)
     connection(parser, options)  # checks the address and the timeout
     diagnosis = examine(options.address, options.timeout)
     write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))
     return exit_code(diagnosis.problem) if diagnosis.problem else 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="pychrony doctor", description=ABOUT)
+    add_address(parser)
+    add_timeout(parser)
+    add_json(parser, "the diagnosis")
+    return parser
 
 
 @dataclass

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .._engine.library import library_path
-from ..connection import ChronyConnection
 from ..models import MODELS
-from .arguments import Parser, add_address, seconds
+from .arguments import Parser, add_address, connection, seconds
 from .exits import UNREACHABLE, USAGE, complain
 from .targets import Allowed, parse_allowed
 
@@ -49,10 +48,7 @@ def run(argv: Sequence[str]) -> int:
         parser.error("--certfile and --keyfile belong together")
     if options.client_cafile is not None and options.certfile is None:
         parser.error("--client-cafile needs --certfile and --keyfile")
-    try:
-        ChronyConnection(options.address, timeout=options.timeout)
-    except ValueError as error:
-        parser.error(str(error))
+    connection(parser, options)  # checks the address and the timeout
     try:
         import prometheus_client  # noqa: F401
     except ImportError:
