@@ -22,10 +22,11 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
+        super().__init__(prog, width=columns() - 2)
 
 
-def _columns() -> int:
+def columns() -> int:
+    """Return the width of the terminal."""
     try:
         return int(os.environ["COLUMNS"]) or 80
     except (KeyError, ValueError):

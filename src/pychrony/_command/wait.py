@@ -1,0 +1,142 @@
+"""Waits until the clock is good, as for boot scripts and containers: `pychrony wait`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from .._durations import seconds
+from .._waiting import Waiting
+from ..connection import ChronyConnection, get_tracking
+from ..exceptions import ChronyError
+from ..models import TrackingStatus
+from .arguments import Parser, add_address, columns, duration
+from .exits import complain
+
+NOT_IN_TIME = 1
+
+DESCRIPTION = """\
+Wait until the clock is synchronised to a source, as 'chronyc waitsync' does.
+
+chronyd need not be running yet, and may restart in the meantime.
+"""
+
+EPILOG = """\
+examples:
+  pychrony wait
+  pychrony wait --max-error 10ms --timeout 300 && start-the-database
+  pychrony wait --quiet --timeout none
+
+exit codes:
+  0  the clock is good
+  1  it was not in time, or chronyd's answer cannot be used
+  2  the command line is wrong
+"""
+
+ANSWER_IN = 2.0
+"""Seconds that one question may take: chronyd may have restarted, and the question be lost."""
+
+TELL_EVERY = 10.0
+"""Seconds after which to repeat how far it is, where it does not show in place."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Wait; return 0 once the clock is good, and 1 if it is not in time."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        ChronyConnection(options.address)  # checks the address
+    except ValueError as error:
+        parser.error(str(error))
+    waiting = Waiting(options.max_error, options.timeout, local_ok=options.local_ok)
+    progress = _Progress(waiting, quiet=options.quiet)
+    try:
+        tracking = _wait(waiting, options.address, progress)
+    except ChronyError as error:
+        progress.end()
+        complain(error.message)
+        return NOT_IN_TIME
+    progress.end()
+    if not options.quiet:
+        print(_summary(tracking, waiting.passed))
+    return 0
+
+
+def _wait(waiting: Waiting, address: str | None, progress: _Progress) -> TrackingStatus:
+    while True:
+        answer: TrackingStatus | ChronyError
+        try:
+            answer = get_tracking(address, timeout=max(0.05, waiting.left(ANSWER_IN) or 0))
+        except ChronyError as error:
+            answer = error
+        pause = waiting.pause_after(answer)
+        if pause is None:
+            assert isinstance(answer, TrackingStatus)
+            return answer
+        progress.tell()
+        time.sleep(pause)
+
+
+class _Progress:
+    """Says on stderr how far it is: in place on a terminal, else when something has changed."""
+
+    def __init__(self, waiting: Waiting, *, quiet: bool) -> None:
+        self._waiting, self._quiet = waiting, quiet
+        self._in_place = not quiet and sys.stderr.isatty()
+        self._told: list[str] = []
+        self._told_at = -TELL_EVERY
+
+    def tell(self) -> None:
+        passed, state = self._waiting.passed, self._waiting.state
+        if self._in_place:
+            line = f"{passed:5.1f} s: {state}"[: columns() - 1]
+            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+            return
+        # What is measured changes each time; what it says does not.
+        words = state.split(" ", 2)[:2]
+        if not self._quiet and (words != self._told or passed >= self._told_at + TELL_EVERY):
+            self._told, self._told_at = words, passed
+            print(f"{passed:5.1f} s: {state}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self._in_place:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _summary(tracking: TrackingStatus, passed: float) -> str:
+    own = tracking.is_local_reference()
+    bound = "its own reference" if own else f"error bound {seconds(tracking.error_bound)}"
+    name = tracking.reference_ip or tracking.reference_id_name
+    text = f"good after {passed:.1f} s: {bound}, stratum {tracking.stratum}, reference {name}"
+    return text.replace("µ", "u")
+
+
+def _timeout(text: str) -> float | None:
+    return None if text.lower() == "none" else duration(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="pychrony wait", description=DESCRIPTION, epilog=EPILOG)
+    add_address(parser)
+    parser.add_argument(
+        "--max-error",
+        type=duration,
+        metavar="BOUND",
+        help="wait also until the error bound is not above this, such as 10ms or 2.5us",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_timeout,
+        default=60.0,
+        metavar="TIME",
+        help="how long to wait, such as 90 or 90s (60s); 'none': for ever",
+    )
+    parser.add_argument(
+        "--local-ok",
+        action="store_true",
+        help="a chronyd that is its own reference (its 'local' directive) is good, too",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from scripted import ScriptedChronyd, script
+from scripted.wire import Command, Status, tracking
+
+from pychrony._command.cli import main
+from pychrony.testing import PrivateChronyd
+
+COMMAND = [sys.executable, "-m", "pychrony", "wait"]
+
+
+@contextmanager
+def waiting(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    """Read what the command says until a line has this text."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    for line in process.stderr:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f"ended without {text!r}: {lines}")
+
+
+def test_a_good_clock_needs_no_waiting(
+    chronyd: PrivateChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["wait", "--address", chronyd.address]) == 0
+    shown = capsys.readouterr()
+    assert re.fullmatch(
+        r"good after \d+\.\d s: error bound .+, stratum 6, reference 127\.0\.0\.1\n", shown.out
+    )
+    assert shown.err == ""
+
+
+def test_a_chronyd_may_come_later_and_restart_meanwhile(server: PrivateChronyd) -> None:
+    with PrivateChronyd() as chronyd:
+        chronyd.stop()
+        with waiting("--address", chronyd.address, "--timeout", "60") as process:
+            lines_until(process, f"connecting to {chronyd.address}: no such file")
+            chronyd.start()
+            lines_until(process, "chronyd is not synchronised")
+            chronyd.stop(crash=True)
+            lines_until(process, "connection refused")
+            chronyd.start()
+            lines_until(process, "chronyd is not synchronised")
+            chronyd.chronyc("add", *server.as_source().split())
+            out, _ = process.communicate(timeout=30)
+            assert process.returncode == 0
+            assert out.startswith("good after ")
+
+
+@pytest.mark.parametrize("place", ["address", "command_address"])
+def test_a_clock_that_is_not_good_in_time_is_code_1(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with PrivateChronyd() as chronyd:
+        begun = time.monotonic()
+        assert main(["wait", "--address", getattr(chronyd, place), "--timeout", "300ms"]) == 1
+        assert time.monotonic() - begun >= 0.3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[-1] == (
+        "pychrony: waiting for the clock: not good within 300 ms: chronyd is not synchronised"
+    )
+
+
+def test_a_chronyd_that_hangs_takes_no_longer_than_the_timeout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with PrivateChronyd() as chronyd:
+        chronyd.pause()
+        assert main(["wait", "--address", chronyd.command_address, "--timeout", "0.5"]) == 1
+        chronyd.resume()
+    assert "no answer within" in capsys.readouterr().err
+
+
+def test_its_own_reference_is_good_only_if_allowed(
+    server: PrivateChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["wait", "--address", server.address, "--timeout", "0"]) == 1
+    assert "chronyd is its own reference" in capsys.readouterr().err
+    assert main(["wait", "--address", server.address, "--timeout", "0", "--local-ok"]) == 0
+    assert ": its own reference, stratum 5, reference 127.127.1.1" in capsys.readouterr().out
+
+
+def test_the_error_bound_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedChronyd(script(None, tracking(root_dispersion=0.5))) as chronyd:
+
+        def improve() -> None:
+            time.sleep(0.5)
+            chronyd.script = script(None, tracking(root_dispersion=0.001))
+
+        better = threading.Thread(target=improve)
+        better.start()
+        assert main(["wait", "--address", chronyd.address, "--max-error", "10ms"]) == 0
+        better.join()
+        shown = capsys.readouterr()
+        assert "error bound 506 ms, above 10.0 ms" in shown.err
+        assert "error bound 7.16 ms" in shown.out
+        options = ["--address", chronyd.address, "--max-error", "7ms", "--timeout", "0"]
+        assert main(["wait", *options]) == 1
+        assert "not good within 0 s: error bound 7.16 ms, above 7.00 ms" in capsys.readouterr().err
+
+
+def test_an_answer_that_cannot_be_used_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedChronyd({**script(), Command.TRACKING: Status.UNAUTH}) as chronyd:
+        assert main(["wait", "--address", chronyd.address]) == 1
+    assert "not authorized" in capsys.readouterr().err
+
+
+def test_quiet_says_nothing_but_errors(
+    chronyd: PrivateChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["wait", "--address", chronyd.address, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["wait", "--address", "127.0.0.1:9", "--timeout", "0.2", "--quiet"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_terminal_shows_how_far_it_is_in_place() -> None:
+    with PrivateChronyd() as chronyd:
+        controller, terminal = pty.openpty()
+        arguments = ["--address", chronyd.address, "--timeout", "0.5"]
+        code = subprocess.run([*COMMAND, *arguments], stderr=terminal).returncode
+        os.close(terminal)
+    shown = b""
+    while chunk := _read(controller):
+        shown += chunk
+    os.close(controller)
+    assert code == 1
+    assert shown.count(b"\r  0.") >= 2
+    assert shown.count(b"\n") == 1
+
+
+def _read(controller: int) -> bytes:
+    try:
+        return os.read(controller, 4096)
+    except OSError:  # the other end is closed
+        return b""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--bogus"],
+        ["--max-error", "little"],
+        ["--timeout", "-1"],
+        ["--address", "relative/path"],
+    ],
+)
+def test_a_wrong_command_line_is_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["wait", *arguments])
+    assert end.value.code == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0].startswith("pychrony: ")
+    assert shown[1:] == ["see 'pychrony wait --help'"]
+
+
+def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["wait", "--help"])
+    assert end.value.code == 0
+    assert "pychrony wait --max-error 10ms" in capsys.readouterr().out
