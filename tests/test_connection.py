@@ -304,9 +304,9 @@ def test_where_no_chronyd_is_at_all_every_place_is_named(
         """
     )
     assert said == [
-        "reading tracking from [::1]:323: connection refused; no chronyd listens there: start it "
-        "('systemctl start chronyd', on Debian and Ubuntu 'chrony'), or check its port (cmdport, "
-        "bindcmdaddress); nor is it at /var/run/chrony/chronyd.sock or 127.0.0.1:323"
+        "reading tracking from [::1]:323: connection refused; chronyd does not listen there; "
+        "start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu), or check "
+        "cmdport and bindcmdaddress; nor is it at /var/run/chrony/chronyd.sock or 127.0.0.1:323"
     ]
 
 
@@ -332,9 +332,9 @@ def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
     )
     assert said == [
         "connecting to /var/run/chrony/chronyd.sock: permission denied; only root and "
-        "chronyd's own user may, its group may not; or use 127.0.0.1, where chronyd serves "
-        "tracking, sources and the other open reports to everyone (unless 'cmdport' is 0); nor is "
-        "it at 127.0.0.1:323 or [::1]:323"
+        "chronyd's own user can open it, group membership is not enough; or use 127.0.0.1, where "
+        "chronyd serves tracking, sources and the other open reports to everyone (unless "
+        "'cmdport' is 0); nor is it at 127.0.0.1:323 or [::1]:323"
     ]
 
 
@@ -485,10 +485,10 @@ def short_path(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("make", "number", "words"),
     [
-        (lambda path: None, errno.ENOENT, "no such file or directory; no chronyd has its socket"),
-        (crashed, errno.ECONNREFUSED, "connection refused; no chronyd is behind that socket"),
-        (Path.touch, errno.ECONNREFUSED, "connection refused; no chronyd is behind that socket"),
-        (Path.mkdir, errno.ECONNREFUSED, "connection refused; no chronyd is behind that socket"),
+        (lambda path: None, errno.ENOENT, "no such file or directory; chronyd has no socket there"),
+        (crashed, errno.ECONNREFUSED, "connection refused; chronyd does not listen there"),
+        (Path.touch, errno.ECONNREFUSED, "connection refused; chronyd does not listen there"),
+        (Path.mkdir, errno.ECONNREFUSED, "connection refused; chronyd does not listen there"),
         (listening, errno.EPROTOTYPE, "that socket is not chronyd's"),
     ],
     ids=["nothing", "crashed", "file", "folder", "other socket"],
@@ -523,9 +523,9 @@ def test_a_socket_that_is_closed_to_the_user_names_who_may(chronyd: ScriptedChro
     assert type(error) is ChronyPermissionError
     assert (error.errno, error.error_code) == (errno.EACCES, None)
     assert error.message == (
-        f"connecting to {chronyd.address}: permission denied; only root and {folder.owner()} may, "
-        "its group may not; or use 127.0.0.1, where chronyd serves tracking, sources and the other "
-        "open reports to everyone (unless 'cmdport' is 0)"
+        f"connecting to {chronyd.address}: permission denied; only root and {folder.owner()} can "
+        "open it, group membership is not enough; or use 127.0.0.1, where chronyd serves tracking, "
+        "sources and the other open reports to everyone (unless 'cmdport' is 0)"
     )
 
 
@@ -537,7 +537,7 @@ def test_a_port_where_no_chronyd_listens_is_told(transport: Transport) -> None:
         assert type(error) is ChronyConnectionError
         assert (error.errno, error.error_code) == (errno.ECONNREFUSED, None)
         assert error.message.startswith(f"reading tracking from {chronyd.address}: ")
-        assert "no chronyd listens there" in error.message
+        assert "chronyd does not listen there" in error.message
 
 
 def test_a_name_that_cannot_be_resolved_is_told() -> None:
@@ -570,8 +570,8 @@ def test_a_report_for_the_unix_socket_alone_is_not_authorized_elsewhere(report: 
         assert (error.errno, error.error_code) == (None, 9)
         assert error.message == (
             f"reading {report[4:].replace('_', '')} from {chronyd.address}: not authorized; "
-            "chronyd serves this report over its Unix socket, to root and its own user only; "
-            "chronyd 4.7 and later can open it here with 'opencommands'"
+            "only chronyd's Unix socket serves this report, to root and to chronyd's own user; "
+            "chronyd 4.7 and later can also serve it here ('opencommands')"
         )
 
 
@@ -579,11 +579,11 @@ def test_a_report_for_the_unix_socket_alone_is_not_authorized_elsewhere(report: 
     ("report", "words"),
     [
         ("get_tracking", "too old for the report; update chronyd"),
-        ("get_select_data", "too old for the report: it came with 4.0; update chronyd"),
-        ("get_auth_data", "too old for the report: it came with 4.0; update chronyd"),
-        ("get_ntp_data", "too old for the report: it came with 3.0; update chronyd"),
-        ("get_server_stats", "too old for the report: it came with 2.3; update chronyd"),
-        ("get_smoothing", "too old for the report: it came with 2.1; update chronyd"),
+        ("get_select_data", "too old for the report, which came with 4.0; update chronyd"),
+        ("get_auth_data", "too old for the report, which came with 4.0; update chronyd"),
+        ("get_ntp_data", "too old for the report, which came with 3.0; update chronyd"),
+        ("get_server_stats", "too old for the report, which came with 2.3; update chronyd"),
+        ("get_smoothing", "too old for the report, which came with 2.1; update chronyd"),
     ],
 )
 def test_an_old_chronyd_is_told_with_the_version_that_is_needed(report: str, words: str) -> None:
@@ -610,7 +610,7 @@ def for_records(fault: Fault) -> Fault:
     ("fault", "code", "words"),
     [
         (header(reply=99), 13, "newer than libchrony understands; update libchrony"),
-        (resize(40), 14, "a malformed answer; check what answers at that address"),
+        (resize(40), 14, "a malformed answer; check which program answers at that address"),
     ],
     ids=["new", "malformed"],
 )
@@ -635,7 +635,7 @@ def test_a_number_of_sources_that_cannot_be_true_is_refused(count: int, report: 
     with ScriptedChronyd(absurd, "unix") as chronyd:
         error = refusal(chronyd.address, report)
     assert type(error) is ChronyDataError
-    assert f"chronyd claims {count} of them, which cannot be true" in error.message
+    assert f"chronyd claims {count} records, which cannot be true" in error.message
 
 
 def test_an_answer_of_another_protocol_version_is_silence(chronyd: ScriptedChronyd) -> None:

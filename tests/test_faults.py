@@ -195,7 +195,7 @@ def refused(words: str) -> Expected:
 OLD = refused("this chronyd is too old for the report")
 NEW = refused("this chronyd is newer than libchrony understands; update libchrony")
 ERROR = refused("chronyd answered with an error; see its log")
-MALFORMED = refused("a malformed answer; check what answers at that address")
+MALFORMED = refused("a malformed answer; check which program answers at that address")
 OFF = refused("chronyd has this report disabled")
 UNAUTHORIZED = Expected("permission", ChronyPermissionError, "not authorized; ")
 
@@ -298,18 +298,14 @@ def only(reports: Sequence[str], expected: Expected) -> Expectation:
 
 def gone(report: str, transport: Transport) -> Expected:
     if transport == "udp":
-        return Expected(
-            "connection", ChronyConnectionError, "connection refused; no chronyd listen"
-        )
-    return Expected(
-        "connection", ChronyConnectionError, "no such file or directory; no chronyd has"
-    )
+        return Expected("connection", ChronyConnectionError, "connection refused; chronyd does not")
+    return Expected("connection", ChronyConnectionError, "no such file or directory; chronyd has")
 
 
 def crashed(report: str, transport: Transport) -> Expected:
     if transport == "udp":
         return gone(report, transport)
-    return Expected("connection", ChronyConnectionError, "connection refused; no chronyd is behind")
+    return Expected("connection", ChronyConnectionError, "connection refused; chronyd does not")
 
 
 def gone_after(answers: int, report: str, transport: Transport) -> Expected:
@@ -532,7 +528,7 @@ MODES = [
             LIST,
             f"{number} sources counted",
             with_script(partial(counted, number)),
-            only((*LISTS, "all"), refused(f"chronyd claims {number} of them, which cannot")),
+            only((*LISTS, "all"), refused(f"chronyd claims {number} records, which cannot")),
         )
         for number in ABSURD
     ),

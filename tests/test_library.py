@@ -177,9 +177,9 @@ def test_the_variable_comes_before_the_loader(
 @pytest.mark.parametrize(
     ("chosen", "reason"),
     [
-        ("libchrony.so.0", "'libchrony.so.0' is no absolute path"),
-        ("loader/good.so", "'loader/good.so' is no absolute path"),
-        ("", "'' is no absolute path"),
+        ("libchrony.so.0", "'libchrony.so.0' is not an absolute path"),
+        ("loader/good.so", "'loader/good.so' is not an absolute path"),
+        ("", "'' is not an absolute path"),
         ("/nowhere/libchrony.so.0", "/nowhere/libchrony.so.0: "),
         ("{folder}", "{folder}: "),
         ("{folder}/text.so", "{folder}/text.so: "),
@@ -336,4 +336,4 @@ def test_the_advice_is_for_the_distribution_at_hand(
     assert ("dnf" in said) is ("dnf" in advice)
     if advice == BUILD:
         name = release.get("PRETTY_NAME") or release.get("NAME") or "this system"
-        assert said.startswith(f"{name} has no package of it: ")
+        assert said.startswith(f"{name} does not package it: ")

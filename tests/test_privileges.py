@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,10 +76,31 @@ def test_a_user_who_may_not_is_told_who_may(
         error = refusal(chronyd.address, groups)
         assert type(error) is ChronyPermissionError
         assert (error.errno, error.error_code) == (errno.EACCES, None)
-        assert f"only root and {folder.owner()} may, its group may not" in error.message
+        assert (
+            f"only root and {folder.owner()} can open it, group membership is not enough"
+            in error.message
+        )
         assert "or use 127.0.0.1" in error.message
         assert remains(chronyd.address) == []
         assert pychrony.get_tracking(chronyd.address, timeout=HANG).stratum == 3  # root may
+
+
+@as_root
+def test_root_without_capabilities_is_told_which_one_it_needs() -> None:
+    def drop() -> None:
+        prctl, drop_from_bounding_set = ctypes.CDLL(None, use_errno=True).prctl, 24
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            assert prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
+
+    with ScriptedChronyd(transport="unix") as chronyd:
+        folder = Path(chronyd.address).parent
+        os.chown(folder, OWNER, GROUP)
+        folder.chmod(0o700)
+        command = [sys.executable, "-m", "pychrony", "tracking", "--address", chronyd.address]
+        done = subprocess.run(command, capture_output=True, text=True, preexec_fn=drop)
+        assert done.returncode == 3
+        assert "permission denied; root needs the capability CAP_DAC_OVERRIDE" in done.stderr
+        assert f"run this as {folder.owner()}, or use 127.0.0.1" in done.stderr
 
 
 @as_root
@@ -102,9 +126,9 @@ def test_a_report_for_the_unix_socket_alone_says_so_over_udp(
     ):
         connection.get_report(report)
     words = (
-        f"reading {report} from {chronyd.command_address}: not authorized; chronyd serves this "
-        "report over its Unix socket, to root and its own user only; "
-        "chronyd 4.7 and later can open it here with 'opencommands'"
+        f"reading {report} from {chronyd.command_address}: not authorized; only "
+        "chronyd's Unix socket serves this report, to root and to chronyd's own user; "
+        "chronyd 4.7 and later can also serve it here ('opencommands')"
     )
     assert caught.value.message == words
     assert main([report, "--address", chronyd.command_address]) == 3

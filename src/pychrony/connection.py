@@ -183,7 +183,7 @@ class ChronyConnection:
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
         if name not in reports():
-            raise ValueError(f"name {name!r} is no report of libchrony: {', '.join(reports())}")
+            raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
         return self._ask(Fields(name))
 
     def _read(self, model: type[R]) -> list[R]:
@@ -200,7 +200,7 @@ def named_models(names: Sequence[str]) -> list[type[Report]]:
     """Return the model of each report named, or all of them if none is; raise `ValueError`."""
     unknown = [name for name in names if name not in MODELS]
     if unknown:
-        raise ValueError(f"names {unknown} are no reports: {', '.join(MODELS)}")
+        raise ValueError(f"unknown report {unknown[0]!r}; choose from {', '.join(MODELS)}")
     return [MODELS[name] for name in dict.fromkeys(names or MODELS)]
 
 

@@ -1,4 +1,4 @@
-"""Turns a code of libchrony's and the system's errno into the exception that says what to do."""
+"""Turns libchrony's error codes and the system's errno into exceptions that say what to do."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SINCE = {
 }
 
 OFF = {
-    "rtcdata": "chronyd keeps no watch of the hardware clock (rtcfile)",
+    "rtcdata": "chronyd is not tracking the hardware clock (rtcfile)",
     "smoothing": "chronyd does not smooth the time that it serves (smoothtime)",
 }
-"""Why chronyd itself may not keep a report, which is an answer and not an error."""
+"""What to say of a report that is off in chronyd, which is an answer and not an error."""
 
-START = "start it ('systemctl start chronyd', on Debian and Ubuntu 'chrony')"
+START = "start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu)"
 MAX_FOLDER = 62  # bytes, of the folder of chronyd's socket, in libchrony 0.2
 
 
@@ -63,20 +63,23 @@ def is_off(report: str, error: ChronyError) -> bool:
 def absurd(action: str, number: int) -> ChronyDataError:
     """Return the exception for a number of records or fields that cannot be true."""
     return ChronyDataError(
-        f"{action}: chronyd claims {number & 0xFFFF_FFFF} of them, which cannot be true; "
-        "check what answers at that address"
+        f"{action}: chronyd claims {number & 0xFFFF_FFFF} records, which cannot be true; "
+        "check which program answers at that address"
     )
 
 
 def _why_silent(address: str) -> str:
     if address.startswith("/"):
         return (
-            "chronyd is stuck, or may not answer to a socket in that folder: "
-            "see its log, and SELinux or AppArmor"
+            "chronyd is stuck, or is not allowed to answer a socket in that folder; "
+            "check its log, and SELinux or AppArmor"
         )
     if address.startswith(("127.", "[::1]")):
-        return "chronyd is stuck, or speaks another protocol version"
-    return "allow this host there (cmdallow, bindcmdaddress, firewall), or ask on the host itself"
+        return "chronyd is stuck, or uses another version of the protocol"
+    return (
+        "check that chronyd there allows this host (cmdallow, bindcmdaddress), and the firewall, "
+        "or ask on the host itself"
+    )
 
 
 def _unreachable(action: str, address: str, code: int, system: int) -> ChronyError:
@@ -95,33 +98,50 @@ def _unreachable(action: str, address: str, code: int, system: int) -> ChronyErr
 def _what_to_do(address: str, system: int) -> str:
     unix = address.startswith("/")
     if system in (errno.EMFILE, errno.ENFILE):
-        return "close connections, or raise the limit of open files"
+        return "close connections, or raise the limit on open files"
     if unix and system == errno.ENOENT:
-        return f"no chronyd has its socket there: {START}, or check the path (bindcmdaddress)"
+        return f"chronyd has no socket there; {START}, or check the path (bindcmdaddress)"
     if unix and system == errno.EINVAL and len(os.path.dirname(os.fsencode(address))) > MAX_FOLDER:
-        return f"libchrony takes a socket in a folder of {MAX_FOLDER} bytes at most"
+        return f"for libchrony, the path of the socket's folder can have {MAX_FOLDER} bytes at most"
     if unix and system in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-        return "libchrony must make a socket of its own beside chronyd's: let it write there"
+        return "libchrony creates its own socket beside chronyd's; make that folder writable"
     if unix and system == errno.EPROTOTYPE:
         return "that socket is not chronyd's"
     if unix:
-        return f"no chronyd is behind that socket: {START}"
+        return f"chronyd does not listen there; {START}"
     if system == errno.ECONNREFUSED:
-        return f"no chronyd listens there: {START}, or check its port (cmdport, bindcmdaddress)"
+        return f"chronyd does not listen there; {START}, or check cmdport and bindcmdaddress"
     return "check the address and the network"
 
 
 def _who_may_open(address: str) -> str:
     if not address.startswith("/"):
-        return "the system forbids it: check the address and the firewall"
-    return (
-        f"only root and {_owner(address)} may, its group may not; or use 127.0.0.1, where chronyd "
-        "serves tracking, sources and the other open reports to everyone (unless 'cmdport' is 0)"
+        return "the system does not allow it; check the address and the firewall"
+    open_reports = (
+        "use 127.0.0.1, where chronyd serves tracking, sources and the other open reports to "
+        "everyone (unless 'cmdport' is 0)"
     )
+    owner = _owner(address)
+    if os.geteuid() == 0 and not _overrides():
+        who = "root needs the capability CAP_DAC_OVERRIDE for it, which containers often lack"
+        return f"{who}; run this as {owner}, or {open_reports}"
+    if os.geteuid() == 0:
+        return f"check SELinux or AppArmor, which can deny it to root, or {open_reports}"
+    return f"only root and {owner} can open it, group membership is not enough; or {open_reports}"
+
+
+def _overrides() -> bool:
+    """Whether this process may open files regardless of their permissions (CAP_DAC_OVERRIDE)."""
+    try:
+        with open("/proc/self/status") as status:
+            effective = next(line for line in status if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return True
+    return bool(int(effective.split()[1], 16) & 1 << 1)
 
 
 def _owner(address: str) -> str:
-    """Name the user that chronyd runs as, whose folder holds the socket."""
+    """Return the name of chronyd's user, who owns the socket's folder."""
     import pwd  # only for this error
 
     try:
@@ -135,19 +155,19 @@ def _who_may(address: str) -> str:
     if address.startswith("/"):
         return "chronyd refuses this report even over its Unix socket"
     return (
-        "chronyd serves this report over its Unix socket, to root and its own user only; "
-        "chronyd 4.7 and later can open it here with 'opencommands'"
+        "only chronyd's Unix socket serves this report, to root and to chronyd's own user; "
+        "chronyd 4.7 and later can also serve it here ('opencommands')"
     )
 
 
 def _unusable(code: int, report: str) -> str:
     if code == OLD_SERVER:
-        since = f": it came with {SINCE[report]}" if report in SINCE else ""
+        since = f", which came with {SINCE[report]}" if report in SINCE else ""
         return f"this chronyd is too old for the report{since}; update chronyd"
     if code == NEW_SERVER:
         return "this chronyd is newer than libchrony understands; update libchrony"
     if code == INVALID_RESPONSE:
-        return "a malformed answer; check what answers at that address"
+        return "a malformed answer; check which program answers at that address"
     if code == DISABLED:
         return OFF.get(report, "chronyd has this report disabled")
     if code == UNEXPECTED_STATUS:

@@ -1,4 +1,4 @@
-"""Finds libchrony and loads it, at the first call that needs it."""
+"""Finds and loads libchrony when a call first needs it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def search() -> list[Attempt]:
     """Look for libchrony where `reports()` does; the last attempt may have succeeded."""
     chosen = _chosen()
     if chosen is not None:
-        relative = "" if os.path.isabs(chosen) else f"{chosen!r} is no absolute path"
+        relative = "" if os.path.isabs(chosen) else f"{chosen!r} is not an absolute path"
         return [Attempt(chosen, relative or _try(chosen))]
     attempts: list[Attempt] = []
     for path in _candidates():
@@ -65,7 +65,7 @@ def search() -> list[Attempt]:
 
 
 def how_to_install(release: Mapping[str, str]) -> str:
-    """Say how to get libchrony on the distribution that `release` (os-release) describes."""
+    """Return how to install libchrony on the distribution that `release` (os-release) describes."""
     system = release.get("ID", "")
     families = {system, *release.get("ID_LIKE", "").split()}
     otherwise = f"set {VARIABLE} to the absolute path of a {SONAME}"
@@ -74,7 +74,7 @@ def how_to_install(release: Mapping[str, str]) -> str:
     if "fedora" in families and system != "amzn":  # Amazon Linux has neither's packages
         return f"install it with 'dnf install libchrony', or {otherwise}"
     name = release.get("PRETTY_NAME") or release.get("NAME") or "this system"
-    return f"{name} has no package of it: build it from {UPSTREAM}, and {otherwise}"
+    return f"{name} does not package it: build it from {UPSTREAM}, and {otherwise}"
 
 
 def _chosen() -> str | None:
