@@ -46,7 +46,7 @@ KINDS = (
     "sdist",
     *(
         f"{python}-{libc}_{machine}"
-        for python in ("cp310-abi3", "cp314-cp314t")
+        for python in ("cp310-abi3", "cp314-cp314t", "cp315-abi3t")
         for libc in ("manylinux", "musllinux")
         for machine in MACHINES
     ),
@@ -248,7 +248,11 @@ def describe(path: Path) -> str:
         return f"sdist, {size}: the sources, to be compiled where it is installed"
     tags = sorted(parse_wheel_filename(path.name)[3], key=str)
     abi = tags[0].abi
-    python = "CPython 3.10 and later" if abi == "abi3" else f"CPython {abi} alone"
+    pythons = {
+        "abi3": "CPython 3.10 and later",
+        "abi3t": "free-threaded CPython 3.15 and later",
+    }
+    python = pythons.get(abi, f"CPython {abi} alone")
     return f"wheel, {size}: {python}, {' or '.join(platforms(tag.platform for tag in tags))}"
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,18 +22,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from libchrony import TAGS
 from problems import ReleaseError, reported
 
 if TYPE_CHECKING:
     import pytest
 
 TOOLS = Path(__file__).resolve().parent
-VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 DIGEST = """
 import hashlib, pathlib, sysconfig
 folder = pathlib.Path(sysconfig.get_path("platlib"), "pychrony")
-for path in sorted(path for path in folder.iterdir() if path.is_file()):
-    print(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    if path.suffix != ".pyc":
+        print(path.relative_to(folder), hashlib.sha256(path.read_bytes()).hexdigest())
+"""
+PLATFORM = """
+import platform
+print(platform.libc_ver()[0] or "musl", *platform.python_version_tuple()[:2])
 """
 
 
@@ -78,6 +85,7 @@ class Environment:
     def __init__(self, folder: Path, python: str) -> None:
         """Make it, without a pip of its own: this one's installs into others, too, and is newer."""
         self.folder = folder
+        self.variables: dict[str, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
         call([python, "-m", "venv", "--clear", "--without-pip", str(folder / "venv")], folder)
         self.python = str(folder / "venv/bin/python")
@@ -85,20 +93,45 @@ class Environment:
     def pip(self, *arguments: str) -> None:
         """Run pip for it."""
         pip = [sys.executable, "-m", "pip", "--python", self.python]
-        call([*pip, "--quiet", "--disable-pip-version-check", *arguments], self.folder)
+        options = ["--quiet", "--disable-pip-version-check"]
+        call([*pip, *options, *arguments], self.folder, **self.variables)
 
     def run(self, *arguments: str) -> str:
         """Run its Python, and return what that prints."""
         return call([self.python, *arguments], self.folder)
 
+    def bring_wheels(self, tree: Path) -> None:
+        """Fetch what an sdist needs, if this Python cannot fetch: one on musl may have no ssl."""
+        if subprocess.run([self.python, "-c", "import ssl"], capture_output=True).returncode == 0:
+            return
+        wheels = self.folder / "wheels"
+        libc, *version = self.run("-c", PLATFORM).split()
+        target = f"{TAGS.get(libc, TAGS['musl'])}_{platform.machine()}"
+        options = ["--platform", target, "--python-version", ".".join(version), "--quiet"]
+        pip = [sys.executable, "-m", "pip", "download", "--only-binary", ":all:", *options]
+        groups = ["--group", f"{tree / 'pyproject.toml'}:test"]
+        call([*pip, "--dest", str(wheels), *groups, *requirements(tree)], self.folder)
+        self.variables = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
 
-def call(command: Sequence[str], folder: Path) -> str:
+
+def requirements(tree: Path) -> list[str]:
+    """Return what it takes to build and to use an sdist."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    pyproject = tomllib.loads((tree / "pyproject.toml").read_text())
+    return [*pyproject["build-system"]["requires"], *pyproject["project"]["dependencies"]]
+
+
+def call(command: Sequence[str], folder: Path, **variables: str) -> str:
     """Run a program away from the source tree."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment,
+        env=environment | variables,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -121,19 +154,21 @@ def try_clean(
 
     with tempfile.TemporaryDirectory(prefix="pychrony-test-") as scratch:
         environment = Environment(Path(scratch), python)
+        tree = unpack(sdist.absolute(), Path(scratch))
+        environment.bring_wheels(tree)
         environment.pip("install", os.path.abspath(requirement))
         digest = environment.run("-c", DIGEST)
         if digest == passed:
             print(f"{environment.run('--version').strip()}: the same bytes have passed", flush=True)
         else:
-            try_in(environment, unpack(sdist.absolute(), Path(scratch)), arguments)
+            try_in(environment, tree, arguments)
         return digest
 
 
 def try_in(environment: Environment, tree: Path, arguments: Sequence[str] = ()) -> None:
     """Run the tests of an unpacked sdist in an environment that has pychrony installed."""
     for module in (tree / "src").rglob("*.py"):  # what could be taken for the installed one
-        if module.name != "_build.py":
+        if module.name != "build.py":
             module.unlink()
     environment.pip("install", "--group", f"{tree / 'pyproject.toml'}:test")
     environment.folder = tree

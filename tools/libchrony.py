@@ -10,7 +10,6 @@ answer is the wheel's library.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import hashlib
 import os
 import platform
@@ -80,8 +79,10 @@ def find(arch: str | None, libc: str | None, output: Path | None, ignore_system:
 def system_library() -> Path | None:
     """Return the path of the file that the dynamic loader takes for `libchrony.so.0`."""
     try:
+        import ctypes  # a Python that was built without libffi has none
+
         ctypes.CDLL(SONAME)
-    except OSError:
+    except (ImportError, OSError):
         return None
     # The loader does not tell the path, but the kernel lists each file mapped into this process.
     for line in Path("/proc/self/maps").read_text().splitlines():
@@ -134,19 +135,21 @@ def fetch(tag: str, folder: Path) -> Path:
 
 
 def python_with_pip() -> str:
-    """Return a Python that has pip: this one if it has, since many are installed without."""
+    """Return a Python whose pip can fetch: this one if it has, since many are without."""
     others = [
         shutil.which("python3", path=f"{sys.base_prefix}/bin"),  # not the virtual environment's
         shutil.which("python3"),
         shutil.which("python3", path=os.defpath),
     ]
     for python in filter(None, [sys.executable, *others]):
-        if subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0:
+        check = [python, "-c", "import pip, ssl"]
+        if subprocess.run(check, capture_output=True).returncode == 0:
             if python != sys.executable:
-                print(f"libchrony.py: {sys.executable} has no pip, using {python}", file=sys.stderr)
+                lacks = f"{sys.executable} has no pip or no ssl, using {python}"
+                print(f"libchrony.py: {lacks}", file=sys.stderr)
             return python
     raise UnavailableError(
-        f"no pip to fetch {REQUIREMENT} with, neither in {sys.executable} nor in another python3; "
+        f"no pip that can fetch {REQUIREMENT}, neither {sys.executable}'s nor another python3's; "
         f"run this with the python of a virtual environment, else {WAY_OUT}"
     )
 

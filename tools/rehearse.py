@@ -28,7 +28,7 @@ from problems import ReleaseError, reported
 
 VERSION = "999.0.0"
 TAG = f"v{VERSION}"
-NOT_HERE = ("cp314-cp314t-*", "*-musllinux_*")  # these take CI's containers
+NOT_HERE = ("cp314-cp314t-*", "cp315-abi3t-*", "*-musllinux_*")  # these take CI's containers
 PYPIRC = """\
 [distutils]
 index-servers = testpypi pypi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import html
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import artifacts
 import installed
 import pytest
 from artifacts import unpack
@@ -25,6 +27,10 @@ try:
 except pychrony.ChronyLibraryError as error:
     print(error)
 """
+
+
+def newest() -> str:
+    return installed.pythons()[-1]
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +47,41 @@ def wheel_of_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_all_tests_pass_where_it_is_installed(
     python: str, sdist: Path, wheel: Path, wheel_of_sdist: Path
 ) -> None:
-    passed = installed.try_clean(sdist, str(wheel), python)
+    # On the oldest in one process, too: how tests are spread over several hides what they share.
+    serial = ["-n", "0"] if python == installed.pythons()[0] else []
+    passed = installed.try_clean(sdist, str(wheel), python, serial)
     assert "_shim.abi3.so" in passed
     installed.try_clean(sdist, str(wheel_of_sdist), python, passed=passed)
     # Compiled by this very Python, too, whose headers may make other code of it.
     reports = ["tests/test_reports.py"]
     installed.try_clean(sdist, str(sdist), python, reports, passed=passed)
+
+
+def test_a_cross_compiled_wheel_passes_as_well(sdist: Path, oldest: str, tmp_path: Path) -> None:
+    wheel = artifacts.build_wheel(sdist, tmp_path, platform.machine())
+    tests = ["tests/test_hardening.py", "tests/test_reports.py"]
+    assert "_shim.abi3.so" in installed.try_clean(sdist, str(wheel), oldest, tests)
+
+
+@pytest.mark.skipif("3.15" not in newest(), reason="there is no Python 3.15 here")
+def test_what_is_compiled_for_free_threaded_pythons_passes_with_the_lock(
+    sdist: Path, tmp_path: Path
+) -> None:
+    """One stable ABI serves both kinds of Python 3.15, but not the tag of its wheel."""
+    environment = installed.Environment(tmp_path, newest())
+    tree = unpack(sdist, tmp_path)
+    environment.variables = {"CPPFLAGS": "-DPy_TARGET_ABI3T=0x030f0000"}
+    environment.pip("wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(tree))
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "-cp315-abi3t-linux" in wheel.name
+    environment.variables = {}
+    environment.pip("install", str(sdist))  # what else belongs to it
+    (site_packages,) = tmp_path.glob("venv/lib/python3*/site-packages")
+    shutil.rmtree(site_packages / "pychrony")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site_packages)
+    assert [path.name for path in site_packages.rglob("_shim*.so")] == ["_shim.abi3t.so"]
+    installed.try_in(environment, tree, ["tests/test_reports.py", "tests/test_threads.py"])
 
 
 @pytest.fixture

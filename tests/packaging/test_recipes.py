@@ -29,7 +29,7 @@ from rattler_build.progress import SimpleProgressCallback
 from recipe import RECIPES, ROOT, submit, variants
 
 PLATFORMS = ("linux-64", "linux-aarch64")
-SERIES = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+SERIES = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
 def render(recipe: Path, platform: str, build_platform: str | None = None) -> list[RenderedVariant]:

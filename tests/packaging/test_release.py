@@ -89,6 +89,7 @@ def test_an_unknown_index_is_named() -> None:
         ),
         ("pychrony-1-cp310-abi3-musllinux_1_2_aarch64.whl", "cp310-abi3-musllinux_aarch64"),
         ("pychrony-1-cp314-cp314t-manylinux_2_28_x86_64.whl", "cp314-cp314t-manylinux_x86_64"),
+        ("pychrony-1-cp315-abi3t-manylinux_2_28_x86_64.whl", "cp315-abi3t-manylinux_x86_64"),
         ("pychrony-1-cp310-abi3-linux_x86_64.whl", "cp310-abi3-linux_x86_64"),
     ],
 )

@@ -121,7 +121,7 @@ def specs(requirements: Iterable[str], *without: str) -> dict[str, str]:
 def supported_pythons(tree: Tree) -> dict[str, object]:
     selection = tree.cibuildwheel["build"]
     digits = re.findall(r"cp31\{([\d,]+)\}-\*", selection)
-    row = tree.line(README, r"\| Python ").replace("3.14 free-threaded", "")
+    row, _, _ = tree.line(README, r"\| Python ").partition(";")
     features = tree.pixi["feature"].items()
     test_all = tree.pixi["tasks"]["test-all"]["depends-on"]
     return {
@@ -162,13 +162,15 @@ def newest_python(tree: Tree) -> dict[str, object]:
 
 
 def free_threading(tree: Tree) -> dict[str, object]:
-    row = tree.line(README, r"\| Python ")
+    _, _, row = tree.line(README, r"\| Python ").partition("; free-threaded")
+    built = re.findall(r"cp3(\d+)t-", tree.cibuildwheel["build"])
+    kinds = re.findall(r'"cp3(\d+)-(?:cp3\d+|abi3)t"', tree.text("tools/artifacts.py"))
+    declared = "Free Threading" in str(tree.project["classifiers"])
     return {
-        f"{PYPROJECT} (cibuildwheel)": re.findall(r"cp3(\d+)t-", tree.cibuildwheel["build"]),
-        f"{PYPROJECT} (classifiers)": ["14"]
-        if "Free Threading" in str(tree.project["classifiers"])
-        else [],
-        README: re.findall(r"3\.(\d+) free-threaded", row),
+        f"{PYPROJECT} (cibuildwheel)": built,
+        f"{PYPROJECT} (classifiers)": built if declared else [],
+        "tools/artifacts.py": kinds,
+        README: re.findall(r"3\.(\d+)", row),
     }
 
 
@@ -371,9 +373,10 @@ def test_every_place_agrees() -> None:
 @pytest.mark.parametrize(
     ("path", "old", "new", "other"),
     [
-        (PYPROJECT, ":: 3.14", ":: 3.15", "ci.yml"),
-        (PYPROJECT, "cp31{0,1,2,3,4}", "cp31{1,2,3,4}", "classifiers"),
+        (PYPROJECT, ":: 3.15", ":: 3.16", "ci.yml"),
+        (PYPROJECT, "cp31{0,1,2,3,4,5}", "cp31{1,2,3,4,5}", "classifiers"),
         (PYPROJECT, "cp314t-*", "", "README.md"),
+        (PYPROJECT, "cp315t-*", "", "artifacts.py"),
         (PYPROJECT, '>=3.10"', '>=3.11"', "_build.py"),
         (PYPROJECT, 'dependencies = ["cffi>=2"]', 'dependencies = ["cffi>=2.1"]', "recipe.yaml"),
         (PYPROJECT, 'dependencies = ["cffi>=2"]', 'dependencies = ["cffi>=2", "six"]', "pixi.toml"),
@@ -383,10 +386,10 @@ def test_every_place_agrees() -> None:
         (PYPROJECT, 'description = "Read', 'description = "Reads', "recipe.yaml"),
         (PYPROJECT, "_cli:main", "_cli:run", "recipe.yaml"),
         (PYPROJECT, "arunderwood", "someone", "recipe.py"),
-        (PIXI, 'python = "3.13.*"', 'python = "3.15.*"', "classifiers"),
+        (PIXI, 'python = "3.13.*"', 'python = "3.16.*"', "classifiers"),
         (PIXI, 'py312 = ["py312"]\n', "", "classifiers"),
         (PIXI, '{ task = "test", environment = "py311" },', "", "classifiers"),
-        (PIXI, 'features = ["py314"]', 'features = ["py313"]', "classifiers"),
+        (PIXI, 'features = ["py315"]', 'features = ["py314"]', "classifiers"),
         (PIXI, 'pytest = ">=9"', 'pytest = ">=8"', "pyproject.toml"),
         (PIXI, 'ruff = ">=0.17"', 'ruff = "*"', "pyproject.toml"),
         (PIXI, ', "linux-aarch64"', "", "artifacts.py"),
@@ -397,12 +400,12 @@ def test_every_place_agrees() -> None:
         (RECIPE, "- tools/\n", "- README.md\n", "test-sources"),
         (RECIPE, "    - libchrony", "    - libchrony2", "libchrony/recipe.yaml"),
         (LIBCHRONY, '"0.2"', '"0.3"', "libchrony/pixi.toml"),
-        (VARIANTS, "3.14.* *_cp314", "3.15.* *_cp315", "classifiers"),
+        (VARIANTS, "3.15.* *_cp315", "3.16.* *_cp316", "classifiers"),
         (VARIANTS, 'python_min: ["3.10"]', 'python_min: ["3.11"]', "requires-python"),
         (CI, '"3.12", ', "", "classifiers"),
         (CI, "py312, ", "", "classifiers"),
         (CI, "ubuntu-24.04, ubuntu-24.04-arm", "ubuntu-24.04", "artifacts.py"),
-        (README, "3.13 or 3.14", "3.13", "classifiers"),
+        (README, "3.14 or 3.15;", "3.14;", "classifiers"),
         (README, "x86_64 or aarch64", "x86_64", "artifacts.py"),
         (HOOK, "OLDEST = (3, 10)", "OLDEST = (3, 11)", "requires-python"),
     ],

@@ -73,10 +73,8 @@ def identifiers(**variables: str) -> set[str]:
 
 def kinds(built: set[str]) -> set[str]:
     pairs = [identifier.split("-", 1) for identifier in built]
-    return {
-        f"{'cp314-cp314t' if python == 'cp314t' else 'cp310-abi3'}-{image}"
-        for python, image in pairs
-    }
+    abis = {"cp314t": "cp314-cp314t", "cp315t": "cp315-abi3t"}
+    return {f"{abis.get(python, 'cp310-abi3')}-{image}" for python, image in pairs}
 
 
 def selected(workflow: str) -> set[str]:

@@ -12,14 +12,44 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = Path(__file__).parent
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-EXTENSION = "_shim" + (sysconfig.get_config_var("EXT_SUFFIX") if FREE_THREADED else ".abi3.so")
 OLDEST = (3, 10)  # the stable ABI of this version, and so its wheel for all later ones
+FREE_THREADED = (3, 15)  # the first whose stable ABI is for free-threaded Pythons, too (PEP 803)
+
+
+class StableABI(NamedTuple):
+    """A stable ABI of CPython, to compile for."""
+
+    name: str
+    since: tuple[int, int]
+    macro: str
+
+    @property
+    def tag(self) -> str:
+        """The wheel's."""
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        return f"cp{self.since[0]}{self.since[1]}-{self.name}-{platform}"
+
+    @property
+    def definition(self) -> str:
+        """What Python's headers want to be told."""
+        return f"-D{self.macro}=0x{self.since[0]:02X}{self.since[1]:02X}0000"
+
+
+def stable_abi() -> StableABI | None:
+    """Choose the ABI; a free-threaded Python before 3.15 has no stable one."""
+    free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    if "Py_TARGET_ABI3T" in os.environ.get("CPPFLAGS", ""):
+        free_threaded = True  # cross-compiled: Python 3.15 itself may be of either kind
+    if not free_threaded:
+        return StableABI("abi3", OLDEST, "Py_LIMITED_API")
+    if sys.version_info >= FREE_THREADED:
+        return StableABI("abi3t", FREE_THREADED, "Py_TARGET_ABI3T")
+    return None
 
 
 def write_module(target: Path) -> None:
@@ -39,7 +69,7 @@ def words(variable: str, default: str = "") -> list[str]:
     return shlex.split(os.environ.get(variable, default))
 
 
-def command(folder: Path, target: Path) -> list[str]:
+def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
     """Return the compiler's command line: the caller's flags come last, and win."""
     compiler = words("CC") or shlex.split(sysconfig.get_config_var("CC") or "cc")
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
@@ -49,12 +79,12 @@ def command(folder: Path, target: Path) -> list[str]:
     hardening = ["-fstack-protector-strong", *fortify, "-Wl,-z,relro,-z,now"]
     # The same bytes wherever the build happens.
     same = [f"-ffile-prefix-map={folder}=.", f"-ffile-prefix-map={SOURCES}=."]
-    if not FREE_THREADED and "Py_LIMITED_API" not in os.environ.get("CPPFLAGS", ""):
-        flags.append(f"-DPy_LIMITED_API=0x{OLDEST[0]:02X}{OLDEST[1]:02X}0000")
+    if abi and abi.macro not in os.environ.get("CPPFLAGS", ""):
+        flags.append(abi.definition)
     include = [f"-I{SOURCES}", f"-I{sysconfig.get_path('include')}"]
     files = [str(folder / "module.c"), *map(str, sorted(SOURCES.glob("*.c")))]
     caller = [*words("CPPFLAGS"), *words("CFLAGS"), *words("LDFLAGS")]
-    output = ["-o", str(target), "-ldl"]
+    output = ["-o", str(extension), "-ldl"]
     return [*compiler, *flags, *hardening, *same, *include, *caller, *files, *output]
 
 
@@ -74,19 +104,20 @@ class ShimBuildHook(BuildHookInterface[Any]):
         # Goes away with the process, too, if the build stops before `finalize()`.
         self.scratch = tempfile.TemporaryDirectory(prefix="pychrony-build-")
         folder = Path(self.scratch.name)
-        extension = folder / EXTENSION
+        abi = stable_abi()
+        suffix = f".{abi.name}.so" if abi else sysconfig.get_config_var("EXT_SUFFIX")
+        extension = folder / f"_shim{suffix}"
         write_module(folder / "module.c")
-        self.compile(command(folder, extension))
+        self.compile(command(folder, extension, abi))
         if version == "editable":
-            replace(SOURCES / EXTENSION, extension)
+            replace(SOURCES / extension.name, extension)
             return
-        build_data["force_include"][str(extension)] = f"pychrony/_engine/{EXTENSION}"
+        build_data["force_include"][str(extension)] = f"pychrony/_engine/{extension.name}"
         build_data["pure_python"] = False
-        if FREE_THREADED:
-            build_data["infer_tag"] = True
+        if abi:
+            build_data["tag"] = abi.tag
         else:
-            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-            build_data["tag"] = f"cp{OLDEST[0]}{OLDEST[1]}-abi3-{platform}"
+            build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled."""
