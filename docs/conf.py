@@ -23,10 +23,12 @@ extensions = [
     "sphinx_copybutton",
     "command",
     "docstrings",
+    "metrics",
     "pictures",
 ]
 exclude_patterns = ["_ext"]
 nitpicky = True
+nitpick_ignore_regex = [("py:class", r"prometheus_client\..*")]  # it has no inventory
 
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3

@@ -125,7 +125,10 @@ def differences(text: str, stage: Stage) -> Iterator[Difference]:
                     yield Difference(*place, first, content, printed)
             elif block.language == "console":
                 for command, shown_text, start, end in commands(block):
-                    printed = stage.run(command, folder=folder).text
+                    if command.endswith(" &"):
+                        printed = shell.start(command.removesuffix(" &"))
+                    else:
+                        printed = stage.run(command, folder=folder).text
                     if not is_same(shown_text, printed):
                         yield Difference(start, end, command, shown_text, printed)
 
@@ -150,6 +153,7 @@ class Shell:
         self._stage = stage
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
+        self._background: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Shell:
         return self
@@ -157,6 +161,22 @@ class Shell:
     def __exit__(self, *error: object) -> None:
         if self._process:
             self._process.communicate(timeout=30)
+        for process in self._background:
+            process.terminate()
+            process.communicate(timeout=30)
+
+    def start(self, command: str) -> str:
+        """Start a command that goes on meanwhile; return the first line that it writes."""
+        process = subprocess.Popen(
+            self._stage.inside(self._folder, "sh", "-c", f"exec {command}"),
+            env=self._stage.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._background.append(process)
+        assert process.stdout is not None
+        return process.stdout.readline()
 
     def run(self, source: str) -> str:
         """Run a block, and return what it printed."""
@@ -216,7 +236,7 @@ def rewrite(page: Path, stage: Stage) -> int:
     found = list(differences(text, stage))
     for difference in reversed(found):
         new = [f"{line.rstrip()}\n" for line in difference.printed.splitlines()]
-        if lines[difference.start - 1].startswith("```"):  # the end of Python that shows nothing
+        if lines[difference.start - 1].strip() == "```":  # the end of Python that shows nothing
             new = ["\n", "```text\n", *new, "```\n"]
         lines[difference.start : difference.end] = new
     page.write_text("".join(lines))

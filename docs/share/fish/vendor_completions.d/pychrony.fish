@@ -50,8 +50,8 @@ function _shtab_pychrony_using
   test "$_shtab_pychrony_cmdpath" = "$argv"
 end
 
-set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all check exporter plot doctor demo
-set -g _shtab_pychrony_opts_with_value --address --allow --certfile --client-cafile --critical --keyfile --listen --output --reports --sources --stratum --timeout --warning --watch -H -c -o -t -w
+set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all check wait exporter plot doctor demo
+set -g _shtab_pychrony_opts_with_value --address --allow --certfile --client-cafile --critical --keyfile --listen --max-error --output --reports --sources --stratum --timeout --warning --watch -H -c -o -t -w
 
 complete -c pychrony -e
 complete -c pychrony -f
@@ -137,6 +137,13 @@ complete -c pychrony -n '_shtab_pychrony_using check' -s c -l critical -x -d 'CR
 complete -c pychrony -n '_shtab_pychrony_using check' -l sources -x -d 'WARNING if fewer sources are usable (1); 0: sources do not matter'
 complete -c pychrony -n '_shtab_pychrony_using check' -l stratum -x -d 'WARNING if the stratum of the clock is higher (15)'
 complete -c pychrony -n '_shtab_pychrony_using check' -l local-ok -d 'a chronyd that is its own reference (its '"'"'local'"'"' directive) is good'
+complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a wait -d 'Wait until the clock is synchronised to a source, as '"'"'chronyc waitsync'"'"' does.'
+complete -c pychrony -n '_shtab_pychrony_using wait' -s h -l help -d 'show this help message and exit'
+complete -c pychrony -n '_shtab_pychrony_using wait' -l address -x -d 'path of chronyd'"'"'s Unix socket, or a host with or without a port (default: the local chronyd, at its socket, 127.0.0.1 or ::1)'
+complete -c pychrony -n '_shtab_pychrony_using wait' -l max-error -x -d 'wait also until the error bound is not above this, such as 10ms or 2.5us'
+complete -c pychrony -n '_shtab_pychrony_using wait' -l timeout -x -d 'how long to wait, such as 90 or 90s (60s); '"'"'none'"'"': for ever'
+complete -c pychrony -n '_shtab_pychrony_using wait' -l local-ok -d 'a chronyd that is its own reference (its '"'"'local'"'"' directive) is good, too'
+complete -c pychrony -n '_shtab_pychrony_using wait' -l quiet -d 'print nothing but errors'
 complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a exporter -d 'Serve chronyd'"'"'s reports as metrics to Prometheus.'
 complete -c pychrony -n '_shtab_pychrony_using exporter' -s h -l help -d 'show this help message and exit'
 complete -c pychrony -n '_shtab_pychrony_using exporter' -l address -x -d 'path of chronyd'"'"'s Unix socket, or a host with or without a port (default: the local chronyd, at its socket, 127.0.0.1 or ::1)'
