@@ -14,6 +14,12 @@ import pytest
 from scripted import ScriptedChronyd, script
 from scripted.wire import Command, Status, tracking
 
+from pychrony import (
+    ChronyConnection,
+    ChronyConnectionError,
+    ChronyNotSynchronizedError,
+    ChronyPermissionError,
+)
 from pychrony._command.cli import main
 from pychrony.testing import PrivateChronyd
 
@@ -185,3 +191,59 @@ def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         main(["wait", "--help"])
     assert end.value.code == 0
     assert "pychrony wait --max-error 10ms" in capsys.readouterr().out
+
+
+def test_a_connection_waits_for_its_clock(server: PrivateChronyd) -> None:
+    with (
+        PrivateChronyd(server.as_source()) as chronyd,
+        ChronyConnection(chronyd.address, timeout=20) as connection,
+    ):
+        first = connection.wait_synchronized()
+        assert first.is_synchronized()
+        chronyd.restart()
+        second = connection.wait_synchronized(max_error=10.0)
+        assert second.error_bound <= 10.0
+
+
+def test_a_connection_waits_while_chronyd_is_away(server: PrivateChronyd) -> None:
+    with (
+        PrivateChronyd(server.as_source()) as chronyd,
+        ChronyConnection(chronyd.address, timeout=20) as connection,
+    ):
+        chronyd.stop()
+        comes_back = threading.Timer(0.5, chronyd.start)
+        comes_back.start()
+        assert connection.wait_synchronized().is_synchronized()
+        comes_back.join()
+
+
+def test_a_connection_does_not_wait_longer_than_it_may() -> None:
+    with (
+        PrivateChronyd() as chronyd,
+        ChronyConnection(chronyd.command_address, timeout=None) as connection,
+    ):
+        with pytest.raises(ChronyNotSynchronizedError, match="chronyd is not synchronised") as end:
+            connection.wait_synchronized(timeout=0.2)
+        assert end.value.__cause__ is None
+        chronyd.pause()
+        with pytest.raises(ChronyNotSynchronizedError, match="no answer") as end:
+            connection.wait_synchronized(timeout=0.2)
+        assert isinstance(end.value.__cause__, ChronyConnectionError)
+        chronyd.resume()
+
+
+def test_what_does_not_pass_ends_the_wait_of_a_connection() -> None:
+    with ScriptedChronyd({**script(), Command.TRACKING: Status.UNAUTH}) as chronyd:
+        connection = ChronyConnection(chronyd.address, timeout=20)
+        with connection, pytest.raises(ChronyPermissionError):
+            connection.wait_synchronized()
+        with pytest.raises(RuntimeError):
+            connection.wait_synchronized()
+
+
+@pytest.mark.parametrize("options", [{"max_error": -1.0}, {"timeout": -1.0}])
+def test_a_connection_refuses_to_wait_for_what_cannot_be(
+    options: dict[str, float], chronyd: PrivateChronyd
+) -> None:
+    with ChronyConnection(chronyd.address) as connection, pytest.raises(ValueError, match="-1"):
+        connection.wait_synchronized(**options)

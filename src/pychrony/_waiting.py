@@ -11,6 +11,9 @@ from .models import TrackingStatus
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 """Seconds between two questions: a clock may be good at once, or take minutes."""
 
+SHORTEST_QUESTION = 0.05
+"""Seconds that a question may take, also when there is no time left."""
+
 
 class Waiting:
     """A wait for a clock that is synchronised to a source, with an error bound if one is given.
@@ -42,6 +45,14 @@ class Waiting:
             return most
         left = max(0.0, self._timeout - self.passed)
         return left if most is None else min(left, most)
+
+    def for_question(self, usual: int) -> int:
+        """Return the timeout of the next question, in nanoseconds; negative for none."""
+        left = self.left()
+        if left is None:
+            return usual
+        shortened = int(max(left, SHORTEST_QUESTION) * 1e9)
+        return shortened if usual < 0 else min(usual, shortened)
 
     def pause_after(self, answer: TrackingStatus | ChronyError) -> float | None:
         """Return how long to pause before the next question; `None` if the clock is good.

@@ -20,7 +20,8 @@ from ._engine.deferred import new
 from ._engine.fields import Report
 from ._engine.library import reports
 from ._engine.pool import Pool
-from .exceptions import ChronyError
+from ._waiting import Waiting
+from .exceptions import ChronyConnectionError, ChronyError
 from .models import (
     MODELS,
     Activity,
@@ -186,14 +187,37 @@ class ChronyConnection:
             raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
         return self._ask(Fields(name))
 
+    def wait_synchronized(
+        self, *, max_error: float | None = None, timeout: float | None = 60.0
+    ) -> TrackingStatus:
+        """Wait until the clock is synchronised to a source, and return the report that says so.
+
+        With `max_error`, wait also until the clock's `error_bound` is not above it, in seconds. A
+        chronyd that is its own reference is not synchronised to a source. chronyd may restart in
+        the meantime. `timeout` is for the whole wait, in seconds; `None` waits for ever.
+
+        Raises `ChronyNotSynchronizedError` if the clock is not good in time.
+        """
+        waiting, question = Waiting(max_error, timeout), reading(TrackingStatus)
+        while True:
+            answer: TrackingStatus | ChronyConnectionError
+            try:
+                answer = self._ask(question, waiting.for_question(self._timeout))[0]
+            except ChronyConnectionError as error:
+                answer = error
+            pause = waiting.pause_after(answer)
+            if pause is None and not isinstance(answer, ChronyConnectionError):
+                return answer
+            time.sleep(pause or 0)
+
     def _read(self, model: type[R]) -> list[R]:
         return self._ask(reading(model))
 
-    def _ask(self, question: Question[A]) -> A:
+    def _ask(self, question: Question[A], timeout: int | None = None) -> A:
         pool = self._pool
         if pool is None:
             raise RuntimeError("this ChronyConnection is not open: use it in a 'with' block")
-        return pool.ask(question, self._timeout)
+        return pool.ask(question, self._timeout if timeout is None else timeout)
 
 
 def named_models(names: Sequence[str]) -> list[type[Report]]:

@@ -36,7 +36,7 @@ def watch(connection: ChronyConnection, report: str, every: float) -> None:
     screen = Screen()
     answered = False
     with suppress(KeyboardInterrupt):
-        for _ in _rounds(every):
+        for _ in rounds(every):
             try:
                 shown = _text(ask(connection, report), report)
                 answered = True
@@ -56,8 +56,8 @@ def log(connection: ChronyConnection, report: str, every: float) -> None:
     """
     address = None
     with ExitStack() as opened, suppress(KeyboardInterrupt):
-        for _ in _rounds(every):
-            line: dict[str, Any] = {"time": _now(), "address": address, "report": report}
+        for _ in rounds(every):
+            line: dict[str, Any] = {"time": now(), "address": address, "report": report}
             try:
                 if connection.address is None:  # as long as there is nothing to connect to
                     opened.enter_context(connection)
@@ -71,7 +71,7 @@ def log(connection: ChronyConnection, report: str, every: float) -> None:
             write(as_json(line, indent=None))
 
 
-def _rounds(every: float) -> Iterator[None]:
+def rounds(every: float) -> Iterator[None]:
     """Yield at once, and then at each full interval that has not passed yet."""
     due = time.monotonic()
     while True:
@@ -80,7 +80,8 @@ def _rounds(every: float) -> Iterator[None]:
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as a line of JSON has it."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

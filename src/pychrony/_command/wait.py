@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from .._durations import seconds
-from .._waiting import Waiting
+from .._waiting import SHORTEST_QUESTION, Waiting
 from ..connection import ChronyConnection, get_tracking
 from ..exceptions import ChronyError
 from ..models import TrackingStatus
@@ -68,7 +68,9 @@ def _wait(waiting: Waiting, address: str | None, progress: _Progress) -> Trackin
     while True:
         answer: TrackingStatus | ChronyError
         try:
-            answer = get_tracking(address, timeout=max(0.05, waiting.left(ANSWER_IN) or 0))
+            answer = get_tracking(
+                address, timeout=max(SHORTEST_QUESTION, waiting.left(ANSWER_IN) or 0)
+            )
         except ChronyError as error:
             answer = error
         pause = waiting.pause_after(answer)
