@@ -26,7 +26,7 @@ from .history import ERROR, UNSYNCHRONIZED, History
 WIDTH = 10.0  # inches
 CLOCK_HEIGHT, SKEW_HEIGHT, SOURCE_HEIGHT, LANE_HEIGHT = 1.5, 0.8, 0.8, 0.2  # inches
 MOST_SOURCES = 24
-"""More would make a picture that no page shows."""
+"""Sources with a panel of their own: with more, a picture fits on no page."""
 
 DAY = 86400.0  # seconds: matplotlib counts days since 1970
 
@@ -86,7 +86,7 @@ def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
     clock = with_breaks(table(history.clock)) if history.synchronized else None
     sources = {name: with_breaks(table(rows)) for name, rows in history.sources.items()}
     heights = [CLOCK_HEIGHT, CLOCK_HEIGHT, CLOCK_HEIGHT, SKEW_HEIGHT] if clock is not None else []
-    heights += [SOURCE_HEIGHT] * len(sources)
+    heights += [SOURCE_HEIGHT] * min(len(sources), MOST_SOURCES)
     heights += [0.1 + LANE_HEIGHT * len(sources)] if sources else []
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.33 * len(heights) + 1.1), layout="constrained")
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
@@ -94,12 +94,11 @@ def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
     panels = [first, *(figure.add_subplot(grid[i], sharex=first) for i in range(1, len(heights)))]
     if clock is not None:
         _draw_clock(panels, clock)
-    for panel, (name, samples) in zip(
-        panels[0 if clock is None else 4 :], sources.items(), strict=False
-    ):
-        _draw_source(panel, name, samples)
     if sources:
         _draw_reachability(panels[-1], sources)
+        own = panels[0 if clock is None else 4 : -1]
+        for panel, (name, samples) in zip(own, sources.items(), strict=False):
+            _draw_source(panel, name, samples)
     for panel in panels:
         _mark(panel, stretches, narrowest)
         panel.tick_params(labelbottom=panel is panels[-1], length=2)
@@ -268,6 +267,8 @@ def _caption(
     times = table(history.states)[:, 0]
     start, end = _utc(times[0]), _utc(times[-1])
     columns = [] if len(times) <= 2 * COLUMNS else [_column_note(times[-1] - times[0])]
+    if len(history.sources) > MOST_SOURCES:
+        columns.append(f"offsets of the first {MOST_SOURCES} of {len(history.sources)} sources")
     figure.suptitle(f"{title}\n{start} to {end} UTC, {len(times):,} lines", x=0.01, ha="left")
     words = [*(f"{error}: {number:,} lines" for error, number in history.errors.items()), *notes]
     figure.supxlabel("\n".join([*columns, *words]), x=0.01, ha="left", fontsize=7, color="0.3")
