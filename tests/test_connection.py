@@ -304,9 +304,10 @@ def test_where_no_chronyd_is_at_all_every_place_is_named(
         """
     )
     assert said == [
-        "reading tracking from [::1]:323: connection refused; chronyd does not listen there; "
-        "start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu), or check "
-        "cmdport and bindcmdaddress; nor is it at /var/run/chrony/chronyd.sock or 127.0.0.1:323"
+        "reading tracking from the local chronyd: it is not at /var/run/chrony/chronyd.sock (no "
+        "such file or directory), 127.0.0.1:323 (connection refused) or [::1]:323 (connection "
+        "refused); start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu), or "
+        "check cmdport and bindcmdaddress"
     ]
 
 
@@ -331,11 +332,32 @@ def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
         """
     )
     assert said == [
-        "connecting to /var/run/chrony/chronyd.sock: permission denied; only root and "
-        "chronyd's own user can open it, group membership is not enough; or use 127.0.0.1, where "
-        "chronyd serves tracking, sources and the other open reports to everyone (unless "
-        "'cmdport' is 0); nor is it at 127.0.0.1:323 or [::1]:323"
+        "reading tracking from the local chronyd: it is not at /var/run/chrony/chronyd.sock "
+        "(permission denied), 127.0.0.1:323 (connection refused) or [::1]:323 (connection "
+        "refused); only root and chronyd's own user can open it, group membership is not enough; "
+        "or use 127.0.0.1, where chronyd serves tracking, sources and the other open reports to "
+        "everyone (unless 'cmdport' is 0)"
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_where_no_chronyd_is_at_all_a_user_is_not_told_about_permissions(
+    alone: Callable[[str], list[str]],
+) -> None:
+    said = alone(
+        """
+        Path("/run/chrony").chmod(0o700)
+        pychrony.library_path()
+        os.seteuid(1000)
+        try:
+            pychrony.get_tracking()
+        except pychrony.ChronyConnectionError as error:
+            print(error)
+        """
+    )
+    assert len(said) == 1
+    assert said[0].startswith("reading tracking from the local chronyd: it is not at ")
+    assert "(connection refused); start chronyd (" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -412,7 +434,9 @@ def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
             pychrony.get_tracking(f"both.example:{port}")
     assert raised.value.errno == errno.ECONNREFUSED
     shown = f"[{elsewhere}]" if ":" in elsewhere else elsewhere
-    assert raised.value.message.endswith(f"; nor is it at {shown}:{port}")
+    said = raised.value.message
+    assert said.startswith(f"reading tracking from both.example:{port}: it is not at ")
+    assert f" {shown}:{port} (connection refused)" in said
 
 
 @two_families
@@ -499,7 +523,7 @@ def test_what_is_wrong_with_a_path_is_told_apart(
     with make(short_path) or nullcontext():
         error = refusal(short_path)
     assert type(error) is ChronyConnectionError
-    assert (error.errno, error.error_code) == (number, None)
+    assert (error.errno, error.error_code) == (number, -1)
     assert error.message.startswith(f"connecting to {short_path}: ")
     assert words in error.message
 
@@ -521,7 +545,7 @@ def test_a_socket_that_is_closed_to_the_user_names_who_may(chronyd: ScriptedChro
     finally:
         os.seteuid(0)
     assert type(error) is ChronyPermissionError
-    assert (error.errno, error.error_code) == (errno.EACCES, None)
+    assert (error.errno, error.error_code) == (errno.EACCES, -1)
     assert error.message == (
         f"connecting to {chronyd.address}: permission denied; only root and {folder.owner()} can "
         "open it, group membership is not enough; or use 127.0.0.1, where chronyd serves tracking, "

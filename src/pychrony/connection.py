@@ -84,10 +84,16 @@ class ChronyConnection:
         self._timeout = parse_timeout(timeout)
         self._pool: Pool | None = None
 
+    def __repr__(self) -> str:
+        transport = self.transport
+        state = f"over {transport.value}" if transport else "not connected"
+        address = self.address or self._given or "the local chronyd"
+        return f"<ChronyConnection to {address}, {state}>"
+
     def __enter__(self) -> ChronyConnection:
         if self._pool is not None:
             raise RuntimeError("this ChronyConnection is open already")
-        pool = Pool(self._wanted.candidates(), self._timeout)
+        pool = Pool(self._wanted.candidates(), self._timeout, self._given)
         self._finalizer = weakref.finalize(self, _close_dropped, pool, os.getpid())
         self._pool = pool
         return self

@@ -90,6 +90,7 @@ class _Lib:
     SHIM_NAMED: Final[int]
     SHIM_ADDRESSES: Final[int]
     SHIM_TIMEOUT: Final[int]
+    SHIM_UNOPENED: Final[int]
     SHIM_UNREACHABLE: Final[int]
     SHIM_ABSURD: Final[int]
     SHIM_CHANGING: Final[int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 
 from ..exceptions import (
     ChronyConnectionError,
@@ -34,6 +35,9 @@ OFF = {
 }
 """What to say of a report that is off in chronyd, which is an answer and not an error."""
 
+_SYSTEM = (lib.SHIM_UNOPENED, lib.SHIM_UNREACHABLE)
+"""Codes for what the system refused, with an errno."""
+
 START = "start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu)"
 MAX_FOLDER = 62  # bytes, of the folder of chronyd's socket, in libchrony 0.2
 
@@ -48,11 +52,36 @@ def failure(
     if code == lib.SHIM_CHANGING:
         words = f"its sources changed whenever they were read, for {waited:g} s; ask again"
         return ChronyTimeoutError(f"{action}: {words}")
-    if code in (lib.SHIM_UNREACHABLE, NO_MEMORY, NO_RANDOM, RANDOM_FAILED):
+    if code in (*_SYSTEM, NO_MEMORY, NO_RANDOM, RANDOM_FAILED):
         return _unreachable(action, address, code, system)
     if code == UNAUTHORIZED:
         return ChronyPermissionError(f"{action}: not authorized; {_who_may(address)}", code)
     return ChronyDataError(f"{action}: {_unusable(code, report)}", code)
+
+
+def nowhere(action: str, tried: Mapping[str, ChronyError]) -> ChronyError:
+    """Return the exception for a chronyd that was found at none of the addresses `tried`."""
+    *most, last = [f"{address} ({_brief(error)})" for address, error in tried.items()]
+    words = f"{action}: it is not at {', '.join(most)} or {last}"
+    for address, error in tried.items():
+        if isinstance(error, ChronyPermissionError) and _is_bound(address):
+            advice = _who_may_open(address)
+            return ChronyPermissionError(f"{words}; {advice}", error.error_code, errno=error.errno)
+    advice = f"{START}, or check cmdport and bindcmdaddress"
+    return ChronyConnectionError(f"{words}; {advice}", error.error_code, errno=error.errno)
+
+
+def _brief(error: ChronyError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else error.message
+
+
+def _is_bound(path: str) -> bool:
+    """Whether a process listens on a Unix socket, also in a folder that this user cannot enter."""
+    try:
+        with open("/proc/net/unix") as sockets:
+            return any(line.endswith(f" {os.path.realpath(path)}\n") for line in sockets)
+    except OSError:
+        return True
 
 
 def is_off(report: str, error: ChronyError) -> bool:
@@ -85,7 +114,7 @@ def _why_silent(address: str) -> str:
 def _unreachable(action: str, address: str, code: int, system: int) -> ChronyError:
     native = None if code == lib.SHIM_UNREACHABLE else code
     words = os.strerror(system).lower() if system else ffi.string(lib.shim_error(code)).decode()
-    if system in (errno.EACCES, errno.EPERM) and code == lib.SHIM_UNREACHABLE:
+    if system in (errno.EACCES, errno.EPERM) and code in _SYSTEM:
         advice = _who_may_open(address)
         return ChronyPermissionError(f"{action}: {words}; {advice}", native, errno=system)
     if code in (NO_RANDOM, RANDOM_FAILED):

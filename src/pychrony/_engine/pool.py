@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from ..exceptions import (
     ChronyConnectionError,
     ChronyError,
-    ChronyPermissionError,
     ChronyTimeoutError,
 )
 from .client import KEPT, Client, Question, Terms, remaining
 from .exits import watch_process
+from .failures import nowhere
 
 A = TypeVar("A")
 
@@ -29,9 +29,13 @@ class Pool:
     come while it is lent, keep one each.
     """
 
-    def __init__(self, candidates: list[str], timeout: int) -> None:
-        """Open a client to the first of the addresses where that is possible."""
+    def __init__(self, candidates: list[str], timeout: int, name: str | None = None) -> None:
+        """Open a client to the first of the addresses where that is possible.
+
+        `name` is what the caller gave as address, for messages.
+        """
         watch_process()
+        self._name = name or "the local chronyd"
         self._candidates = candidates
         self._terms = Terms(timeout)
         self._idle: list[Client] = []
@@ -78,13 +82,14 @@ class Pool:
         so that neither threads nor exceptions can take an address from another call.
         """
         start = time.monotonic_ns()
-        gone: list[str] = []
+        asked = "connecting to"
+        tried: dict[str, ChronyError] = {}
         places = [self.address] if self.found else self._candidates
         for place in places:
             try:
                 client = self.take(place)
             except ChronyConnectionError as error:
-                failed = error
+                tried[place or FIRST_CHOICE] = error
                 continue
             try:
                 client.start(question, remaining(timeout, start))
@@ -95,14 +100,14 @@ class Pool:
             except ChronyConnectionError as error:
                 if len(places) == 1 or isinstance(error, ChronyTimeoutError) or self._terms.closed:
                     raise
-                failed = error
+                if not place and not client.address.startswith("/"):
+                    tried[FIRST_CHOICE] = self._why_not_first()
+                tried[client.address] = error
+                asked = error.message.partition(f" {client.address}: ")[0]
             finally:
                 client.stop()
                 self.give(client)
-            if not place and not client.address.startswith("/"):
-                gone.append(FIRST_CHOICE)
-            gone.append(client.address)
-        raise self._nowhere(failed, gone)
+        raise nowhere(f"{asked} {self._name}", tried)
 
     def take(self, place: str) -> Client:
         """Return a client for one call to an address: an idle one, or a new one."""
@@ -149,17 +154,10 @@ class Pool:
             self.address = client.address
             self.found = True
 
-    def _nowhere(self, error: ChronyConnectionError, places: list[str]) -> ChronyError:
-        """Return the error of the last address, or of the first if the user may not use that."""
-        final: ChronyError = error
-        if FIRST_CHOICE in places:
-            try:
-                Client(FIRST_CHOICE, self._terms, kept=1).close()
-            except ChronyPermissionError as denied:
-                final = denied
-            except ChronyConnectionError:
-                pass
-        places = [place for place in dict.fromkeys(places) if f" {place}: " not in final.message]
-        final.message += f"; nor is it at {' or '.join(places)}" if places else ""
-        final.args = (final.message,)
-        return final
+    def _why_not_first(self) -> ChronyError:
+        """Return what is wrong with the Unix socket, which libchrony keeps to itself."""
+        try:
+            Client(FIRST_CHOICE, self._terms, kept=1).close()
+        except ChronyError as error:
+            return error
+        return ChronyConnectionError("it has just been opened")

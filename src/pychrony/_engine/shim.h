@@ -31,8 +31,9 @@ enum {
 
 /* Errors of ours, beside libchrony's 1 to 14. */
 enum {
+    SHIM_UNOPENED = -1,     /* libchrony's open_socket() failed, with its own -1: see `system` */
     SHIM_TIMEOUT = 100,     /* no answer in time */
-    SHIM_UNREACHABLE = 101, /* a socket could not be opened or used: see `system` */
+    SHIM_UNREACHABLE = 101, /* a socket could not be prepared or used: see `system` */
     SHIM_ABSURD = 102,      /* a number of records or fields that cannot be true: see `records` */
     SHIM_CHANGING = 103     /* the sources changed whenever the list was read: see `records` */
 };

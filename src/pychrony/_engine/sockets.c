@@ -93,16 +93,15 @@ int open_slot(struct slot *slot)
         errno = EMFILE;
         return SHIM_UNREACHABLE;
     }
-    int error = SHIM_UNREACHABLE;
     slot->link.fd = chrony.open_socket(client->address);
     if (slot->link.fd < 0 && client->open > 0)
         return_budget();
     if (slot->link.fd < 0)
-        return error;
+        return SHIM_UNOPENED;
     client->open++;
     slot->fresh = true;
     slot->dirty = slot->ready = slot->writing = false;
-    error = prepare(slot);
+    int error = prepare(slot);
     if (error == OK)
         return OK;
     int system = errno;
