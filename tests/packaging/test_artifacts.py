@@ -19,7 +19,7 @@ from elftools.elf.elffile import ELFFile
 from packaging.utils import parse_wheel_filename
 
 BINARY = "pychrony/_engine/_shim.abi3.so"
-OUTSIDE_THE_SDIST = {".ci/run"}
+OUTSIDE_THE_SDIST = {".ci/run", ".git_archival.txt"}
 GENERATED = {"PKG-INFO", "src/pychrony/_version.py"}
 
 

@@ -96,7 +96,8 @@ def version(folder: Path) -> str:
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
-    shutil.copy(artifacts.ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", ".gitattributes", ".git_archival.txt"):
+        shutil.copy(artifacts.ROOT / name, folder)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     commit(folder, "first")
@@ -115,12 +116,35 @@ def test_a_commit_after_a_tag_comes_after_its_version(repository: Path) -> None:
 
 
 def test_a_commit_without_any_tag_has_a_version(repository: Path) -> None:
-    assert version(repository) == "0.0.0.post1.dev1"
+    assert version(repository) == "0.0.post1.dev1"
 
 
-def test_without_git_there_is_a_version(repository: Path) -> None:
+def archive(repository: Path, ref: str, folder: Path) -> Path:
+    """Return a source archive as GitHub serves it, unpacked."""
+    file = folder / "source.tar.gz"
+    git(repository, "archive", f"--output={file}", "--prefix=source/", ref)
+    return artifacts.unpack(file, folder)
+
+
+def test_the_archive_of_a_tag_gives_its_version(repository: Path, tmp_path: Path) -> None:
+    git(repository, "tag", "v0.1.0")
+    commit(repository, "second")
+    git(repository, "tag", "v0.2.0")
+    assert version(archive(repository, "v0.1.0", tmp_path)) == "0.1.0"
+
+
+def test_the_archive_of_a_later_commit_comes_after_the_version(
+    repository: Path, tmp_path: Path
+) -> None:
+    git(repository, "tag", "v0.1.0")
+    commit(repository, "second")
+    assert version(archive(repository, "HEAD", tmp_path)) == "0.1.0.post1.dev1"
+
+
+def test_a_copy_of_the_files_alone_is_not_built(repository: Path) -> None:
+    git(repository, "tag", "v0.1.0")
     shutil.rmtree(repository / ".git")
-    assert version(repository) == "0.0.0"
+    assert "unable to detect version" in version(repository)
 
 
 def test_a_shallow_clone_is_refused(repository: Path, tmp_path: Path) -> None:
