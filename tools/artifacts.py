@@ -39,7 +39,7 @@ from problems import ReleaseError, reported
 PROJECT = "pychrony"
 ROOT = Path(__file__).parent.parent
 SUMS = "SHA256SUMS"
-LARGEST_WHEEL = 100_000  # bytes
+LARGEST_WHEEL = 200_000  # bytes
 
 MACHINES = ("x86_64", "aarch64")
 KINDS = (

@@ -13,17 +13,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from urllib.parse import urldefrag, urljoin
 
 from artifacts import PROJECT, sha256, version_of
+from patience import Patience
 from problems import ReleaseError
 
 PYPIRC = "~/.pypirc"
-Result = TypeVar("Result")
 
 
 class Entry(NamedTuple):
@@ -53,8 +53,8 @@ class Links(HTMLParser):
 class Index:
     """The files of this project on one index."""
 
-    def __init__(self, name: str, pypirc: str = PYPIRC, patience: float = 120) -> None:
-        """Look the name up as twine does; `patience` is in seconds."""
+    def __init__(self, name: str, pypirc: str, patience: Patience) -> None:
+        """Look the name up as twine does."""
         self.name = name
         self.pypirc = pypirc
         self.patience = patience
@@ -65,7 +65,7 @@ class Index:
         page = f"{self.simple}{PROJECT}/"
         try:
             links = Links(page)
-            links.feed(self._patiently(lambda: download(page)).decode())
+            links.feed(self._download(page).decode())
         except FileNotFoundError:  # the first release of the project there
             return {}
         return {name: e for name, e in links.entries.items() if version_of(name) == version}
@@ -93,14 +93,13 @@ class Index:
 
     def wait_for(self, files: Sequence[Path], version: str) -> None:
         """Wait until the index lists the files: it may take a while after an upload."""
-        end = time.monotonic() + self.patience
         while missing := self._missing(files, version):
-            if time.monotonic() > end:
+            if not self.patience.lasts(pause := 2):
                 raise ReleaseError(
-                    f"{self.name} does not list {names(missing)}, after {self.patience:.0f} s: "
-                    "run this again if it took the files, else the step that publishes them"
+                    f"{self.name} does not list {names(missing)} within {self.patience}: re-run "
+                    "this job if the index took the files, else the one that publishes them"
                 )
-            time.sleep(min(2, self.patience / 10))
+            time.sleep(pause)
 
     def _missing(self, files: Sequence[Path], version: str) -> list[Path]:
         listed = self.files(version)
@@ -128,15 +127,15 @@ class Index:
             options += ["--config-file", self.pypirc]
         uploads = [str(path) for path in files]
         if attest:
-            run(["pypi_attestations", "sign", *uploads], f"signing for {self.name}")
+            self._run(["pypi_attestations", "sign", *uploads], "signing for")
             options.append("--attestations")
             uploads += [f"{path}.publish.attestation" for path in files]
-        run(["twine", "upload", *options, *uploads], f"uploading to {self.name}")
+        self._run(["twine", "--no-color", "upload", *options, *uploads], "uploading to")
 
     def _fetch_file(self, path: Path, entry: Entry) -> Path:
         if path.is_file() and sha256(path) == entry.sha256:
             return path
-        content = self._patiently(lambda: download(entry.url))
+        content = self._download(entry.url)
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             raise ReleaseError(
                 f"{self.name} gave another {path.name} than it lists: sha256 "
@@ -145,22 +144,47 @@ class Index:
         path.write_bytes(content)
         return path
 
-    def _patiently(self, attempt: Callable[[], Result]) -> Result:
-        end = time.monotonic() + self.patience
+    def _download(self, url: str) -> bytes:
         pause = 1.0
         while True:
             try:
-                return attempt()
+                return download(url, self.patience)
             except FileNotFoundError:
                 raise
             except (OSError, http.client.HTTPException) as error:
-                if time.monotonic() + pause > end:
+                if not self.patience.lasts(pause):
                     raise ReleaseError(
-                        f"{self.name} does not answer ({error}): run this again when it does; "
+                        f"{self.name} does not answer ({error}): re-run this job when it does; "
                         "it goes on where it stopped"
                     ) from error
             time.sleep(pause)
             pause *= 2
+
+    def _run(self, module: list[str], what: str) -> None:
+        """Run a Python program, which says in its last line why it failed."""
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", *module],
+                env={**os.environ, "COLUMNS": "1000", "NO_COLOR": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=self.patience.left(),
+            )
+        except subprocess.TimeoutExpired as error:
+            print((error.stdout or b"").decode(errors="replace").rstrip(), flush=True)
+            raise ReleaseError(
+                f"{self.name} does not answer: {what} {self.name} did not end within "
+                f"{self.patience}; re-run this job when it does; it goes on where it stopped"
+            ) from error
+        said, _, _ = done.stdout.partition("Traceback")
+        print(said.rstrip(), flush=True)
+        if done.returncode:
+            raise ReleaseError(
+                f"{what} {self.name} ended with status {done.returncode}: "
+                f"{done.stdout.rstrip().splitlines()[-1]}; if the index did not answer or the "
+                "upload broke off, re-run this job: it goes on where it stopped"
+            )
 
 
 def upload_address(name: str, pypirc: str) -> str:
@@ -179,36 +203,21 @@ def simple_address(upload: str) -> str:
     return upload.replace("//upload.", "//", 1).removesuffix("legacy/").rstrip("/") + "/simple/"
 
 
-def download(url: str) -> bytes:
+def download(url: str, patience: Patience) -> bytes:
     """Return what is at the address, past any cache; `FileNotFoundError` if nothing is."""
     request = urllib.request.Request(url, headers={"Cache-Control": "max-age=0"})
+    content = bytearray()
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return bytes(response.read())
+        with urllib.request.urlopen(request, timeout=patience.left(at_most=15)) as response:
+            while part := response.read1():
+                content += part
+                if not patience.lasts():
+                    raise TimeoutError(f"{url} comes too slowly")
     except urllib.error.HTTPError as error:
         if error.code == 404:
             raise FileNotFoundError(url) from error
         raise
-
-
-def run(module: list[str], what: str) -> None:
-    """Run a Python program; its last words say why it failed."""
-    environment = {**os.environ, "COLUMNS": "1000", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *module],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    said, _, _ = done.stdout.partition("Traceback")
-    print(said.rstrip(), flush=True)
-    if done.returncode:
-        raise ReleaseError(
-            f"{what} ended with status {done.returncode}: {done.stdout.rstrip().splitlines()[-1]}; "
-            "if the index did not answer or the upload broke off, run this again: it goes on where "
-            "it stopped"
-        )
+    return bytes(content)
 
 
 def names(files: Sequence[Path]) -> str:

@@ -62,14 +62,16 @@ def main() -> None:
 
 
 def pythons() -> list[str]:
-    """Return the Pythons of this machine that pychrony is for: on PATH, or pyenv's."""
+    """Return the Pythons of this machine that pychrony is for."""
+    return [python for python in map(find, VERSIONS) if python]
+
+
+def find(version: str) -> str | None:
+    """Return the Python of this version, on PATH or pyenv's, if there is one."""
     root = shutil.which("pyenv") and subprocess.check_output(["pyenv", "root"], text=True).strip()
-    found = []
-    for version in VERSIONS:
-        pyenv = sorted(Path(root, "versions").glob(f"{version}.*/bin/python")) if root else []
-        candidates = [shutil.which(f"python{version}") or "", *map(str, pyenv)]
-        found += [python for python in candidates if runs(python)][:1]
-    return found
+    pyenv = sorted(Path(root, "versions").glob(f"{version}.*/bin/python")) if root else []
+    candidates = [shutil.which(f"python{version}") or "", *map(str, pyenv)]
+    return next(filter(runs, candidates), None)
 
 
 def runs(python: str) -> bool:
@@ -86,6 +88,7 @@ class Environment:
         """Make it, without a pip of its own: this one's installs into others, too, and is newer."""
         self.folder = folder
         self.variables: dict[str, str] = {}
+        self.path = ""  # of a folder with more programs
         folder.mkdir(parents=True, exist_ok=True)
         call([python, "-m", "venv", "--clear", "--without-pip", str(folder / "venv")], folder)
         self.python = str(folder / "venv/bin/python")
@@ -98,7 +101,8 @@ class Environment:
 
     def run(self, *arguments: str) -> str:
         """Run its Python, and return what that prints."""
-        return call([self.python, *arguments], self.folder)
+        path = os.pathsep.join(filter(None, [self.path, os.environ["PATH"]]))
+        return call([self.python, *arguments], self.folder, PATH=path)
 
     def bring_wheels(self, tree: Path) -> None:
         """Fetch what an sdist needs, if this Python cannot fetch: one on musl may have no ssl."""
@@ -171,6 +175,8 @@ def try_in(environment: Environment, tree: Path, arguments: Sequence[str] = ()) 
         if module.name != "build.py":
             module.unlink()
     environment.pip("install", "--group", f"{tree / 'pyproject.toml'}:test")
+    script = [str(tree / "tools/chronyd.sh")]
+    environment.path = subprocess.check_output(script, text=True).strip()
     environment.folder = tree
     output = environment.run("tools/installed.py", "--", "-n", "auto", "-q", *arguments)
     print(f"{environment.run('--version').strip()}: {output.strip().splitlines()[-1]}", flush=True)

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """The steps of a release; .github/RELEASING.md tells their order.
 
-    release.py check-tag TAG INDEX...          a version, with release notes, that no index has
-    release.py sums                            write dist/SHA256SUMS
-    release.py publish VERSION INDEX           upload what the index lacks of dist/
-    release.py fetch VERSION INDEX             download into dist/ what the index has
-    release.py verify VERSION INDEX --python P install from the index, and try it
-    release.py attested                        GitHub attests that release.yml built dist/
-    release.py notes VERSION                   print the section of CHANGELOG.md
-    release.py github VERSION                  put dist/ and the notes into a release on GitHub
+    release.py check-commit                     the commit is on main, and CI succeeded for it
+    release.py check-tag TAG INDEX...           a version, with release notes, that no index has
+    release.py sums                             write dist/SHA256SUMS
+    release.py publish VERSION INDEX            upload the files of dist/ that the index lacks
+    release.py fetch VERSION INDEX              download the index's files into dist/
+    release.py attested VERSION                 GitHub attests that release.yml built dist/
+    release.py verify VERSION INDEX --python P  install from the index, and try it
+    release.py notes VERSION                    print the section of CHANGELOG.md
+    release.py github VERSION                   put dist/ and the notes into a release on GitHub
 
 Each can be run again after it failed, and goes on where it stopped. An INDEX goes by the name that
 twine knows: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may have
@@ -18,20 +19,24 @@ the `v` of its tag in front. Needs the dependency group `packaging`.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import github
 from artifacts import PROJECT, ROOT, SUMS, files, sha256, unpack, version_of_tag, write_sums
 from indexes import PYPIRC, Index
 from installed import Environment, runs, try_in
-from packaging.version import Version
+from patience import Patience
 from problems import ReleaseError, reported
 
 CHANGELOG = ROOT / "CHANGELOG.md"
+PATIENCE = 30
+"""Seconds that a step waits for an index or for GitHub, unless it signs or uploads files."""
+PATIENCE_TO_UPLOAD = 120
+"""Seconds for the steps that do: signing and uploading all files takes about a minute."""
 Step = Callable[[argparse.Namespace], None]
 
 
@@ -39,6 +44,7 @@ def main() -> None:
     """Do what the command line says."""
     with reported("release.py"):
         options = parser().parse_args()
+        options.patience = Patience(options.patience)
         options.step(options)
 
 
@@ -49,30 +55,44 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--dist", type=Path, default=ROOT / "dist", help="instead of dist/")
     top.add_argument("--pypirc", default=PYPIRC, metavar="FILE", help="twine's configuration")
-    top.add_argument(
-        "--patience", type=float, default=120, metavar="S", help="how long to wait for an index"
-    )
     commands = top.add_subparsers(metavar="STEP", required=True)
 
-    def step(name: str, function: Step) -> argparse.ArgumentParser:
+    def step(name: str, function: Step, patience: float = 0) -> argparse.ArgumentParser:
         command = commands.add_parser(name)
-        command.set_defaults(step=function)
+        command.set_defaults(step=function, patience=patience)
         return command
 
-    tag = step("check-tag", lambda o: print(check_tag(o.tag, [index(o, name) for name in o.index])))
+    step("check-commit", lambda o: check_commit(ROOT, o.patience), PATIENCE)
+    tag = step(
+        "check-tag",
+        lambda o: print(check_tag(o.tag, [index(o, name) for name in o.index])),
+        PATIENCE,
+    )
     tag.add_argument("tag")
     tag.add_argument("index", nargs="+")
     step("sums", lambda o: print(write_sums(o.dist).read_text(), end=""))
-    publish = step("publish", lambda o: index(o).publish(summed(o.dist), o.version, o.attest))
+    publish = step(
+        "publish",
+        lambda o: index(o).publish(summed(o.dist), o.version, o.attest),
+        PATIENCE_TO_UPLOAD,
+    )
     publish.add_argument("--attest", action="store_true", help="sign as the job of GitHub")
-    fetching = step("fetch", lambda o: fetch(index(o), o.version, o.dist))
-    verifying = step("verify", lambda o: verify(index(o), o.version, o.dist, o.python, o.suite))
+    fetching = step("fetch", lambda o: fetch(index(o), o.version, o.dist), PATIENCE)
+    verifying = step(
+        "verify", lambda o: verify(index(o), o.version, o.dist, o.python, o.suite), PATIENCE
+    )
     verifying.add_argument("--python", action="append", required=True)
     verifying.add_argument("--suite", action="store_true", help="run all tests, too")
     printing = step("notes", lambda o: print(notes(o.version)))
-    github = step("github", lambda o: publish_on_github(o.version, o.dist))
-    step("attested", lambda o: check_attested(o.dist))
-    for command in (publish, fetching, verifying, printing, github):
+    releasing = step(
+        "github", lambda o: release_on_github(o.version, o.dist, o.patience), PATIENCE_TO_UPLOAD
+    )
+    attested = step(
+        "attested",
+        lambda o: github.check_attested(summed(o.dist), o.version, o.patience),
+        PATIENCE_TO_UPLOAD,
+    )
+    for command in (publish, fetching, verifying, printing, releasing, attested):
         command.add_argument("version", type=version_of_tag)
     for command in (publish, fetching, verifying):
         command.add_argument("index")
@@ -82,6 +102,22 @@ def parser() -> argparse.ArgumentParser:
 def index(options: argparse.Namespace, name: str | None = None) -> Index:
     """Return the index that the command line names."""
     return Index(name or options.index, options.pypirc, options.patience)
+
+
+def check_commit(tree: Path, patience: Patience) -> None:
+    """Stop unless what is checked out was merged into main, and CI succeeded for it."""
+    git = ["git", "-C", str(tree)]
+    commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    merged = subprocess.run([*git, "merge-base", "--is-ancestor", commit, "origin/main"])
+    if merged.returncode > 1:
+        raise ReleaseError(f"git ended with status {merged.returncode}: it needs the whole history")
+    if merged.returncode:
+        raise ReleaseError(
+            f"commit {commit[:12]} is not on main: delete the tag, merge the commit, and tag it "
+            "on main"
+        )
+    github.check_ci(commit, patience)
+    print(f"commit {commit[:12]} is on main, and CI succeeded for it")
 
 
 def check_tag(tag: str, indexes: Sequence[Index]) -> str:
@@ -162,8 +198,9 @@ def install(environment: Environment, source: Index, version: str, paths: Sequen
         "--index-url",
         source.simple,
     ]
-    environment.pip("install", *options, "--requirement", "requirement.txt")
-    environment.pip("install", f"{PROJECT}=={version}")  # it is there: only its dependencies
+    brief = ["--timeout", "10", "--retries", "1"]  # the step has waited for the index before
+    environment.pip("install", *brief, *options, "--requirement", "requirement.txt")
+    environment.pip("install", *brief, f"{PROJECT}=={version}")  # only its dependencies are left
 
 
 def try_installed(environment: Environment, version: str) -> None:
@@ -190,43 +227,12 @@ def notes(version: str) -> str:
     )
 
 
-def publish_on_github(version: str, dist: Path) -> None:
-    """Make the release on GitHub, or complete it."""
-    tag = f"v{version}"
-    uploads = [str(path) for path in [*summed(dist), dist / SUMS]]
+def release_on_github(version: str, dist: Path, patience: Patience) -> None:
+    """Create the release on GitHub from dist/ and the changelog, or complete it."""
     with tempfile.TemporaryDirectory() as scratch:
         text = Path(scratch, "notes.md")
         text.write_text(notes(version))
-        if gh("release", "view", tag, check=False):
-            gh("release", "edit", tag, "--notes-file", str(text))
-            gh("release", "upload", tag, "--clobber", *uploads)
-        else:
-            pre = ["--prerelease"] if Version(version).is_prerelease else []
-            title = ["--title", f"{PROJECT} {version}", "--notes-file", str(text)]
-            gh("release", "create", tag, "--verify-tag", *title, *pre, *uploads)
-
-
-def check_attested(dist: Path) -> None:
-    """Stop unless all files in `dist` are what release.yml built from the repository."""
-    repository = os.environ["GITHUB_REPOSITORY"]
-    workflow = f"{repository}/.github/workflows/release.yml"
-    for path in summed(dist):
-        by = ["--repo", repository, "--signer-workflow", workflow]
-        if not gh("attestation", "verify", str(path), *by, check=False):
-            raise ReleaseError(
-                f"{path.name} is not a file that release.yml built: do not promote it. Whoever "
-                "uploaded it had access to the index; change that first, then release a new version"
-            )
-
-
-def gh(*arguments: str, check: bool = True) -> bool:
-    """Run GitHub's program; it finds the repository and the token in the environment."""
-    status = subprocess.run(["gh", *arguments]).returncode
-    if status and check:
-        raise ReleaseError(
-            f"gh {' '.join(arguments[:2])} ended with status {status}, see above: run this again"
-        )
-    return not status
+        github.publish_release(version, text, [*summed(dist), dist / SUMS], patience)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import os
 import sys
 import threading
@@ -11,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import artifacts
+import github
 import indexes
 import pytest
 import release
+from patience import Patience
 from problems import ReleaseError, reported
 
 NAME = "pychrony-1.2.3.tar.gz"
@@ -69,14 +72,14 @@ def test_the_known_indexes_need_no_configuration(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    address = indexes.Index(name).simple
+    address = indexes.Index(name, indexes.PYPIRC, Patience(1)).simple
     assert address.startswith("https://")
     assert "upload" not in address
 
 
 def test_an_unknown_index_is_named() -> None:
     with pytest.raises(ReleaseError, match="'elsewhere'"):
-        indexes.Index("elsewhere")
+        indexes.Index("elsewhere", indexes.PYPIRC, Patience(1))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,9 @@ def test_a_wheel_that_was_not_repaired_is_not_released(tmp_path: Path) -> None:
 
 
 def test_a_large_wheel_is_not_released(tmp_path: Path) -> None:
-    (tmp_path / "pychrony-1.2.3-cp310-abi3-linux_x86_64.whl").write_bytes(b"0" * 100_001)
+    (tmp_path / "pychrony-1.2.3-cp310-abi3-linux_x86_64.whl").write_bytes(
+        bytes(artifacts.LARGEST_WHEEL + 1)
+    )
     with pytest.raises(ReleaseError, match="larger"):
         artifacts.check(tmp_path, "1.2.3", without=["*"])
 
@@ -186,7 +191,7 @@ def pages() -> Iterator[tuple[type[Pages], str]]:
 def index_at(address: str, folder: Path, patience: float = 10) -> indexes.Index:
     pypirc = folder / "pypirc"
     pypirc.write_text(f"[distutils]\nindex-servers = own\n[own]\nrepository = {address}\n")
-    return indexes.Index("own", str(pypirc), patience)
+    return indexes.Index("own", str(pypirc), Patience(patience))
 
 
 def test_a_disturbed_index_is_asked_again(pages: tuple[type[Pages], str], tmp_path: Path) -> None:
@@ -229,7 +234,7 @@ def test_an_index_with_a_file_of_another_build_is_left_alone(
 
 
 @pytest.fixture
-def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """GitHub's program: it writes its arguments down, and fails where a file says so."""
     log = tmp_path / "gh.log"
     program = tmp_path / "bin/gh"
@@ -247,33 +252,75 @@ def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_release_on_github_is_made_from_tag_and_notes(
-    github: Path, tmp_path: Path, changelog: Path
+    hub: Path, tmp_path: Path, changelog: Path
 ) -> None:
-    release.publish_on_github("1.2.3", tmp_path)
-    _view, create = github.read_text().splitlines()
+    release.release_on_github("1.2.3", tmp_path, Patience(10))
+    _view, create = hub.read_text().splitlines()
     assert create.startswith("release create v1.2.3 --verify-tag --title pychrony 1.2.3 ")
     assert create.endswith(f"{tmp_path / NAME} {tmp_path / 'SHA256SUMS'}")
 
 
-def test_a_release_on_github_is_completed(github: Path, tmp_path: Path, changelog: Path) -> None:
+def test_a_release_on_github_is_completed(hub: Path, tmp_path: Path, changelog: Path) -> None:
     (tmp_path / "fails").write_text("nothing")
-    release.publish_on_github("1.2.3", tmp_path)
-    assert [line.split()[1] for line in github.read_text().splitlines()] == [
+    release.release_on_github("1.2.3", tmp_path, Patience(10))
+    assert [line.split()[1] for line in hub.read_text().splitlines()] == [
         "view",
         "edit",
         "upload",
     ]
 
 
-def test_files_of_another_origin_are_not_promoted(github: Path, tmp_path: Path) -> None:
-    release.check_attested(tmp_path)
-    assert github.read_text() == (
+def test_files_of_another_origin_are_not_promoted(hub: Path, tmp_path: Path) -> None:
+    github.check_attested([tmp_path / NAME], "1.2.3", Patience(10))
+    assert hub.read_text() == (
         f"attestation verify {tmp_path / NAME} --repo owner/name "
-        "--signer-workflow owner/name/.github/workflows/release.yml\n"
+        "--signer-workflow owner/name/.github/workflows/release.yml "
+        "--source-ref refs/tags/v1.2.3 --deny-self-hosted-runners\n"
     )
     (tmp_path / "fails").write_text("attestation verify")
     with pytest.raises(ReleaseError, match="do not promote it"):
-        release.check_attested(tmp_path)
+        github.check_attested([tmp_path / NAME], "1.2.3", Patience(10))
+
+
+def test_github_that_never_answers_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gh").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "gh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    with pytest.raises(ReleaseError, match=r"GitHub does not answer: gh api .* within 0.3 s"):
+        github.check_ci("0" * 40, Patience(0.3))
+
+
+@pytest.mark.parametrize(
+    ("event", "conclusion", "said"),
+    [
+        ("push", "success", ""),
+        ("workflow_dispatch", "success", ""),
+        ("push", "failure", "failure"),
+        ("push", None, "in_progress"),
+        ("pull_request", "success", "it did not run"),
+    ],
+)
+def test_ci_has_to_have_succeeded_on_main(
+    event: str,
+    conclusion: str | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = {"event": event, "status": "in_progress", "conclusion": conclusion}
+    (tmp_path / "answer").write_text(json.dumps({"workflow_runs": [run]}))
+    (tmp_path / "gh").write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
+    (tmp_path / "gh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    if not said:
+        github.check_ci("0" * 40, Patience(10))
+        return
+    with pytest.raises(ReleaseError, match=rf"CI has not succeeded .* \({said}\)"):
+        github.check_ci("0" * 40, Patience(10))
 
 
 def test_an_error_shows_on_the_page_of_the_run(

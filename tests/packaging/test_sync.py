@@ -91,6 +91,7 @@ class Tree:
     def workspace(self, *features: str) -> dict[str, str]:
         """Return what features of the workspace depend on; the nameless one is the default."""
         tables = [self.pixi["feature"][name] if name else self.pixi for name in features]
+        tables += [table["target"]["linux-64"] for table in tables if "target" in table]
         kinds = [
             table.get(key, {}) for table in tables for key in ("dependencies", "pypi-dependencies")
         ]

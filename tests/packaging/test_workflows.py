@@ -49,11 +49,11 @@ def test_the_checkers_find_something_when_there_is(old: str, new: str, tmp_path:
     assert done.returncode != 0
 
 
-def test_a_release_takes_less_than_15_minutes() -> None:
+def test_a_release_takes_15_minutes_at_most() -> None:
     # Its jobs run one after another.
     minutes = [int(m) for m in re.findall(r"timeout-minutes: (\d+)", TEXTS["release.yml"])]
     assert len(minutes) == len(re.findall(r"runs-on:", TEXTS["release.yml"]))
-    assert sum(minutes) < 15
+    assert sum(minutes) <= 15
 
 
 def test_workflows_that_publish_hold_no_token_and_no_cache() -> None:
@@ -78,10 +78,14 @@ def kinds(built: set[str]) -> set[str]:
 
 
 def selected(workflow: str) -> set[str]:
+    """Return what a workflow builds: CIBW_BUILD is in its matrix, or in what that includes."""
     jobs = YAML(typ="safe").load(TEXTS[workflow])["jobs"]
     matrix = jobs["wheels"]["strategy"]["matrix"]
     assert [runner.endswith("-arm") for runner in matrix["runner"]] == [False, True]
-    return set().union(*(identifiers(CIBW_BUILD=build) for build in matrix["build"]))
+    included = {one["build"]: one["select"] for one in matrix.get("include", []) if "build" in one}
+    return set().union(
+        *(identifiers(CIBW_BUILD=included.get(build, build)) for build in matrix["build"])
+    )
 
 
 def test_ci_builds_and_tests_all_that_is_configured() -> None:
@@ -90,6 +94,21 @@ def test_ci_builds_and_tests_all_that_is_configured() -> None:
 
 def test_a_release_consists_of_all_that_is_built() -> None:
     assert kinds(selected("release.yml")) == kinds(identifiers()) == {*artifacts.KINDS} - {"sdist"}
+
+
+def test_no_job_of_a_matrix_cancels_another() -> None:
+    for text in TEXTS.values():
+        for job in YAML(typ="safe").load(text)["jobs"].values():
+            assert job.get("strategy", {"fail-fast": False})["fail-fast"] is False
+
+
+def test_what_compiles_the_wheels_is_pinned() -> None:
+    pins = (artifacts.ROOT / ".github/requirements/wheels.txt").read_text()
+    pyproject = (artifacts.ROOT / "pyproject.toml").read_text()
+    assert 'environment = { PIP_CONSTRAINT = ".github/requirements/wheels.txt" }' in pyproject
+    for name in ("cffi", "hatch-vcs", "hatchling"):
+        assert f'"{name}>=' in pyproject.partition("[project]")[0]
+        assert re.search(rf"^{name}==[\d.]+$", pins, flags=re.MULTILINE)
 
 
 def test_every_action_is_pinned() -> None:

@@ -1,0 +1,1 @@
+"""Stands in for pypi-attestations, whose signatures need Sigstore's servers."""
