@@ -11,7 +11,7 @@ from .models import TrackingStatus
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 """Seconds between two questions: a clock may be good at once, or take minutes."""
 
-SHORTEST_QUESTION = 0.05
+SHORTEST_QUESTION = 0.25
 """Seconds that a question may take, also when there is no time left."""
 
 
