@@ -316,6 +316,12 @@ def test_registering_does_not_ask_chronyd(scripted: ScriptedChronyd) -> None:
     assert not scripted.requests
 
 
+def test_what_is_exported_is_described(scripted: ScriptedChronyd) -> None:
+    described = {family.name: family.documentation for family in ChronyCollector().describe()}
+    exported = {f.name: f.documentation for f in scrape(scripted.address).values()}
+    assert exported.items() <= described.items()
+
+
 def test_only_the_reports_that_are_wanted_are_asked_for(scripted: ScriptedChronyd) -> None:
     scrape(scripted.address, reports=["tracking"])
     assert {request.command for request in scripted.requests} == {Command.TRACKING}

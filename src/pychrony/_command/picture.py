@@ -57,8 +57,11 @@ STRETCHES: dict[str, dict[str, Any]] = {
     "not synchronised": {"facecolor": "none", "edgecolor": "0.45", "hatch": "....", "linewidth": 0},
 }
 
-OUTLIER = 8.0
-"""A peak so many times above 99 % of the values leaves the panel; a mark says how high it is."""
+USUAL, PEAK, ROOM = 98, 8.0, 2.0
+"""A peak is so many times further from the median than 98 % of the values are.
+
+With one, a panel shows twice the range of those 98 %, and a mark where the peak leaves it.
+"""
 
 NARROWEST = 400
 """A stretch of time is drawn at least as wide as this part of the picture, so that it is seen."""
@@ -207,40 +210,39 @@ def _label_sign(panel: Axes, positive: str, negative: str) -> None:
 
 
 def _fit(panel: Axes, drawn: Envelope, unit: EngFormatter) -> None:
-    """Scale a panel to all but single peaks, which are marked with how far they reach."""
+    """Scale a panel to all but single peaks, and mark those."""
     values = np.concatenate((drawn.low, drawn.high))
     values = values[np.isfinite(values)]
-    middle = float(np.median(values)) if len(values) else 0.0
-    away = np.abs(values - middle)
-    usual = float(np.percentile(away, 98)) if len(values) else 0.0
-    if not 0 < OUTLIER * usual < away.max():
+    if not len(values):
         return
-    panel.set_ylim(middle - 2 * usual, middle + 2 * usual)
-    for edge, reach, mark, align in (
-        (middle + 2 * usual, drawn.high, "^", "top"),
-        (middle - 2 * usual, drawn.low, "v", "bottom"),
-    ):
-        beyond = np.flatnonzero(np.nan_to_num(np.abs(reach - middle)) > 2 * usual)
-        beyond = beyond[np.sign(reach[beyond] - middle) == (1 if mark == "^" else -1)]
-        if not len(beyond):
-            continue
-        panel.plot(
-            drawn.time[beyond] / DAY,
-            np.full(len(beyond), edge),
-            mark,
-            color="black",
-            markersize=5,
-            clip_on=False,
-        )
-        most = beyond[np.argmax(np.abs(reach[beyond] - middle))]
-        panel.annotate(
-            f"to {unit(reach[most])}",
-            (drawn.time[most] / DAY, edge),
-            (5, -3 if mark == "^" else 3),
-            textcoords="offset points",
-            va=align,
-            fontsize=7,
-        )
+    middle = float(np.median(values))
+    away = np.abs(values - middle)
+    usual = float(np.percentile(away, USUAL))
+    if 0 < PEAK * usual < away.max():
+        panel.set_ylim(middle - ROOM * usual, middle + ROOM * usual)
+        _mark_peaks(panel, drawn.time, drawn.high, middle + ROOM * usual, 1, unit)
+        _mark_peaks(panel, drawn.time, drawn.low, middle - ROOM * usual, -1, unit)
+
+
+def _mark_peaks(
+    panel: Axes, time: Numbers, reach: Numbers, edge: float, sign: int, unit: EngFormatter
+) -> None:
+    """Mark at an edge of a panel what leaves it there, and say how far the highest peak reaches."""
+    beyond = np.flatnonzero(sign * (reach - edge) > 0)
+    if not len(beyond):
+        return
+    mark: dict[str, Any] = {"marker": "^" if sign > 0 else "v", "color": "black", "markersize": 5}
+    edges = np.full(len(beyond), edge)
+    panel.plot(time[beyond] / DAY, edges, linestyle="none", clip_on=False, **mark)
+    highest = beyond[np.argmax(sign * reach[beyond])]
+    panel.annotate(
+        f"to {unit(float(reach[highest]))}",
+        (time[highest] / DAY, edge),
+        (5, -3 * sign),
+        textcoords="offset points",
+        va="top" if sign > 0 else "bottom",
+        fontsize=7,
+    )
 
 
 def _mark(panel: Axes, stretches: Stretches, narrowest: float) -> None:
