@@ -30,26 +30,26 @@ REPORTS = (
 INTRODUCTION = """\
 # What pychrony makes of each fault
 
-Written by `tools/run faults` from the run of `tests/test_faults.py`: change that, not this page.
+`tools/run faults` writes this page while it runs `tests/test_faults.py`; change that file instead.
 
-Each row is a fault of a scripted chronyd over one transport; each cell is what became of a call for
-that report, or for all at once (`get_all()`). A cell stands for four ways to ask, which the tests
-hold to the same outcome: a new connection, one that has all its sixteen sockets open from earlier
-calls, the one-shot function, and the command `pychrony`. (The short run takes one of them for each
-cell, another one each time; the long run takes all.) The tests also fail where a call takes longer
-than it may, where a value is not what chronyd sent, where a message does not begin with what was
-tried and where, or where the next call, after the fault, does not give the right values.
+Each row is a fault of a scripted chronyd over one transport. Each cell is the outcome of a call for
+that report, or for all reports together (`get_all()`). A cell stands for four ways to ask, with the
+same outcome: a new connection, a connection whose sixteen sockets are open from earlier calls, the
+one-shot function, and the `pychrony` command. (The short run tries one of them per cell, in turn;
+the long run tries all.) The tests also fail if a call takes longer than allowed, if a value differs
+from what chronyd sent, if a message does not begin with what was tried and where, or if the next
+call after the fault does not return the right values.
 
 | cell | meaning |
 | --- | --- |
 | data | the right values |
-| none | `None`: chronyd has this report off |
-| - | chronyd is not asked for this |
-| timeout | `ChronyTimeoutError`, when the time is over |
-| connection | `ChronyConnectionError`; at once, unless chronyd was there when the call began |
+| none | `None`: the report is turned off in chronyd |
+| - | the call does not send this request |
+| timeout | `ChronyTimeoutError`, when the timeout has passed |
+| connection | `ChronyConnectionError`; at once, unless chronyd was running when the call began |
 | permission | `ChronyPermissionError`, at once |
 | refused | `ChronyDataError`, at once: the answer cannot be used |
-| missing *n* | of `get_all()`: *n* reports are in `missing`, the others are right |
+| missing *n* | for `get_all()`: *n* reports are in `missing`, and the others are right |
 
 """
 

@@ -1,3 +1,5 @@
+"""Every form of address and timeout that a caller may give, and those that are refused."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""What `assess()` makes of a clock's reports, and the reasons that it names."""
+
 from __future__ import annotations
 
 from dataclasses import replace

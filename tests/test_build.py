@@ -1,3 +1,5 @@
+"""The build hook: what it compiles, checks and refuses, and that wheels name the right Pythons."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""`pychrony check` as a monitoring plug-in: its line, performance data and exit codes."""
+
 from __future__ import annotations
 
 import os

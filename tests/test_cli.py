@@ -1,3 +1,5 @@
+"""The `pychrony` command: its output, options, exit codes, and `--watch`."""
+
 from __future__ import annotations
 
 import fcntl

@@ -1,3 +1,5 @@
+"""`BoundedClock`: no interval misses the true time of a simulated machine."""
+
 from __future__ import annotations
 
 import threading

@@ -1,3 +1,5 @@
+"""Connections: how chronyd is found, and what the errors say where it is not."""
+
 from __future__ import annotations
 
 import errno

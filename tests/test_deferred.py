@@ -1,3 +1,5 @@
+"""Models that become dataclasses when that is first needed behave as if they had always been."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""`pychrony doctor` and `pychrony demo`, with and without what they look for."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Nothing is left behind: no socket, folder or memory, however a connection ends."""
+
 from __future__ import annotations
 
 import gc

@@ -1,3 +1,5 @@
+"""How libchrony is found and loaded, and what is said where that fails."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""How the command shows reports: values, tables, blocks and JSON."""
+
 from __future__ import annotations
 
 import json

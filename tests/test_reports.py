@@ -1,3 +1,5 @@
+"""Every field of every report: what chronyd sends is what the models hold."""
+
 from __future__ import annotations
 
 import copy

@@ -1,3 +1,5 @@
+"""A connection that threads, forked processes and signal handlers share."""
+
 from __future__ import annotations
 
 import errno

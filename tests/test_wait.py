@@ -1,3 +1,5 @@
+"""`pychrony wait` and `wait_synchronized()`: when they end, and what they say meanwhile."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Waiting for answers: timeouts, repetitions, and answers that come late or wrong."""
+
 from __future__ import annotations
 
 import signal

@@ -1,4 +1,4 @@
-"""Lets `python -m pychrony` do what the command `pychrony` does."""
+"""Runs the `pychrony` command as `python -m pychrony`."""
 
 import sys
 

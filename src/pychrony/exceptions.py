@@ -1,6 +1,6 @@
-"""What can go wrong when chronyd is asked, as exceptions.
+"""Exceptions for everything that can go wrong outside the caller's program.
 
-A caller's own mistake is a `TypeError` or a `ValueError`; everything here comes from outside.
+Invalid arguments raise `TypeError` or `ValueError` instead.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ __all__ = [
 
 
 class ChronyError(Exception):
-    """Base of all errors that come from chronyd, libchrony or the system."""
+    """Base class of all errors that come from chronyd, libchrony or the system."""
 
     message: str
     """What was tried, what came back, and what to do about it."""
     error_code: int | None
-    """libchrony's `chrony_err` value, or `None` if libchrony reported none."""
+    """libchrony's error code (`chrony_err`), or -1 if it could not open a socket.
+
+    `None` if libchrony reported no error.
+    """
     errno: int | None
-    """The system's error number, or `None` if no system call failed."""
+    """The system's error number (`errno`); `None` if no system call failed."""
 
     def __init__(
         self, message: str, error_code: int | None = None, *, errno: int | None = None
@@ -51,11 +54,11 @@ class ChronyTimeoutError(ChronyConnectionError):
 
 
 class ChronyPermissionError(ChronyError):
-    """The socket or the report is denied to this user."""
+    """This user is not allowed to open the socket, or to read the report."""
 
 
 class ChronyDataError(ChronyError):
-    """chronyd's answer cannot be used: too old, too new, malformed, or a field is missing."""
+    """chronyd's answer cannot be used: it is too old, too new, malformed or incomplete."""
 
 
 class ChronyNotSynchronizedError(ChronyError):

@@ -222,52 +222,52 @@ SMOOTHING_DEFAULTS: dict[str, Any] = {
 
 
 def make_tracking(**overrides: Any) -> TrackingStatus:
-    """Return a clock that follows 127.0.0.1, but for `overrides`."""
+    """Return a clock synchronised to 127.0.0.1, except for `overrides`."""
     return TrackingStatus(**_with_time(TRACKING_DEFAULTS, overrides))
 
 
 def make_source(**overrides: Any) -> Source:
-    """Return the selected source 192.168.1.100, but for `overrides`."""
+    """Return the selected source 192.168.1.100, except for `overrides`."""
     return Source(**{**SOURCE_DEFAULTS, **overrides})
 
 
 def make_source_stats(**overrides: Any) -> SourceStats:
-    """Return the estimates of the source 192.168.1.100, but for `overrides`."""
+    """Return the estimates of the source 192.168.1.100, except for `overrides`."""
     return SourceStats(**{**SOURCESTATS_DEFAULTS, **overrides})
 
 
 def make_rtc_data(**overrides: Any) -> RTCData:
-    """Return a hardware clock that is a little fast, but for `overrides`."""
+    """Return a hardware clock that is a little fast, except for `overrides`."""
     return RTCData(**_with_time(RTCDATA_DEFAULTS, overrides))
 
 
 def make_select_data(**overrides: Any) -> SelectData:
-    """Return the selection of the source 192.168.1.100 as the best, but for `overrides`."""
+    """Return the selection of the source 192.168.1.100 as the best, except for `overrides`."""
     return SelectData(**{**SELECTDATA_DEFAULTS, **overrides})
 
 
 def make_activity(**overrides: Any) -> Activity:
-    """Return three sources online and one offline, but for `overrides`."""
+    """Return three sources online and one offline, except for `overrides`."""
     return Activity(**{**ACTIVITY_DEFAULTS, **overrides})
 
 
 def make_auth_data(**overrides: Any) -> AuthData:
-    """Return the authentication of the source 192.168.1.100 by a key, but for `overrides`."""
+    """Return the authentication of the source 192.168.1.100 by a key, except for `overrides`."""
     return AuthData(**{**AUTHDATA_DEFAULTS, **overrides})
 
 
 def make_ntp_data(**overrides: Any) -> NTPData:
-    """Return a measurement of the source 192.168.1.100, but for `overrides`."""
+    """Return a measurement of the source 192.168.1.100, except for `overrides`."""
     return NTPData(**_with_time(NTPDATA_DEFAULTS, overrides))
 
 
 def make_server_stats(**overrides: Any) -> ServerStats:
-    """Return the counts of a chronyd that serves time, but for `overrides`."""
+    """Return the counts of a chronyd that serves time, except for `overrides`."""
     return ServerStats(**{**SERVERSTATS_DEFAULTS, **overrides})
 
 
 def make_smoothing(**overrides: Any) -> Smoothing:
-    """Return an active smoothing, but for `overrides`."""
+    """Return an active smoothing, except for `overrides`."""
     return Smoothing(**{**SMOOTHING_DEFAULTS, **overrides})
 
 

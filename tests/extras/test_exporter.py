@@ -1,3 +1,5 @@
+"""`pychrony exporter`: its metrics, the targets it may ask, and HTTP errors."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""`pychrony plot`: what it draws of good, broken and mixed logs."""
+
 from __future__ import annotations
 
 import json

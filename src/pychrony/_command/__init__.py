@@ -1,1 +1,1 @@
-"""All that only the `pychrony` command needs."""
+"""Holds what only the `pychrony` command needs."""

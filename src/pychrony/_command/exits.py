@@ -1,4 +1,4 @@
-"""Exit codes of the `pychrony` command, and the line on stderr that explains one."""
+"""Defines the exit codes of the `pychrony` command, and the line on stderr that explains one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports as text for people, and as JSON for programs; the models' own tables drive both.
+"""Renders reports as text for people and as JSON for programs, driven by the models' tables.
 
 A field shows under libchrony's name for it, and as its content class demands. So a new field in a
 model appears here by itself; what stands here about single fields only makes them easier to read.

@@ -1,4 +1,4 @@
-"""Single values as text: scaled to the unit that suits them, enums in words and symbols."""
+"""Renders single values as text: scaled to a suitable unit, and enums in words and symbols."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""All that asks chronyd: the C code, and the Python that drives it and reads its records."""
+"""Holds everything that asks chronyd: the C code, and the Python that drives and decodes it."""

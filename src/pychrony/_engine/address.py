@@ -1,4 +1,4 @@
-"""What a caller may give as an address and a timeout, and what libchrony takes for it."""
+"""Checks addresses and timeouts that a caller gives, and translates them for libchrony."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_TIMEOUT = 1e9  # seconds: 31 years, far inside 64 bits of nanoseconds
 
 
 class Address(NamedTuple):
-    """A valid address; an empty host stands for libchrony's own choice."""
+    """A valid address; an empty host lets libchrony choose."""
 
     host: str
     port: int = PORT
@@ -35,7 +35,7 @@ class Address(NamedTuple):
 
 
 def parse_address(address: str | os.PathLike[str] | None) -> Address:
-    """Check an address of any form; raise `TypeError` or `ValueError` for what cannot be one."""
+    """Check an address of any form; raise `TypeError` or `ValueError` if it is invalid."""
     if address is None:
         return Address("")
     path = isinstance(address, os.PathLike)
@@ -94,18 +94,18 @@ def _check_ipv6(text: str, host: str) -> None:
     from ipaddress import IPv6Address  # slow to import, and a Unix socket does not need it
 
     if "%" in host:
-        raise ValueError(f"address {text!r} has a scope, which libchrony cannot use")
+        raise ValueError(f"address {text!r} has a scope, which libchrony does not support")
     try:
         IPv6Address(host)
     except ValueError as error:
-        raise ValueError(f"address {text!r} is no IPv6 address: {error}") from None
+        raise ValueError(f"address {text!r} is not an IPv6 address: {error}") from None
 
 
 def _check_name(text: str, host: str) -> None:
     if not re.fullmatch(r"(?!-)[\w-]+(\.[\w-]+)*\.?", host) or len(host) > 253:
         raise ValueError(f"address {text!r} has no valid host name")
     if re.fullmatch(r"\d+", host.rstrip(".").rpartition(".")[2]) and not _is_numeric(host):
-        raise ValueError(f"address {text!r} is no IPv4 address")
+        raise ValueError(f"address {text!r} is not an IPv4 address")
 
 
 def _parse_port(text: str, port: str | None) -> int:
@@ -140,7 +140,7 @@ def _resolve(host: str, port: int) -> list[str]:
     usable = [_join(h, port) for h in hosts if "%" not in h]
     if not usable:
         raise ChronyConnectionError(
-            f"resolving {host}: it has {', '.join(hosts)} alone, and libchrony takes no scope; "
-            "give another address of the host"
+            f"resolving {host}: it only has {', '.join(hosts)}, and libchrony does not support "
+            "scopes; give another address of the host"
         )
     return usable

@@ -1,4 +1,4 @@
-"""How a field of a libchrony report becomes an attribute of a model.
+"""Describes how a field of a libchrony report becomes an attribute of a model.
 
 A model's field names its libchrony field, its unit and its converter with `of()`. The shim hands
 over a record as bytes of a known `Shape`; `reader()` writes, once for a model and a shape, the

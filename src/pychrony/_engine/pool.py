@@ -1,4 +1,4 @@
-"""The clients of one connection, one for each call under way, and the search for its chronyd."""
+"""Keeps the clients of one connection, one for each call under way, and finds its chronyd."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What `pychrony.testing` is made of; pytest loads `fixtures` from here in every project."""
+"""Holds what `pychrony.testing` is made of, and the plug-in that pytest loads in every project."""

@@ -1,4 +1,4 @@
-"""pytest's plug-in: loaded in every project, so it imports the package when a fixture is used."""
+"""Provides the pytest fixtures, and imports nothing before one is used: pytest always loads it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tracking_status() -> TrackingStatus:
-    """A clock that follows a source, as from `pychrony.testing.make_tracking()`."""
+    """A synchronised clock, as from `pychrony.testing.make_tracking()`."""
     from ..testing import make_tracking
 
     return make_tracking()

@@ -32,27 +32,27 @@ _STOP_TIMEOUT = 5.0
 
 
 class PrivateChronyd:
-    """Runs a real chronyd of one's own: on free ports, in a temporary folder; a context manager.
+    """Runs a private chronyd, on free ports and in a temporary folder; a context manager.
 
-    It never touches the system clock, needs no privileges, and talks to this machine alone.
-    `configuration` is lines as in chrony.conf, besides those for ports and sockets; paths in them
-    are relative to `folder`. Two of them make a server and a client that follows it:
+    It is a real chronyd, but never touches the system clock, needs no privileges, and communicates
+    with this machine only. `configuration` has lines for chrony.conf, besides those for ports and
+    sockets; paths in them are relative to `folder`. Two of them make a server and its client:
 
         with PrivateChronyd("local stratum 5") as server, PrivateChronyd(server.as_source()) as own:
             own.wait_until_synchronized()
             print(pychrony.get_tracking(own.address))
 
-    Entering raises `ChronyConnectionError` if there is no chronyd, or if it does not start.
+    Entering it raises `ChronyConnectionError` if chronyd is not installed or does not start.
     """
 
     address: str
-    """Path of its Unix socket."""
+    """Path of chronyd's Unix socket."""
     command_address: str
-    """Of its command port, such as `127.0.0.1:41234`; the port is open on `::1` too."""
+    """Address of the command port, such as `127.0.0.1:41234`; the port is open on `::1`, too."""
     ntp_port: int
-    """Where it serves NTP, on 127.0.0.1 and ::1."""
+    """UDP port where chronyd serves NTP, on 127.0.0.1 and ::1."""
     folder: Path
-    """Its working folder, gone at the end."""
+    """Working folder, which is removed at the end."""
 
     def __init__(self, *configuration: str) -> None:
         self._configuration = configuration
@@ -74,25 +74,25 @@ class PrivateChronyd:
 
     @property
     def pid(self) -> int:
-        """Its process; another one after a restart."""
+        """Process ID, which changes with a restart."""
         return self._running().pid
 
     @property
     def log(self) -> str:
-        """All that it has logged, from the first start on."""
+        """Everything that chronyd has logged since the first start."""
         return (self.folder / "log").read_text(errors="replace")
 
     def as_source(
         self, options: str = "iburst minpoll -4 maxpoll -4", *, host: str = "127.0.0.1"
     ) -> str:
-        """Return the line of configuration that makes another chronyd follow this one.
+        """Return the configuration line that makes this chronyd the source of another one.
 
-        With the default options, that one is synchronised in less than a second.
+        With the default options, the other one is synchronised in less than a second.
         """
         return f"server {host} port {self.ntp_port} {options}"
 
     def start(self) -> None:
-        """Start it, after `stop()`, where it was; wait until it answers."""
+        """Start chronyd again after `stop()`, at the same addresses, and wait until it answers."""
         if self._process is not None:
             raise RuntimeError("this chronyd is running already")
         self._remove_remains()
@@ -101,7 +101,7 @@ class PrivateChronyd:
         self._wait(self._answers, _START_TIMEOUT, "starting", "no answer")
 
     def stop(self, *, crash: bool = False) -> None:
-        """Stop it, also while paused; after a crash, its socket is still there."""
+        """Stop chronyd, even if it is paused; after a crash, its socket file remains."""
         process = self._process
         if process is None:
             return
@@ -116,29 +116,29 @@ class PrivateChronyd:
         self._tell_guard("")
 
     def restart(self, *, crash: bool = False) -> None:
-        """Stop and start it at the same addresses; it forgets what it measured."""
+        """Stop chronyd and start it at the same addresses, without its measurements."""
         self.stop(crash=crash)
         self.start()
 
     def pause(self) -> None:
-        """Let it hang: it keeps its sockets, and does not answer."""
+        """Let chronyd hang: it keeps its sockets open, but does not answer."""
         process = self._running()
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let it go on after `pause()`."""
+        """Let chronyd continue after `pause()`."""
         self._running().send_signal(signal.SIGCONT)
 
     def wait_until_synchronized(self, timeout: float = 10.0) -> None:
-        """Wait until it follows a source, or is its own reference (`local`).
+        """Wait until the clock is synchronised to a source, or to chronyd itself (`local`).
 
-        Raises `ChronyTimeoutError` if it does not within `timeout` seconds.
+        Raises `ChronyTimeoutError` after `timeout` seconds.
         """
         self._wait(self._is_synchronized, timeout, "synchronising", "not synchronised")
 
     def chronyc(self, *arguments: str) -> str:
-        """Run chronyc with this chronyd, and return its output: `chronyc("-c", "tracking")`.
+        """Run chronyc on this chronyd and return its output, as in `chronyc("-c", "tracking")`.
 
         Raises `ChronyError` if chronyc fails.
         """
