@@ -117,10 +117,11 @@ def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
 
 def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limits) -> Iterator[str]:
     bounds = f"{_number(wanted['warning'])};{_number(wanted['critical'])};0"
-    if not tracking.is_synchronized() or tracking.is_local_reference():
+    if not tracking.is_synchronized():
         yield f"error_bound=U;{bounds}"  # the guidelines' sign for what cannot be determined
         return
-    yield f"error_bound={_number(tracking.error_bound)}s;{bounds}"
+    own = tracking.is_local_reference()
+    yield f"error_bound={'U' if own else _number(tracking.error_bound) + 's'};{bounds}"
     yield f"offset={_number(tracking.offset)}s"
     yield f"frequency_ppm={_number(tracking.frequency)}"
     yield f"skew_ppm={_number(tracking.skew)}"
