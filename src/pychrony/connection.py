@@ -1,7 +1,7 @@
-"""A connection to chronyd, and functions that open one for a single question.
+"""Reads chronyd's reports: through a connection, or with functions that connect for a single call.
 
-The functions take the arguments of `ChronyConnection`, raise what it raises, and return what its
-method of the same name returns.
+The functions take the arguments of `ChronyConnection`, raise the same exceptions, and return what
+its method of the same name returns.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ AnyAddress = str | os.PathLike[str] | None
 
 
 class ChronyConnection:
-    """Asks one chronyd for its reports; a context manager, to be used for many questions.
+    """Reads reports from one chronyd; a context manager for any number of calls.
 
-    It may be used from several threads at once. It survives a restart of chronyd, and a fork: the
-    child opens sockets of its own. Sockets are opened as they are needed: up to 16, and one more
-    for each further thread that is in a call at the same time.
+    Several threads can use it at the same time. It survives a restart of chronyd, and a fork, after
+    which the child process opens its own sockets. It opens sockets as needed: up to 16, and one for
+    each further thread that is in a call at the same time.
 
     `address` is `None` for the local chronyd (its Unix socket, else 127.0.0.1, else ::1), the
     absolute path of a Unix socket, or an IP address or host name with or without a port. A host
-    name is resolved when the connection is opened, which is not part of any timeout.
+    name is resolved when the connection is opened, which is not limited by the timeout.
 
-    `timeout` is how long a call waits for chronyd in all, in seconds; `None` waits for ever.
+    `timeout` limits each call, in seconds, however many records it reads; `None` waits for ever.
 
-    Raises `TypeError` or `ValueError` for arguments that cannot be right. Opening it raises
-    `ChronyLibraryError`, `ChronyConnectionError` or `ChronyPermissionError`. So does every method,
-    besides `ChronyTimeoutError`, `ChronyDataError`, and `RuntimeError` outside a `with` block.
+    Invalid arguments raise `TypeError` or `ValueError`. Opening the connection raises
+    `ChronyLibraryError`, `ChronyConnectionError` or `ChronyPermissionError`. Each method raises
+    these, `ChronyTimeoutError`, `ChronyDataError`, and `RuntimeError` outside a `with` block.
     """
 
     def __init__(self, address: AnyAddress = None, *, timeout: float | None = 1.0) -> None:
@@ -92,7 +92,7 @@ class ChronyConnection:
 
     def __enter__(self) -> ChronyConnection:
         if self._pool is not None:
-            raise RuntimeError("this ChronyConnection is open already")
+            raise RuntimeError("this ChronyConnection is already open")
         pool = Pool(self._wanted.candidates(), self._timeout, self._given)
         self._finalizer = weakref.finalize(self, _close_dropped, pool, os.getpid())
         self._pool = pool
@@ -107,9 +107,9 @@ class ChronyConnection:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; a call that another thread is in ends with an error.
+        """Close the connection; calls that other threads are in end with an error.
 
-        Closing it twice does no harm.
+        It may be called more than once.
         """
         pool, self._pool = self._pool, None
         if pool is not None:
@@ -118,74 +118,75 @@ class ChronyConnection:
 
     @property
     def address(self) -> str | None:
-        """The address that the caller gave, or else the one found; `None` while not connected."""
+        """The address as given, or where chronyd was found if none was; `None` if not connected."""
         pool = self._pool
         return (self._given or pool.address) if pool else None
 
     @property
     def transport(self) -> Transport | None:
-        """How chronyd is reached; `None` while not connected."""
+        """How chronyd is reached; `None` if not connected."""
         address = self.address
         if address is None:
             return None
         return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
 
     def get_tracking(self) -> TrackingStatus:
-        """Return the state of the system clock."""
+        """Return the state of the system clock, and the source to which it is synchronised."""
         return self._read(TrackingStatus)[0]
 
     def get_sources(self) -> list[Source]:
-        """Return all sources, in chronyd's order."""
+        """Return the state and the last sample of each source, in chronyd's order."""
         return self._read(Source)
 
     def get_source_stats(self) -> list[SourceStats]:
-        """Return what is estimated of each source, in chronyd's order."""
+        """Return the estimated drift and offset of each source, in chronyd's order."""
         return self._read(SourceStats)
 
     def get_rtc_data(self) -> RTCData | None:
-        """Return what is known of the hardware clock; `None` if chronyd keeps no watch of it."""
+        """Return the state of the hardware clock; `None` if chronyd is not tracking it."""
         return next(iter(self._read(RTCData)), None)
 
     def get_select_data(self) -> list[SelectData]:
-        """Return how each source stands in the selection, in chronyd's order."""
+        """Return each source's role in source selection, in chronyd's order."""
         return self._read(SelectData)
 
     def get_activity(self) -> Activity:
-        """Return how many sources are in which state."""
+        """Return the number of NTP sources in each state."""
         return self._read(Activity)[0]
 
     def get_auth_data(self) -> list[AuthData]:
-        """Return how each NTP source is authenticated; reference clocks are left out."""
+        """Return the authentication of each NTP source, without reference clocks."""
         return self._read(AuthData)
 
     def get_ntp_data(self) -> list[NTPData]:
-        """Return the last measurement of each NTP source; reference clocks are left out."""
+        """Return the last measurement of each NTP source, without reference clocks."""
         return self._read(NTPData)
 
     def get_server_stats(self) -> ServerStats:
-        """Return what chronyd has served since it started."""
+        """Return the number of requests that chronyd has received since it started."""
         return self._read(ServerStats)[0]
 
     def get_smoothing(self) -> Smoothing | None:
-        """Return how the served time is smoothed; `None` if chronyd does not smooth it."""
+        """Return the state of smoothing; `None` if chronyd does not smooth the time it serves."""
         return next(iter(self._read(Smoothing)), None)
 
     def get_all(self, *names: str) -> AllReports:
-        """Return several reports, all asked for at the same time; without names, every report.
+        """Return several reports, read together; without names, return every report.
 
-        The names are libchrony's, such as "sourcestats". The lists agree on the sources, unless
-        these change all the while. A report that is not permitted, off or unusable is `None`, and
-        `missing` says why; if chronyd cannot be reached, that is raised.
+        The names are libchrony's, such as "sourcestats"; others raise `ValueError`. All lists are
+        about the same sources, unless these change all the time. A report that is not permitted,
+        off or unusable is `None`, and `missing` has the error. If chronyd cannot be reached, the
+        call raises the error.
         """
         models = named_models(names)
         answers = self._ask(Together(models))
         return gather(answers, self.address or "")  # closed by another thread meanwhile
 
     def get_report(self, name: str) -> list[dict[str, ReportField]]:
-        """Return any report that the loaded libchrony knows, by libchrony's own names.
+        """Return any report that the loaded libchrony knows, under libchrony's own names.
 
-        A list has a dictionary for each source, which is empty where the source has no such
-        record. The list is empty if chronyd has the report disabled.
+        The list has a dictionary for each record. For a report about sources, a source without such
+        a record has an empty dictionary. The list is empty if the report is turned off in chronyd.
         """
         if not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
@@ -198,11 +199,11 @@ class ChronyConnection:
     ) -> TrackingStatus:
         """Wait until the clock is synchronised to a source, and return the report that says so.
 
-        With `max_error`, wait also until the clock's `error_bound` is not above it, in seconds. A
-        chronyd that is its own reference is not synchronised to a source. chronyd may restart in
-        the meantime. `timeout` is for the whole wait, in seconds; `None` waits for ever.
+        With `max_error`, it also waits until `error_bound` is at most that many seconds. A chronyd
+        that is its own reference is not synchronised to a source. chronyd may restart meanwhile.
+        `timeout` limits the whole wait, in seconds; `None` waits for ever.
 
-        Raises `ChronyNotSynchronizedError` if the clock is not good in time.
+        Raises `ChronyNotSynchronizedError` when the timeout has passed.
         """
         waiting, question = Waiting(max_error, timeout), reading(TrackingStatus)
         while True:
@@ -253,7 +254,7 @@ def gather(answers: Mapping[str, list[Report] | ChronyError], address: str) -> A
 
 
 def _close_dropped(pool: Pool, process: int) -> None:
-    """Clean up behind a connection that was dropped, or left open at the end of the process."""
+    """Close a connection that was dropped, or is still open at the end of the process."""
     pool.close()
     if os.getpid() == process:  # a child has nothing to close
         warnings.warn(
