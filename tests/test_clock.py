@@ -346,7 +346,7 @@ def test_a_clock_is_used_in_its_with_block() -> None:
     with pytest.raises(RuntimeError, match="not open"):
         clock.now()
     with clock:
-        with pytest.raises(RuntimeError, match="open already"):
+        with pytest.raises(RuntimeError, match="already open"):
             clock.__enter__()
         with pytest.raises(ChronyNotSynchronizedError):
             clock.now()

@@ -110,7 +110,7 @@ def test_a_connection_can_be_opened_again(chronyd: ScriptedChronyd) -> None:
 
 def test_an_open_connection_cannot_be_opened(chronyd: ScriptedChronyd) -> None:
     with ChronyConnection(chronyd.address) as connection:
-        with pytest.raises(RuntimeError, match="open already"):
+        with pytest.raises(RuntimeError, match="already open"):
             connection.__enter__()
         assert connection.get_tracking().stratum == 3
 

@@ -183,7 +183,7 @@ class BoundedClock:
 
     def __enter__(self) -> BoundedClock:
         if self._is_open:
-            raise RuntimeError("this BoundedClock is open already")
+            raise RuntimeError("this BoundedClock is already open")
         library_path()
         self._is_open = True
         return self
