@@ -273,8 +273,12 @@ def test_reference_clocks_of_one_name_are_told_apart(tmp_path: Path) -> None:
         assert names == ["GPS", "GPS (2)"]
 
 
-def test_a_clock_that_is_its_own_reference_says_so(server: PrivateChronyd) -> None:
-    assert value(scrape(server.address), "tracking_remote_reference") == 0
+@pytest.mark.parametrize("reference", ["local stratum 5", "local stratum 5 orphan"])
+def test_a_clock_that_is_its_own_reference_says_so(reference: str) -> None:
+    with PrivateChronyd(reference) as own:
+        families = scrape(own.address)
+    assert value(families, "tracking_remote_reference") == 0
+    assert value(families, "tracking_stratum") == 5
 
 
 def test_reports_that_are_denied_are_named_and_chronyd_is_up() -> None:
@@ -379,6 +383,17 @@ def test_a_target_is_probed(running: Exporter, remote: ScriptedChronyd) -> None:
     assert answer.status == 200
     assert 'tracking_address="192.0.2.1"' in answer.text
     assert "process_" not in answer.text
+
+
+def test_a_chronyd_that_is_stopped_and_started_is_down_and_up_again() -> None:
+    with PrivateChronyd("local stratum 5") as own, exporter("--address", own.address) as server:
+        assert "\nchrony_up 1.0\n" in server.metrics()
+        own.stop(crash=True)
+        assert "\nchrony_up 0.0\n" in server.metrics()
+        own.start()
+        assert "\nchrony_up 1.0\n" in server.metrics()
+        own.restart()
+        assert "\nchrony_up 1.0\n" in server.metrics()
 
 
 def test_the_exporter_is_healthy_whatever_chronyd_is() -> None:
