@@ -306,7 +306,7 @@ def test_where_no_chronyd_is_at_all_every_place_is_named(
         """
     )
     assert said == [
-        "reading tracking from the local chronyd: it is not at /var/run/chrony/chronyd.sock (no "
+        "reading tracking from the local chronyd: not found at /var/run/chrony/chronyd.sock (no "
         "such file or directory), 127.0.0.1:323 (connection refused) or [::1]:323 (connection "
         "refused); start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu), or "
         "check cmdport and bindcmdaddress"
@@ -334,7 +334,7 @@ def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
         """
     )
     assert said == [
-        "reading tracking from the local chronyd: it is not at /var/run/chrony/chronyd.sock "
+        "reading tracking from the local chronyd: not found at /var/run/chrony/chronyd.sock "
         "(permission denied), 127.0.0.1:323 (connection refused) or [::1]:323 (connection "
         "refused); only root and chronyd's own user can open it, group membership is not enough; "
         "or use 127.0.0.1, where chronyd serves tracking, sources and the other open reports to "
@@ -358,7 +358,7 @@ def test_where_no_chronyd_is_at_all_a_user_is_not_told_about_permissions(
         """
     )
     assert len(said) == 1
-    assert said[0].startswith("reading tracking from the local chronyd: it is not at ")
+    assert said[0].startswith("reading tracking from the local chronyd: not found at ")
     assert "(connection refused); start chronyd (" in said[0]
 
 
@@ -437,7 +437,7 @@ def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
     assert raised.value.errno == errno.ECONNREFUSED
     shown = f"[{elsewhere}]" if ":" in elsewhere else elsewhere
     said = raised.value.message
-    assert said.startswith(f"reading tracking from both.example:{port}: it is not at ")
+    assert said.startswith(f"reading tracking from both.example:{port}: not found at ")
     assert f" {shown}:{port} (connection refused)" in said
 
 
@@ -468,7 +468,7 @@ def test_a_name_that_leads_to_a_single_link_alone_is_of_no_use(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: [place])
     error = refusal("neighbour.example")
     assert type(error) is ChronyConnectionError
-    assert error.message.startswith("resolving neighbour.example: it has fe80::1%lo alone, ")
+    assert error.message.startswith("resolving neighbour.example: it only has fe80::1%lo, ")
 
 
 # What goes wrong.

@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         type=seconds_or_none,
         default=5.0,
         metavar="SECONDS",
-        help="how long to wait for chronyd in all (5); 'none': for ever",
+        help="how long to wait for chronyd, over all requests (5); 'none' waits for ever",
     )
     add_limits(parser)
     return parser

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         type=seconds,
         default=5.0,
         metavar="SECONDS",
-        help="how long to wait for a chronyd in all (5); less if Prometheus waits less",
+        help="how long to wait for a chronyd, over all requests (5); less if Prometheus waits less",
     )
     parser.add_argument(
         "--listen",

@@ -23,7 +23,7 @@ examples:
   zcat clock.log.*.gz | pychrony plot - clock.log -o clock.pdf
 
 exit codes:
-  0  the picture was written; what could not be used of the log is told on stderr
+  0  the picture was written; lines of the log that could not be used are named on stderr
   1  a log cannot be read, or the picture cannot be written
   2  the command line is wrong, or matplotlib is missing
   4  the logs hold nothing to draw

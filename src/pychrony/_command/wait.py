@@ -31,7 +31,7 @@ examples:
 
 exit codes:
   0  the clock is good
-  1  it was not in time, or chronyd's answer cannot be used
+  1  it was not good in time, or chronyd's answer cannot be used
   2  the command line is wrong
 """
 
@@ -126,14 +126,14 @@ def _parser() -> argparse.ArgumentParser:
         "--max-error",
         type=duration,
         metavar="BOUND",
-        help="wait also until the error bound is not above this, such as 10ms or 2.5us",
+        help="also wait until the error bound is at most this, such as 10ms or 2.5us",
     )
     parser.add_argument(
         "--timeout",
         type=_timeout,
         default=60.0,
         metavar="TIME",
-        help="how long to wait, such as 90 or 90s (60s); 'none': for ever",
+        help="how long to wait, such as 90 or 90s (60s); 'none' waits for ever",
     )
     parser.add_argument(
         "--local-ok",

@@ -133,8 +133,9 @@ def _resolve(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
+        words = getattr(error, "strerror", None) or error
         raise ChronyConnectionError(
-            f"resolving {host}: {error}; check the name, or give an IP address",
+            f"resolving {host}: {words}; check the name, or give an IP address",
         ) from error
     hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
     usable = [_join(h, port) for h in hosts if "%" not in h]

@@ -62,7 +62,7 @@ def failure(
 def nowhere(action: str, tried: Mapping[str, ChronyError]) -> ChronyError:
     """Return the exception for a chronyd that was found at none of the addresses `tried`."""
     *most, last = [f"{address} ({_brief(error)})" for address, error in tried.items()]
-    words = f"{action}: it is not at {', '.join(most)} or {last}"
+    words = f"{action}: not found at {', '.join(most)} or {last}"
     for address, error in tried.items():
         if isinstance(error, ChronyPermissionError) and _is_bound(address):
             advice = _who_may_open(address)
