@@ -42,7 +42,9 @@ def play(theatre: Theatre, failures: list[Failure], jobs: int) -> None:
     stage = release(theatre)
     pool = ThreadPoolExecutor(jobs)
     try:
-        plays = {pool.submit(promote, stage): "promote.yml, from Test PyPI to PyPI and GitHub"}
+        plays = {
+            pool.submit(promote, theatre, stage): "promote.yml, from Test PyPI to PyPI and GitHub"
+        }
         plays |= {pool.submit(fail, theatre, stage, failure): failure.what for failure in failures}
         for future in as_completed(plays):
             print(f"{plays[future]}:\n{indent(future.result(), '  ')}", flush=True)

@@ -23,22 +23,33 @@ def release(theatre: Theatre) -> Stage:
     return stage
 
 
-def promote(stage: Stage) -> str:
+def promote(theatre: Theatre, done: Stage) -> str:
     """Play promote.yml, then parts of it again, with the version typed as its tag.
 
     Returns how long each job took.
     """
-    theatre = stage.theatre
-    took = succeeded(stage.play("promote.yml", VERSION), theatre, "promote.yml")
+    stage = Stage(theatre, "promotion")
+    try:
+        stage.keep(done)
+        stage.fill("testpypi")
+        took = succeeded(stage.play("promote.yml", VERSION), theatre, "promote.yml")
+        promoted(stage)
+        for job in ("fetch", "publish", "github"):
+            again = stage.play("promote.yml", f"v{VERSION}", [job])
+            succeeded(again, theatre, "promote.yml", [job])
+        return took
+    finally:
+        stage.stop()
+
+
+def promoted(stage: Stage) -> None:
+    """Stop unless PyPI and GitHub have what Test PyPI has."""
     there, here = (digests(stage, index) for index in ("testpypi", "pypi"))
     if there != here:
         raise ReleaseError(f"PyPI has {here}, and Test PyPI {there}")
     published = {path.name for path in stage.releases.joinpath(f"v{VERSION}").iterdir()}
     if published != {*here, SUMS, "NOTES"}:
         raise ReleaseError(f"the release on GitHub has {sorted(published)}")
-    again = ["fetch", "publish", "github"]
-    succeeded(stage.play("promote.yml", f"v{VERSION}", again), theatre, "promote.yml", again)
-    return took
 
 
 def digests(stage: Stage, index: str) -> dict[str, str]:
