@@ -16,6 +16,7 @@ from .._engine.failures import is_off
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS, AllReports
+from . import colours
 from .render import all_text, answer_of, as_json, text, wrapped
 
 PIPE_WIDTH = 120
@@ -96,10 +97,12 @@ def ask(connection: ChronyConnection, report: str) -> AllReports:
 
 
 def write(output: str) -> None:
-    """Print text, with substitutes for characters that the terminal's encoding lacks."""
+    """Print text, in colour on a terminal, with substitutes for what its encoding lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     if locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX") or not _can_encode("µ", encoding):
         output = output.replace("µ", "u")
+    if colours.wanted():
+        output = colours.coloured(output)
     print(output.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 

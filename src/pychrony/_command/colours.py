@@ -1,0 +1,42 @@
+"""Colours what a terminal shows: the state of each source, headings and lines below them.
+
+Nothing is coloured in a pipe, on a dumb terminal, or where NO_COLOR is set (no-color.org).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+
+# The symbol stands before the word, in the narrow tables alone in its column.
+PATTERNS = {
+    r"^[A-Z]+  (?=\S).*$": BOLD,  # the heading of a report in `all`
+    r"^-{2,}(?: +-+)*(?=$|\x1b)": DIM,
+    r"\* (?:selected|best)\b": GREEN,
+    r"\+ combined\b": GREEN,
+    r"[x~] (?:falseticker|jittery)\b": RED,
+    r"\? nonselectable\b": YELLOW,
+    r"\b(?:unsync|not synchronised)\b": RED,
+}
+_COLOURED = re.compile("|".join(f"({pattern})" for pattern in PATTERNS), re.MULTILINE)
+
+
+def wanted() -> bool:
+    """Whether stdout is a terminal that shows colours, and the user wants them."""
+    if sys.stdout is None:  # it is with '>&-'
+        return False
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
+
+
+def coloured(text: str) -> str:
+    """Return a text with the escape sequences that colour it."""
+
+    def colour(match: re.Match[str]) -> str:
+        assert match.lastindex
+        return f"\x1b[{list(PATTERNS.values())[match.lastindex - 1]}m{match[0]}\x1b[0m"
+
+    return _COLOURED.sub(colour, text)
