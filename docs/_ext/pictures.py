@@ -7,15 +7,18 @@ shows the picture that the command wrote. The lines below the options are run be
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import re
 import shlex
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from examples import essence
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -113,8 +116,36 @@ class Picture(SphinxDirective):
 PICTURES = Pictures()
 
 
+def words(svg: str) -> list[str]:
+    """Return the lines of a terminal that a picture shows."""
+    rows: dict[str, list[str]] = {}
+    for y, text in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
+        rows.setdefault(y, []).append(html.unescape(text).replace("\xa0", " "))
+    return ["".join(parts) for parts in rows.values()]
+
+
+def keep(path: Path, command: str) -> None:
+    """Write a picture that others show, such as README, unless it differs in numbers alone."""
+    svg = PICTURES.draw(command, "true", "", shlex.split(command)[0], COLUMNS)
+    if not path.exists() or essence_of(path.read_text()) != essence_of(svg):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(svg)
+
+
+def essence_of(svg: str) -> list[str]:
+    """Return what a picture shows, numbers aside."""
+    return essence("\n".join(words(svg)))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_directive("picture", Picture)
     app.connect("build-finished", PICTURES.close)
     return {"parallel_read_safe": False}
+
+
+if __name__ == "__main__":
+    try:
+        keep(Path(sys.argv[1]), sys.argv[2])
+    finally:
+        PICTURES.close()

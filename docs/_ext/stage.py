@@ -93,7 +93,7 @@ class Stage:
         folder: Path | None = None,
         terminal: tuple[int, int] | None = None,
         stdin: str | None = None,
-        timeout: float = 60,
+        timeout: float = 300,  # machines can be busy
     ) -> Output:
         """Run a line of shell on the machine, if given on a terminal of such columns and lines."""
         place = folder or self.folder
@@ -250,7 +250,7 @@ def wait_until_synchronized() -> None:
     import pychrony
 
     good = [address for address, lines in FLEET.values() if lines and FAST in lines[0]]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     for address in (None, *good):
         while True:
             try:

@@ -42,24 +42,43 @@ class ChronyError(Exception):
 
 
 class ChronyLibraryError(ChronyError):
-    """libchrony cannot be found or used."""
+    """libchrony cannot be found or used.
+
+    Install it, or set `PYCHRONY_LIBCHRONY` to its path; `pychrony doctor` shows what was tried.
+    """
 
 
 class ChronyConnectionError(ChronyError):
-    """chronyd cannot be reached."""
+    """chronyd cannot be reached.
+
+    Start chronyd, or check the path of its socket or its port.
+    """
 
 
 class ChronyTimeoutError(ChronyConnectionError):
-    """chronyd did not answer in time."""
+    """chronyd did not answer in time.
+
+    Check whether chronyd is stuck; for another host, check its `cmdallow` and the firewalls.
+    """
 
 
 class ChronyPermissionError(ChronyError):
-    """This user is not allowed to open the socket, or to read the report."""
+    """This user is not allowed to open the socket, or to read the report.
+
+    Run as root or as chronyd's own user (membership in its group is not enough), or use 127.0.0.1
+    for the reports that are open to everyone.
+    """
 
 
 class ChronyDataError(ChronyError):
-    """chronyd's answer cannot be used: it is too old, too new, malformed or incomplete."""
+    """chronyd's answer cannot be used: it is too old, too new, malformed or incomplete.
+
+    Update chronyd or libchrony, as the message says.
+    """
 
 
 class ChronyNotSynchronizedError(ChronyError):
-    """The clock is not synchronised, or was not in time: its error has no bound."""
+    """The clock is not synchronised, or was not in time: its error has no bound.
+
+    `pychrony check` says why.
+    """

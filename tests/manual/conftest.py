@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (folder / "index.html").exists():
             user = ["--map-root-user"] if os.geteuid() else []
             build = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
-            places = [f"--doctree-dir={shared}/doctrees", str(DOCS), str(folder)]
+            places = [f"--doctree-dir={folder.parent}/doctrees", str(DOCS), str(folder)]
             command = ["unshare", *user, "--net", *build, "--fresh-env", *places]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr

@@ -11,7 +11,7 @@ from stage import Stage
 
 PAGES = [
     path
-    for path in sorted(DOCS.rglob("*.md"))
+    for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
     if any(block.language in examples.RUN for block in examples.blocks(path.read_text()))
 ]
 
