@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from ..exceptions import ChronyConnectionError
 
@@ -12,12 +13,25 @@ PORT = 323  # chronyd's default command port, as in candm.h of chrony
 MAX_PATH = 107  # of a Unix socket: sun_path has 108 bytes
 MAX_TIMEOUT = 1e9  # seconds: 31 years, far inside 64 bits of nanoseconds
 
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"((?:{_OCTET}\.){{3}}{_OCTET})(?::([0-9]{{1,5}}))?")
+
 
 class Address(NamedTuple):
     """A valid address; an empty host lets libchrony choose."""
 
     host: str
     port: int = PORT
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is a host name, which must be resolved."""
+        return not (
+            not self.host
+            or self.host.startswith("/")
+            or ":" in self.host
+            or _IPV4.fullmatch(self.host)
+        )
 
     def candidates(self) -> list[str]:
         """Return the addresses to try in turn, in libchrony's notation; resolve a host name.
@@ -29,17 +43,44 @@ class Address(NamedTuple):
             return ["", f"[::1]:{PORT}"]
         if self.host.startswith("/"):
             return [self.host]
-        if _is_numeric(self.host):
-            return [_join(self.host, self.port)]
-        return _resolve(self.host, self.port)
+        if self.is_name:
+            return self.usable(self.resolve())
+        return [_join(self.host, self.port)]
+
+    def resolve(self) -> Iterable[Any]:
+        """Return what `socket.getaddrinfo()` knows of a host name; this may take seconds."""
+        import socket  # slow to import, and only a host name needs it
+
+        try:
+            return socket.getaddrinfo(self.host, self.port, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError) as error:
+            raise self.unresolved(error) from error
+
+    def unresolved(self, error: Exception) -> ChronyConnectionError:
+        """Return the error of a host name that could not be resolved."""
+        words = getattr(error, "strerror", None) or error
+        return ChronyConnectionError(
+            f"resolving {self.host}: {words}; check the name, or give an IP address"
+        )
+
+    def usable(self, found: Iterable[Any]) -> list[str]:
+        """Return the addresses of a resolved host name that libchrony can use."""
+        hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
+        usable = [_join(host, self.port) for host in hosts if "%" not in host]
+        if not usable:
+            raise ChronyConnectionError(
+                f"resolving {self.host}: it only has {', '.join(hosts)}, and libchrony does not "
+                "support scopes; give another address of the host"
+            )
+        return usable
 
 
 def parse_address(address: str | os.PathLike[str] | None) -> Address:
     """Check an address of any form; raise `TypeError` or `ValueError` if it is invalid."""
     if address is None:
         return Address("")
-    path = isinstance(address, os.PathLike)
-    text = os.fspath(address) if isinstance(address, os.PathLike) else address
+    path = not isinstance(address, str) and isinstance(address, os.PathLike)
+    text = os.fspath(address) if path else address
     if not isinstance(text, str):
         raise TypeError(f"address must be a str, a path or None, not {type(address).__name__}")
     if not text:
@@ -78,6 +119,8 @@ def parse_timeout(timeout: float | None) -> int:
 
 def _parse_host(text: str) -> Address:
     """Take apart `host`, `host:port`, an IPv6 address, `[IPv6]` or `[IPv6]:port`."""
+    if dotted := _IPV4.fullmatch(text):
+        return Address(dotted[1], _parse_port(text, dotted[2]))
     match = re.fullmatch(r"\[([^]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?|([^][]*)", text, re.DOTALL)
     if match is None:
         raise ValueError(f"address {text!r} is neither host, host:port nor [IPv6]:port")
@@ -104,44 +147,17 @@ def _check_ipv6(text: str, host: str) -> None:
 def _check_name(text: str, host: str) -> None:
     if not re.fullmatch(r"(?!-)[\w-]+(\.[\w-]+)*\.?", host) or len(host) > 253:
         raise ValueError(f"address {text!r} has no valid host name")
-    if re.fullmatch(r"\d+", host.rstrip(".").rpartition(".")[2]) and not _is_numeric(host):
+    if re.fullmatch(r"\d+", host.rstrip(".").rpartition(".")[2]):
         raise ValueError(f"address {text!r} is not an IPv4 address")
 
 
 def _parse_port(text: str, port: str | None) -> int:
     if port is None:
         return PORT
-    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
         raise ValueError(f"address {text!r} has a port that is not from 1 to 65535")
     return int(port)
 
 
-def _is_numeric(host: str) -> bool:
-    parts = host.split(".")
-    octet = re.compile(r"0|[1-9][0-9]{0,2}")
-    dotted = len(parts) == 4 and all(octet.fullmatch(part) and int(part) < 256 for part in parts)
-    return dotted or ":" in host
-
-
 def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _resolve(host: str, port: int) -> list[str]:
-    import socket  # slow to import, and only a host name needs it
-
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
-        words = getattr(error, "strerror", None) or error
-        raise ChronyConnectionError(
-            f"resolving {host}: {words}; check the name, or give an IP address",
-        ) from error
-    hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
-    usable = [_join(h, port) for h in hosts if "%" not in h]
-    if not usable:
-        raise ChronyConnectionError(
-            f"resolving {host}: it only has {', '.join(hosts)}, and libchrony does not support "
-            "scopes; give another address of the host"
-        )
-    return usable
