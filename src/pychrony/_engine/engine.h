@@ -39,6 +39,7 @@ enum { MILLISECOND = 1000000, SECOND = 1000000000 }; /* in nanoseconds */
 enum {
     STRING_SIZE = 48,    /* an IPv6 address has 45 characters at most */
     MAX_RECORDS = 65536, /* of a list; chronyd's own limit is far below */
+    SPARES = 64,         /* sessions that a loop keeps for clients to come */
     KEPT = 16            /* sockets of a client, at most, between batches and on the same machine */
 };
 
@@ -177,6 +178,9 @@ struct shim_loop {
     int done;       /* clients in `finished` */
     shim_client *clients, *ready;
     shim_client *finished, *finished_last;
+    struct link spares[SPARES]; /* clean sessions of clients that have ended; UDP sockets */
+    int spared;
+    bool sparing; /* whether it keeps any */
     bool over; /* the process ends, and all is closed */
 };
 
@@ -225,6 +229,7 @@ int renew_session(struct slot *slot);
 /* Have epoll tell also when the socket can be written to, or no longer. */
 void watch_writing(struct slot *slot, bool writing);
 void close_link(struct link *link);
+void close_spares(shim_loop *loop);
 void close_client(shim_client *client);
 /* Move all links but one to `to`, for the caller to close; returns how many. */
 int take_further_links(shim_client *client, struct link *to, int room);
@@ -244,7 +249,11 @@ void begin(struct slot *slot, int64_t now);
 /* Send the slot's request, on a new socket if the one at hand is of no use. */
 void send_request(struct slot *slot, int64_t now);
 void receive_all(shim_client *client, int64_t now);
+/* Have receive_all() look for answers at all sockets. */
+void look_again(shim_client *client);
 void repeat_overdue(shim_client *client, int64_t now);
+/* Have everything due later. */
+void postpone(shim_client *client, int64_t pause);
 /* When the client must be stepped at the latest. */
 int64_t next_due(const shim_client *client);
 

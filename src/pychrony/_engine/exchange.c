@@ -72,6 +72,16 @@ int64_t next_due(const shim_client *client)
     return due;
 }
 
+void postpone(shim_client *client, int64_t pause)
+{
+    if (client->deadline != NEVER)
+        client->deadline += pause;
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        if (slot->state != IDLE && slot->again != NEVER)
+            slot->again += pause;
+    client->due = next_due(client);
+}
+
 /* ---- Round trips ---- */
 
 /* As RFC 6298 has it. */
@@ -303,6 +313,13 @@ void receive_all(shim_client *client, int64_t now)
         else
             drain(slot);
     }
+}
+
+void look_again(shim_client *client)
+{
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+        if (slot->state == WAITING)
+            slot->ready = true;
 }
 
 /* ---- Repetitions ---- */

@@ -46,6 +46,7 @@ void leave_loops_to_parent(void)
     for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
         for (shim_client *client = loop->clients; client != NULL; client = client->next)
             leave_client_to_parent(client);
+        close_spares(loop); /* they would draw the same random numbers as in the parent */
         if (loop->epoll >= 0)
             close(loop->epoll);
         loop->epoll = -1;
@@ -62,6 +63,7 @@ void shim_close_all(void)
             close_client(client);
             make_ready(client);
         }
+        close_spares(loop);
         loop->over = true;
     }
     unlock_loops();
@@ -90,6 +92,13 @@ shim_loop *shim_loop_new(void)
     return loop;
 }
 
+void shim_spare_sessions(shim_loop *loop)
+{
+    lock_loop(loop);
+    loop->sparing = true;
+    unlock_loop(loop);
+}
+
 void shim_loop_free(shim_loop *loop)
 {
     if (loop == NULL)
@@ -107,6 +116,7 @@ void shim_loop_free(shim_loop *loop)
     else
         loops = loop->next;
     pthread_mutex_unlock(&loops_lock);
+    close_spares(loop);
     if (loop->epoll >= 0)
         close(loop->epoll);
     pthread_mutex_destroy(&loop->lock);
@@ -293,8 +303,10 @@ static void step(shim_loop *loop, int64_t now)
     if (now < loop->due)
         return;
     for (shim_client *client = loop->clients; client != NULL; client = client->next)
-        if (client->due <= now)
+        if (client->due <= now) {
+            look_again(client); /* its events may be among those that are not taken in yet */
             step_client(client, now);
+        }
     loop->due = first_due(loop);
 }
 
@@ -318,6 +330,16 @@ int64_t shim_step(shim_loop *loop)
     int64_t due = loop->due == NEVER ? -1 : loop->due > now ? loop->due - now : 0;
     unlock_loop(loop);
     return due;
+}
+
+void shim_postpone(shim_loop *loop, int64_t pause)
+{
+    lock_loop(loop);
+    for (shim_client *client = loop->clients; client != NULL; client = client->next)
+        if (client->running)
+            postpone(client, pause);
+    loop->due = first_due(loop);
+    unlock_loop(loop);
 }
 
 /* Wait for events for so long. Returns their number, or -1 if a signal came. */

@@ -95,6 +95,10 @@ typedef struct shim_loop shim_loop;
 /* A loop without clients; NULL without memory. */
 shim_loop *shim_loop_new(void);
 
+/* Keep the sessions of clients that have ended for those to come, up to 64 of them with their
+   descriptors: a new session costs more than all else that a single question takes. */
+void shim_spare_sessions(shim_loop *loop);
+
 /* Let go of the loop. It ends with the last of its clients. */
 void shim_loop_free(shim_loop *loop);
 
@@ -109,6 +113,9 @@ int64_t shim_step(shim_loop *loop);
 /* Step and wait, in turns, until a batch is done, or for `longest` nanoseconds, or until a signal
    arrives. Returns how many batches are done. */
 int shim_run(shim_loop *loop, int64_t longest);
+
+/* Leave a pause of so many nanoseconds, in which nobody stepped, out of all deadlines. */
+void shim_postpone(shim_loop *loop, int64_t pause);
 
 /* The next batch that is done and was not returned before; NULL if there is none. */
 shim_batch *shim_finished(shim_loop *loop);

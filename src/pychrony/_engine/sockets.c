@@ -53,6 +53,48 @@ void close_link(struct link *link)
     link->fd = -1;
 }
 
+/* ---- Spare sessions ---- */
+
+void close_spares(shim_loop *loop)
+{
+    while (loop->spared > 0)
+        close_link(&loop->spares[--loop->spared]);
+}
+
+/* Keep the session of a client that ends, if nothing is left in it. The socket under it stays until
+   another takes its place. */
+static void spare_session(struct slot *slot)
+{
+    shim_loop *loop = slot->client->loop;
+    bool clean = slot->link.session != NULL && slot->state == IDLE && !slot->dirty;
+    if (!clean || slot->client->ordered || !loop->sparing || loop->spared == SPARES ||
+        epoll_ctl(loop->epoll, EPOLL_CTL_DEL, slot->link.fd, NULL) != 0)
+        return;
+    loop->spares[loop->spared++] = slot->link;
+    slot->link.session = NULL;
+    slot->link.fd = -1;
+    if (--slot->client->open > 0)
+        return_budget();
+}
+
+/* Put the slot's new socket under a session that was spared: a new session would read 4 KiB of
+   /dev/urandom, which takes longer than all else. */
+static void take_spare(struct slot *slot)
+{
+    shim_loop *loop = slot->client->loop;
+    if (loop->spared == 0)
+        return;
+    struct link spare = loop->spares[--loop->spared];
+    if (dup2(slot->link.fd, spare.fd) < 0) {
+        close_link(&spare);
+        return;
+    }
+    close(slot->link.fd); /* close_socket() would delete the file of a Unix socket */
+    slot->link = spare;
+}
+
+/* ---- Slots ---- */
+
 static void forget_request(struct slot *slot)
 {
     set_state(slot, IDLE);
@@ -74,7 +116,8 @@ static int prepare(struct slot *slot)
     int fd = slot->link.fd;
     if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return SHIM_UNREACHABLE;
-    int error = (int)chrony.init_session(&slot->link.session, fd);
+    bool has_session = slot->link.session != NULL;
+    int error = has_session ? OK : (int)chrony.init_session(&slot->link.session, fd);
     if (error != OK) {
         slot->link.session = NULL;
         return error;
@@ -86,6 +129,20 @@ static int prepare(struct slot *slot)
     return OK;
 }
 
+/* Open the slot's socket; without the spare sessions, if these are too many. */
+static bool open_socket(struct slot *slot)
+{
+    shim_loop *loop = slot->client->loop;
+    slot->link.fd = chrony.open_socket(slot->client->address);
+    if (slot->link.fd < 0 && errno == EMFILE && loop->spared > 0) {
+        close_spares(loop);
+        slot->link.fd = chrony.open_socket(slot->client->address);
+    }
+    if (slot->link.fd >= 0)
+        take_spare(slot);
+    return slot->link.fd >= 0;
+}
+
 int open_slot(struct slot *slot)
 {
     shim_client *client = slot->client;
@@ -93,11 +150,11 @@ int open_slot(struct slot *slot)
         errno = EMFILE;
         return SHIM_UNREACHABLE;
     }
-    slot->link.fd = chrony.open_socket(client->address);
-    if (slot->link.fd < 0 && client->open > 0)
-        return_budget();
-    if (slot->link.fd < 0)
+    if (!open_socket(slot)) {
+        if (client->open > 0)
+            return_budget();
         return SHIM_UNOPENED;
+    }
     client->open++;
     slot->fresh = true;
     slot->dirty = slot->ready = slot->writing = false;
@@ -265,6 +322,7 @@ void shim_client_free(shim_client *client)
     shim_loop *loop = client->loop;
     lock_loop(loop);
     for (struct slot *slot; (slot = client->slots) != NULL;) {
+        spare_session(slot);
         close_slot(slot);
         client->slots = slot->next;
         free(slot);
