@@ -99,6 +99,33 @@ def test_an_exception_at_any_point_of_a_call_leaves_the_connection_usable(
         assert remains(chronyd.address) == []
 
 
+@both
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_while_many_daemons_are_asked_leaves_nothing_behind(
+    transport: Transport, arm: Arm
+) -> None:
+    interrupted = 0
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        addresses = [chronyd.address] * 20
+        assert all(answer.reports for answer in pychrony.get_many(addresses, "sources"))
+        gc.collect()
+        before = fds()
+        end = time.monotonic() + (60 if LONG else 2)
+        while time.monotonic() < end:
+            try:
+                arm(interrupt, random.uniform(0.00005, 0.02), 0)
+                while True:
+                    for answer in pychrony.get_many(addresses, "sources", timeout=HANG):
+                        assert answer.reports is not None
+                        assert len(answer.reports.sources or []) == 19
+            except Interruption:
+                interrupted += 1
+        gc.collect()
+        assert fds() == before
+        assert remains(chronyd.address) == []
+    assert interrupted > 20
+
+
 class InterruptAt:
     """Raises after a number of instructions that the package's modules have executed."""
 

@@ -15,11 +15,20 @@ if TYPE_CHECKING:
     from .clock import *
     from .connection import *
     from .exceptions import *
+    from .many import *
     from .models import *
 else:
     from importlib import import_module
 
-    _MODULES = ("_engine.library", "assessment", "clock", "connection", "exceptions", "models")
+    _MODULES = (
+        "_engine.library",
+        "assessment",
+        "clock",
+        "connection",
+        "exceptions",
+        "many",
+        "models",
+    )
 
     # The modules are imported when a name is first used (PEP 562): pytest imports this package in
     # every project, for the plug-in, and must not wait there for what it may not need.

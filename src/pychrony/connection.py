@@ -78,7 +78,7 @@ class ChronyConnection:
     these, `ChronyTimeoutError`, `ChronyDataError`, and `RuntimeError` outside a `with` block.
     """
 
-    def __init__(self, address: AnyAddress = None, *, timeout: float | None = 1.0) -> None:
+    def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
         self._wanted = parse_address(address)
         self._given = None if address is None else os.fspath(address)
         self._timeout = parse_timeout(timeout)
@@ -264,76 +264,76 @@ def _close_dropped(pool: Pool, process: int) -> None:
         )
 
 
-def get_tracking(address: AnyAddress = None, *, timeout: float | None = 1.0) -> TrackingStatus:
+def get_tracking(address: AnyAddress = None, *, timeout: float | None = 5.0) -> TrackingStatus:
     """Ask once for the state of the system clock."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_tracking()
 
 
-def get_sources(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[Source]:
+def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[Source]:
     """Ask once for all sources, in chronyd's order."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_sources()
 
 
 def get_source_stats(
-    address: AnyAddress = None, *, timeout: float | None = 1.0
+    address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[SourceStats]:
     """Open a connection, and return what is estimated of each source, in chronyd's order."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_source_stats()
 
 
-def get_rtc_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> RTCData | None:
+def get_rtc_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> RTCData | None:
     """Ask once for what is known of the hardware clock; `None` if it is not watched."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_rtc_data()
 
 
-def get_select_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[SelectData]:
+def get_select_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[SelectData]:
     """Ask once for how each source stands in the selection, in chronyd's order."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_select_data()
 
 
-def get_activity(address: AnyAddress = None, *, timeout: float | None = 1.0) -> Activity:
+def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.0) -> Activity:
     """Ask once for how many sources are in which state."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_activity()
 
 
-def get_auth_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[AuthData]:
+def get_auth_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[AuthData]:
     """Ask once for how each NTP source is authenticated."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_auth_data()
 
 
-def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 1.0) -> list[NTPData]:
+def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[NTPData]:
     """Ask once for the last measurement of each NTP source."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_ntp_data()
 
 
-def get_server_stats(address: AnyAddress = None, *, timeout: float | None = 1.0) -> ServerStats:
+def get_server_stats(address: AnyAddress = None, *, timeout: float | None = 5.0) -> ServerStats:
     """Ask once for what chronyd has served since it started."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_server_stats()
 
 
-def get_smoothing(address: AnyAddress = None, *, timeout: float | None = 1.0) -> Smoothing | None:
+def get_smoothing(address: AnyAddress = None, *, timeout: float | None = 5.0) -> Smoothing | None:
     """Ask once for how the served time is smoothed; `None` if it is not."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_smoothing()
 
 
-def get_all(*names: str, address: AnyAddress = None, timeout: float | None = 1.0) -> AllReports:
+def get_all(*names: str, address: AnyAddress = None, timeout: float | None = 5.0) -> AllReports:
     """Ask once for several reports at the same time; without names, for all."""
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_all(*names)
 
 
 def get_report(
-    name: str, address: AnyAddress = None, *, timeout: float | None = 1.0
+    name: str, address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[dict[str, ReportField]]:
     """Ask once for any report that the loaded libchrony knows, by its own names."""
     with ChronyConnection(address, timeout=timeout) as connection:

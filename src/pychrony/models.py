@@ -42,6 +42,7 @@ from .exceptions import ChronyError
 __all__ = [
     "Activity",
     "AllReports",
+    "Answer",
     "AuthData",
     "AuthMode",
     "FieldContent",
@@ -1066,6 +1067,18 @@ class AllReports(Deferred):
         An error in `missing` becomes a dictionary with its class (`error`) and `message`.
         """
         return fields_of(self)
+
+
+@dataclass(frozen=True)
+class Answer(Deferred):
+    """What `get_many()` yields for one address: either reports or an error."""
+
+    address: str
+    """The address as it was given."""
+    reports: AllReports | None = None
+    """The reports that were asked for, as `get_all()` returns them; `None` if there is an error."""
+    error: ChronyError | None = None
+    """Why there is no report at all; `None` if there are reports."""
 
 
 MODELS: dict[str, type[Report]] = {

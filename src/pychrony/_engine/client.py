@@ -32,6 +32,8 @@ from .library import reports
 if TYPE_CHECKING:
     from ._shim import Ask, Batch, Loop
 
+Answers = dict[str, "list[Report] | ChronyError"]
+"""Of several reports, the records of each, or what is wrong with it."""
 R = TypeVar("R", bound=Report)
 A = TypeVar("A")
 
@@ -91,7 +93,7 @@ class Reading(Question[list[R]]):
         return client.records(self._model, ask)
 
 
-class Together(Question[dict[str, "list[Report] | ChronyError"]]):
+class Together(Question[Answers]):
     """Several reports at the same time."""
 
     def __init__(self, models: Sequence[type[Report]]) -> None:
@@ -100,9 +102,9 @@ class Together(Question[dict[str, "list[Report] | ChronyError"]]):
         for ask, model in zip(self.asks, models, strict=True):
             ask.flags |= _joined(model)
 
-    def answer(self, client: Client) -> dict[str, list[Report] | ChronyError]:
+    def answer(self, client: Client) -> Answers:
         """Return the records of each report, or what is wrong with it."""
-        answers: dict[str, list[Report] | ChronyError] = {}
+        answers: Answers = {}
         for number, model in enumerate(self._models):
             try:
                 answers[model._report] = client.records(model, client.batch.asks[number])
@@ -227,6 +229,12 @@ class Client:
 def new_loop() -> Loop:
     """Return a loop that closes itself when it and its clients are dropped."""
     return ffi.gc(lib.shim_loop_new(), lib.shim_loop_free)
+
+
+def finished(loop: Loop) -> Iterator[int]:
+    """Return the tags of the batches that are done, each once."""
+    while batch := lib.shim_finished(loop):
+        yield batch.tag
 
 
 def _flags(name: str) -> int:

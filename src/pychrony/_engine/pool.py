@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Generator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..exceptions import (
     ChronyConnectionError,
@@ -16,6 +16,9 @@ from ..exceptions import (
 from .client import KEPT, Client, Question, Terms, remaining
 from .exits import watch_process
 from .failures import nowhere
+
+if TYPE_CHECKING:
+    from ._shim import Loop
 
 A = TypeVar("A")
 
@@ -29,14 +32,23 @@ class Pool:
     come while it is lent, keep one each.
     """
 
-    def __init__(self, candidates: list[str], timeout: int, name: str | None = None) -> None:
+    def __init__(
+        self,
+        candidates: list[str],
+        timeout: int,
+        name: str | None = None,
+        *,
+        loop: Loop | None = None,
+    ) -> None:
         """Open a client to the first of the addresses where that is possible.
 
-        `name` is what the caller gave as address, for messages.
+        `name` is what the caller gave as address, for messages. Without a loop that they are to
+        share with others, each client has its own.
         """
         watch_process()
         self._name = name or "the local chronyd"
         self._candidates = candidates
+        self._loop = loop
         self._terms = Terms(timeout)
         self._idle: list[Client] = []
         self._first: Any = lambda: None  # the client that keeps many sockets, if it is alive
@@ -143,8 +155,8 @@ class Pool:
     def _open(self, place: str) -> Client:
         """Open a client; the first one again, if an exception lost it or it was elsewhere."""
         if self._first() is not None:
-            return Client(place, self._terms, kept=1)
-        client = Client(place, self._terms, kept=KEPT)
+            return Client(place, self._terms, kept=1, loop=self._loop)
+        client = Client(place, self._terms, kept=KEPT, loop=self._loop)
         self._first = weakref.ref(client)
         return client
 

@@ -1,0 +1,239 @@
+"""Asks any number of daemons over one loop; how one waits for them is left to the caller."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
+from ._shim import ffi, lib
+from .address import parse_address
+from .client import Answers, Client, Terms, Together, finished, new_loop, remaining
+from .failures import nowhere
+from .names import Member, Names, Resolver
+
+MOST = 2000
+"""How many daemons are asked at the same time at most: each takes some kilobytes of memory."""
+YOUNG = 64
+"""How many of them may have been asked within `YOUTH` and not have answered: a burst would
+overflow queues on the way, and a chronyd's own holds less than 300 requests."""
+YOUTH = 10_000_000  # nanoseconds
+SLICE = 200_000_000
+"""Nanoseconds to wait at once, so that signal handlers run."""
+NAME_SLICE = 5_000_000
+"""The same while names are looked up in threads, which cannot end the wait."""
+PAUSE = 10_000_000
+"""Nanoseconds from which on a pause of the caller's is left out of timeouts."""
+
+
+class Outcome(NamedTuple):
+    """The result for one address: the answers of the daemon there, or an error."""
+
+    given: str
+    answers: Answers | None = None
+    error: ChronyError | None = None
+    address: str = ""
+    """Where the daemon was found."""
+
+
+class Crowd:
+    """Takes addresses as they can be asked, and gathers answers.
+
+    `run()` drives it where a thread may block, `step()` in an event loop.
+    """
+
+    def __init__(
+        self, addresses: Iterable[object], question: Together, timeout: int, resolver: Resolver
+    ) -> None:
+        """Take the timeout of each daemon in nanoseconds; negative for none."""
+        self.loop = new_loop()
+        lib.shim_spare_sessions(self.loop)
+        self.names = Names(resolver, timeout)
+        self.outcomes: deque[Outcome] = deque()
+        self._left = iter(addresses)
+        self._more = True
+        self._question = question
+        self._timeout = timeout
+        self._terms = Terms(timeout)
+        self._room = room()
+        self._ready: deque[Member] = deque()  # to be asked when there is room
+        self._asked: dict[int, tuple[Member, Client]] = {}
+        self._young: dict[int, int] = {}  # when each was asked, the oldest first
+        self._looked = 0  # when all that had arrived was taken in
+        self._tag = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether all addresses were taken, and all have their answers."""
+        return not (self._more or self._asked or self._ready or self.names)
+
+    def run(self) -> None:
+        """Ask further daemons, wait for a while unless there are outcomes, and take answers."""
+        due = self._fill()
+        if self.outcomes:
+            lib.shim_step(self.loop)
+        else:
+            longest = NAME_SLICE if self.names else SLICE
+            lib.shim_run(self.loop, longest if due < 0 else min(due, longest))
+        self._collect()
+
+    def step(self) -> int:
+        """Do the same without waiting; return in how many nanoseconds to come again at the latest.
+
+        The result is negative if there is nothing to wait for but the loop's descriptor.
+        """
+        due = self._fill(), lib.shim_step(self.loop)
+        self._collect()
+        return min((time for time in due if time >= 0), default=-1)
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave the time that the caller spends on outcomes out of all timeouts."""
+        start = time.monotonic_ns()
+        yield
+        pause = time.monotonic_ns() - start
+        if pause > PAUSE:
+            lib.shim_postpone(self.loop, pause)
+            self.names.postpone(pause)
+
+    def close(self) -> None:
+        """Stop asking, and close all sockets."""
+        self._more = False
+        self.names.close()
+        self._ready.clear()
+        while self._asked:
+            _, (_, client) = self._asked.popitem()
+            client.close()
+        ffi.release(self.loop)
+
+    def _fill(self) -> int:
+        """Ask further daemons; return in how many nanoseconds that may go on, negative: never."""
+        now = time.monotonic_ns()
+        self._settle_names(now)
+        while self._has_room() and len(self.outcomes) < YOUNG:
+            if self._ready:
+                self._ask(self._ready.popleft())
+            elif self._more and not self.names.full:
+                self._take(now)
+            else:
+                break
+        return self._patience(now)
+
+    def _collect(self) -> None:
+        """Take the answers that are complete, after a step of the loop."""
+        tags = list(finished(self.loop))
+        for tag in tags:
+            self._young.pop(tag, None)
+            self._take_answers(tag)
+        if len(tags) < YOUNG:
+            self._looked = time.monotonic_ns()
+
+    def _has_room(self) -> bool:
+        while self._young and self._looked - next(iter(self._young.values())) >= YOUTH:
+            del self._young[next(iter(self._young))]
+        return len(self._young) < YOUNG and len(self._asked) < self._room
+
+    def _patience(self, now: int) -> int:
+        due = self.names.due(now)
+        if len(self._young) >= YOUNG:
+            older = next(iter(self._young.values())) + YOUTH - now
+            due = older if due is None else min(due, older)
+        return -1 if due is None else max(0, due)
+
+    def _settle_names(self, now: int) -> None:
+        if self.names:
+            for member, candidates, error in self.names.settle(now):
+                member.candidates = candidates
+                if error is None:
+                    self._ready.append(member)
+                else:
+                    self.outcomes.append(Outcome(member.given, error=error))
+
+    def _take(self, now: int) -> None:
+        """Take the next address."""
+        try:
+            given = next(self._left)
+        except StopIteration:
+            self._more = False
+            return
+        try:
+            if given is None:
+                raise TypeError("address must be a str or a path, not None")
+            address = parse_address(given)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as mistake:
+            error = ChronyConnectionError(str(mistake))
+            error.__cause__ = mistake
+            self.outcomes.append(Outcome(str(given), error=error))
+            return
+        member = Member(str(given), address, now)
+        if address.is_name:
+            self.names.add(member)
+            self._settle_names(now)
+        else:
+            member.candidates = address.candidates()
+            self._ask(member)
+
+    def _ask(self, member: Member) -> None:
+        """Begin to ask a daemon at the next address where it may be."""
+        try:
+            client = Client(member.candidates[0], self._terms, loop=self.loop)
+            client.start(self._question, remaining(self._timeout, member.start))
+        except ChronyError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self._asked:
+                self._ready.appendleft(member)
+                self._room = len(self._asked)  # so that it waits until one of them has ended
+            else:
+                self._try_next(member, error)
+            return
+        self._tag += 1
+        client.batch.tag = self._tag
+        self._asked[self._tag] = member, client
+        self._young[self._tag] = time.monotonic_ns()
+
+    def _take_answers(self, tag: int) -> None:
+        member, client = self._asked.pop(tag)
+        try:
+            answers = self._question.answer(client)
+        except ChronyError as error:
+            self._try_next(member, error)
+        else:
+            self.outcomes.append(Outcome(member.given, answers, address=client.address))
+        finally:
+            client.close()
+
+    def _try_next(self, member: Member, error: ChronyError) -> None:
+        """Ask a daemon at another address if it was not there, or let it fail."""
+        place = member.candidates.pop(0)
+        member.tried[place] = error
+        if _is_away(error) and member.candidates:
+            self._ask(member)
+            return
+        if _is_away(error) and len(member.tried) > 1:
+            asked = error.message.partition(f" {place}: ")[0]
+            error = nowhere(f"{asked} {member.given}", member.tried)
+        self.outcomes.append(Outcome(member.given, error=error))
+
+
+def _is_away(error: ChronyError) -> bool:
+    """Whether chronyd is not where it was asked, and may be somewhere else."""
+    return isinstance(error, ChronyConnectionError) and not isinstance(error, ChronyTimeoutError)
+
+
+def room() -> int:
+    """Return how many daemons the limit of descriptors allows to ask at the same time.
+
+    Each takes two: libchrony opens /dev/urandom for each socket. Half of what is free is left to
+    the rest of the program.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MOST
+    with suppress(OSError):  # without /proc, take it that most are free
+        limit -= len(os.listdir("/proc/self/fd"))
+    return max(1, min(MOST, limit // 4))
