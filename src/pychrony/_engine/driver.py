@@ -1,0 +1,247 @@
+"""Lets an event loop of asyncio drive clients, and wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..exceptions import ChronyConnectionError, ChronyTimeoutError
+from ._shim import ffi, lib
+from .address import Address
+from .client import Client, finished, new_loop, remaining
+from .names import Found, Member
+from .pool import Pool
+
+if TYPE_CHECKING:
+    from ._shim import Loop
+
+AT_ONCE = 16
+"""How many calls of a connection are under way at the same time. From eight on, chronyd itself is
+what takes the time."""
+
+
+class Driver:
+    """Drives the clients of all connections of one event loop, over one descriptor."""
+
+    def __init__(self, events: asyncio.AbstractEventLoop) -> None:
+        self.events = events
+        self.loop = new_loop()
+        self._users = 0
+        self._watched = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when the timer goes off
+        self._tags = itertools.count()
+        self._waiting: dict[int, tuple[asyncio.Future[None], Pool]] = {}
+
+    @classmethod
+    def of(cls, events: asyncio.AbstractEventLoop) -> Driver:
+        """Return the driver of an event loop, for one more connection."""
+        driver = _DRIVERS.get(events)
+        if driver is None:
+            driver = _DRIVERS[events] = cls(events)
+        driver._users += 1
+        return driver
+
+    def check(self) -> None:
+        """Raise `RuntimeError` in another event loop."""
+        if asyncio.get_running_loop() is not self.events:
+            raise RuntimeError("this ChronyConnection was opened in another event loop")
+
+    def watch(self) -> None:
+        """Have the event loop watch the descriptor, which is there once a socket is open."""
+        if self._watched < 0:
+            self._watched = lib.shim_loop_fd(self.loop)
+            self.events.add_reader(self._watched, self._drive)
+
+    def release(self) -> None:
+        """Leave the event loop after the last connection."""
+        self._users -= 1
+        if self._users > 0:
+            return
+        del _DRIVERS[self.events]
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watched >= 0 and not self.events.is_closed():
+            self.events.remove_reader(self._watched)
+        ffi.release(self.loop)
+
+    def release_from_anywhere(self) -> None:
+        """Release it for a connection that was dropped, in whichever thread."""
+        with suppress(RuntimeError):  # the event loop is closed
+            self.events.call_soon_threadsafe(self.release)
+            return
+        self.release()
+
+    async def wait(self, client: Client, pool: Pool) -> None:
+        """Wait until the batch of a client is done."""
+        tag = client.batch.tag = next(self._tags)
+        future = self.events.create_future()
+        self._waiting[tag] = future, pool
+        self._drive()
+        try:
+            await future
+        finally:
+            self._waiting.pop(tag, None)
+
+    def end(self, pool: Pool, error: ChronyConnectionError) -> None:
+        """Let all calls that wait for a client of this pool fail."""
+        for future, owner in self._waiting.values():
+            if owner is pool and not future.done():
+                future.set_exception(error)
+
+    def _drive(self) -> None:
+        due = lib.shim_step(self.loop)
+        for tag in finished(self.loop):
+            waiting = self._waiting.get(tag)
+            if waiting is not None and not waiting[0].done():
+                waiting[0].set_result(None)
+        if due >= 0:
+            self._set_timer(self.events.time() + due / 1e9)
+
+    def _set_timer(self, due: float) -> None:
+        """Come back then, or earlier: that does no harm, and spares a timer for each call."""
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._due = due
+        self._timer = self.events.call_at(due, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._drive()
+
+
+_DRIVERS: dict[asyncio.AbstractEventLoop, Driver] = {}
+
+
+class Turns:
+    """Limits how many calls of a connection go on at a time; the others wait, in order."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._free = AT_ONCE
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self, timeout: int) -> int:
+        """Wait for a turn; return what is left of a timeout in nanoseconds."""
+        if self._free > 0:
+            self._free -= 1
+            return timeout
+        start = time.monotonic_ns()
+        events = asyncio.get_running_loop()
+        turn = events.create_future()
+        self._waiting.append(turn)
+        timer = (
+            events.call_later(timeout / 1e9, self._give_up, turn, timeout) if timeout >= 0 else None
+        )
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.give()  # the turn came together with the cancellation
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return remaining(timeout, start)
+
+    def give(self) -> None:
+        """End a turn."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def end(self, error: ChronyConnectionError) -> None:
+        """Let all that wait fail."""
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(error)
+
+    def _give_up(self, turn: asyncio.Future[None], timeout: int) -> None:
+        if not turn.done():
+            turn.set_exception(
+                ChronyTimeoutError(
+                    f"asking {self._pool.address}: no answer within {timeout / 1e9:g} s to the "
+                    f"{AT_ONCE} calls of this connection that came first"
+                )
+            )
+
+
+async def look_up(address: Address, events: asyncio.AbstractEventLoop) -> list[str]:
+    """Return the addresses to try in turn; a host name is resolved by the event loop."""
+    if not address.is_name:
+        return address.candidates()
+    try:
+        found = await events.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:
+        raise address.unresolved(error) from error
+    return address.usable(found)
+
+
+class Waiter:
+    """Waits for many daemons and their names in an event loop; resolves the names, too."""
+
+    def __init__(self, events: asyncio.AbstractEventLoop) -> None:
+        self._events = events
+        self._future: asyncio.Future[None] | None = None
+        self._tasks: dict[asyncio.Task[list[str]], Member] = {}
+        self._found: deque[Found] = deque()
+
+    async def wait(self, loop: Loop, nanoseconds: int) -> None:
+        """Wait until a step of the loop is due or a name is resolved; negative: for no time."""
+        descriptor = lib.shim_loop_fd(loop)
+        self._future = self._events.create_future()
+        timer = None
+        if nanoseconds >= 0:
+            timer = self._events.call_later(nanoseconds / 1e9, self._wake)
+        if descriptor >= 0:
+            self._events.add_reader(descriptor, self._wake)
+        try:
+            await self._future
+        finally:
+            self._future = None
+            if descriptor >= 0:
+                self._events.remove_reader(descriptor)
+            if timer is not None:
+                timer.cancel()
+
+    def start(self, member: Member) -> None:
+        """Begin to look up the name of a daemon."""
+        task = self._events.create_task(look_up(member.address, self._events))
+        self._tasks[task] = member
+        task.add_done_callback(self._resolved)
+
+    def found(self) -> Iterator[Found]:
+        """Return the results since the last time."""
+        while self._found:
+            yield self._found.popleft()
+
+    def close(self) -> None:
+        """Forget what has not been found yet."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _resolved(self, task: asyncio.Task[list[str]]) -> None:
+        member = self._tasks.pop(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, ChronyConnectionError):
+            self._found.append(Found(member, [], error))
+        else:
+            self._found.append(Found(member, task.result()))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)

@@ -1,0 +1,385 @@
+"""The names of the package that ask chronyd, to be awaited: on asyncio and uvloop.
+
+Each has the arguments, the result and the errors of the name without `aio`. Nothing blocks the
+event loop, and no thread is started but for host names, which the event loop resolves. A call that
+is cancelled ends at once, and leaves no socket behind; the next call on its connection is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+import weakref
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import closing
+from types import TracebackType
+from typing import TypeVar
+
+from ._engine.address import parse_address, parse_timeout
+from ._engine.client import Fields, Question, Together, reading
+from ._engine.crowd import Crowd
+from ._engine.driver import Driver, Turns, Waiter, look_up
+from ._engine.fields import Report
+from ._engine.library import reports
+from ._engine.pool import Pool
+from ._waiting import Waiting
+from .connection import gather, named_models
+from .exceptions import ChronyConnectionError
+from .many import answer_of, check
+from .models import (
+    Activity,
+    AllReports,
+    Answer,
+    AuthData,
+    NTPData,
+    ReportField,
+    RTCData,
+    SelectData,
+    ServerStats,
+    Smoothing,
+    Source,
+    SourceStats,
+    TrackingStatus,
+    Transport,
+)
+
+__all__ = [
+    "ChronyConnection",
+    "get_activity",
+    "get_all",
+    "get_auth_data",
+    "get_many",
+    "get_ntp_data",
+    "get_report",
+    "get_rtc_data",
+    "get_select_data",
+    "get_server_stats",
+    "get_smoothing",
+    "get_source_stats",
+    "get_sources",
+    "get_tracking",
+]
+
+R = TypeVar("R", bound=Report)
+A = TypeVar("A")
+AnyAddress = str | os.PathLike[str] | None
+
+
+class ChronyConnection:
+    """Asks one chronyd for its reports, in an `async with` block, for any number of questions.
+
+    Several tasks may use it at once; 16 of them are served at a time. It belongs to the event loop
+    in which it was opened; once closed, it may be opened again in another. It survives a restart of
+    chronyd.
+
+    Arguments, results and errors are those of `pychrony.ChronyConnection`. A method outside the
+    `async with` block, or in another event loop, raises `RuntimeError`.
+    """
+
+    def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
+        self._wanted = parse_address(address)
+        self._given = None if address is None else os.fspath(address)
+        self._timeout = parse_timeout(timeout)
+        self._pool: Pool | None = None
+
+    def __repr__(self) -> str:
+        transport = self.transport
+        state = f"over {transport.value}" if transport else "not connected"
+        address = self.address or self._given or "the local chronyd"
+        return f"<pychrony.aio.ChronyConnection to {address}, {state}>"
+
+    async def __aenter__(self) -> ChronyConnection:
+        events = asyncio.get_running_loop()
+        candidates = await look_up(self._wanted, events)
+        if self._pool is not None:
+            raise RuntimeError("this ChronyConnection is already open")
+        driver = Driver.of(events)
+        try:
+            pool = Pool(candidates, self._timeout, self._given, loop=driver.loop)
+            driver.watch()
+        except BaseException:
+            driver.release()
+            raise
+        self._driver, self._turns = driver, Turns(pool)
+        self._finalizer = weakref.finalize(self, _close_dropped, pool, driver, os.getpid())
+        self._pool = pool
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; a call that another task is in ends with an error.
+
+        Closing it twice does no harm.
+        """
+        pool = self._pool
+        if pool is None:
+            return
+        if not self._driver.events.is_closed():
+            self._driver.check()
+        self._pool = None
+        self._finalizer.detach()
+        pool.close()
+        error = ChronyConnectionError(f"asking {pool.address}: closed by another task")
+        self._turns.end(error)
+        self._driver.end(pool, error)
+        self._driver.release()
+
+    @property
+    def address(self) -> str | None:
+        """The address in use; `None` while not connected."""
+        pool = self._pool
+        return pool.address if pool else None
+
+    @property
+    def transport(self) -> Transport | None:
+        """How chronyd is reached; `None` while not connected."""
+        address = self.address
+        if address is None:
+            return None
+        return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
+
+    async def get_tracking(self) -> TrackingStatus:
+        """Return the state of the system clock, and the source to which it is synchronised."""
+        return (await self._read(TrackingStatus))[0]
+
+    async def get_sources(self) -> list[Source]:
+        """Return the state and the last sample of each source, in chronyd's order."""
+        return await self._read(Source)
+
+    async def get_source_stats(self) -> list[SourceStats]:
+        """Return the estimated drift and offset of each source, in chronyd's order."""
+        return await self._read(SourceStats)
+
+    async def get_rtc_data(self) -> RTCData | None:
+        """Return the state of the hardware clock; `None` if chronyd is not tracking it."""
+        return next(iter(await self._read(RTCData)), None)
+
+    async def get_select_data(self) -> list[SelectData]:
+        """Return each source's role in source selection, in chronyd's order."""
+        return await self._read(SelectData)
+
+    async def get_activity(self) -> Activity:
+        """Return the number of NTP sources in each state."""
+        return (await self._read(Activity))[0]
+
+    async def get_auth_data(self) -> list[AuthData]:
+        """Return the authentication of each NTP source, without reference clocks."""
+        return await self._read(AuthData)
+
+    async def get_ntp_data(self) -> list[NTPData]:
+        """Return the last measurement of each NTP source, without reference clocks."""
+        return await self._read(NTPData)
+
+    async def get_server_stats(self) -> ServerStats:
+        """Return the number of requests that chronyd has received since it started."""
+        return (await self._read(ServerStats))[0]
+
+    async def get_smoothing(self) -> Smoothing | None:
+        """Return the state of smoothing; `None` if chronyd does not smooth the time it serves."""
+        return next(iter(await self._read(Smoothing)), None)
+
+    async def get_all(self, *names: str) -> AllReports:
+        """Return several reports, read together; without names, return every report.
+
+        The names are libchrony's, such as "sourcestats"; others raise `ValueError`. All lists are
+        about the same sources, unless these change all the time. A report that is not permitted,
+        off or unusable is `None`, and `missing` has the error. If chronyd cannot be reached, the
+        call raises the error.
+        """
+        models = named_models(names)
+        answers = await self._ask(Together(models))
+        return gather(answers, self.address or "")  # closed by another task meanwhile
+
+    async def get_report(self, name: str) -> list[dict[str, ReportField]]:
+        """Return any report that the loaded libchrony knows, under libchrony's own names.
+
+        The list has a dictionary for each record. For a report about sources, a source without such
+        a record has an empty dictionary. The list is empty if the report is turned off in chronyd.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        if name not in reports():
+            raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
+        return await self._ask(Fields(name))
+
+    async def wait_synchronized(
+        self, *, max_error: float | None = None, timeout: float | None = 60.0
+    ) -> TrackingStatus:
+        """Wait until the clock is synchronised to a source, and return the report that says so.
+
+        With `max_error`, it also waits until `error_bound` is at most that many seconds. A chronyd
+        that is its own reference is not synchronised to a source. chronyd may restart meanwhile.
+        `timeout` limits the whole wait, in seconds; `None` waits for ever.
+
+        Raises `ChronyNotSynchronizedError` when the timeout has passed.
+        """
+        waiting, question = Waiting(max_error, timeout), reading(TrackingStatus)
+        while True:
+            answer: TrackingStatus | ChronyConnectionError
+            try:
+                answer = (await self._ask(question, waiting.for_question(self._timeout)))[0]
+            except ChronyConnectionError as error:
+                answer = error
+            pause = waiting.pause_after(answer)
+            if pause is None and not isinstance(answer, ChronyConnectionError):
+                return answer
+            await asyncio.sleep(pause or 0)
+
+    async def _read(self, model: type[R]) -> list[R]:
+        return await self._ask(reading(model))
+
+    async def _ask(self, question: Question[A], timeout: int | None = None) -> A:
+        pool = self._pool
+        if pool is None:
+            raise RuntimeError("this ChronyConnection is not open: use it in an 'async with' block")
+        driver, turns = self._driver, self._turns
+        driver.check()
+        left = await turns.take(self._timeout if timeout is None else timeout)
+        try:
+            with closing(pool.conversation(question, left)) as waits:
+                while True:
+                    try:
+                        client = next(waits)
+                    except StopIteration as end:
+                        answer: A = end.value
+                        return answer
+                    await driver.wait(client, pool)
+        finally:
+            turns.give()
+
+
+def _close_dropped(pool: Pool, driver: Driver, process: int) -> None:
+    """Clean up behind a connection that was dropped, or left open at the end of the process."""
+    pool.close()
+    if os.getpid() != process:  # a child has nothing to close
+        return
+    driver.release_from_anywhere()
+    warnings.warn(
+        f"unclosed ChronyConnection to {pool.address}: use an 'async with' block, or aclose()",
+        ResourceWarning,
+        stacklevel=2,
+    )
+
+
+async def get_tracking(
+    address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> TrackingStatus:
+    """Ask once for the state of the system clock."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_tracking()
+
+
+async def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[Source]:
+    """Ask once for all sources, in chronyd's order."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_sources()
+
+
+async def get_source_stats(
+    address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> list[SourceStats]:
+    """Open a connection, and return what is estimated of each source, in chronyd's order."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_source_stats()
+
+
+async def get_rtc_data(
+    address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> RTCData | None:
+    """Ask once for what is known of the hardware clock; `None` if it is not watched."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_rtc_data()
+
+
+async def get_select_data(
+    address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> list[SelectData]:
+    """Ask once for how each source stands in the selection, in chronyd's order."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_select_data()
+
+
+async def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.0) -> Activity:
+    """Ask once for how many sources are in which state."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_activity()
+
+
+async def get_auth_data(
+    address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> list[AuthData]:
+    """Ask once for how each NTP source is authenticated."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_auth_data()
+
+
+async def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[NTPData]:
+    """Ask once for the last measurement of each NTP source."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_ntp_data()
+
+
+async def get_server_stats(
+    address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> ServerStats:
+    """Ask once for what chronyd has served since it started."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_server_stats()
+
+
+async def get_smoothing(
+    address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> Smoothing | None:
+    """Ask once for how the served time is smoothed; `None` if it is not."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_smoothing()
+
+
+async def get_all(
+    *names: str, address: AnyAddress = None, timeout: float | None = 5.0
+) -> AllReports:
+    """Ask once for several reports at the same time; without names, for all."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_all(*names)
+
+
+async def get_report(
+    name: str, address: AnyAddress = None, *, timeout: float | None = 5.0
+) -> list[dict[str, ReportField]]:
+    """Ask once for any report that the loaded libchrony knows, by its own names."""
+    async with ChronyConnection(address, timeout=timeout) as connection:
+        return await connection.get_report(name)
+
+
+def get_many(
+    addresses: Iterable[str | os.PathLike[str]], *names: str, timeout: float | None = 5.0
+) -> AsyncGenerator[Answer, None]:
+    """Ask any number of daemons at the same time; yield an `Answer` for each as it comes.
+
+    This is `pychrony.get_many()` for `async for`. The event loop resolves host names. An iterator
+    that is left before its end is closed by the event loop, or at once by `aclose()`.
+    """
+    question, nanoseconds = Together(named_models(names)), parse_timeout(timeout)
+    return _answers(check(addresses), question, nanoseconds)
+
+
+async def _answers(
+    addresses: Iterable[object], question: Together, timeout: int
+) -> AsyncGenerator[Answer, None]:
+    waiter = Waiter(asyncio.get_running_loop())
+    with closing(Crowd(addresses, question, timeout, waiter)) as crowd:
+        while not crowd.ended:
+            due = crowd.step()
+            if not (crowd.outcomes or crowd.ended):
+                await waiter.wait(crowd.loop, due)
+            with crowd.pause():
+                while crowd.outcomes:
+                    yield answer_of(crowd.outcomes.popleft())

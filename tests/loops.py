@@ -1,0 +1,59 @@
+"""Runs coroutines on each kind of event loop that `pychrony.aio` supports."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+if sys.version_info < (3, 15):  # which uvloop does not know yet
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+each_loop = pytest.mark.parametrize("kind", LOOPS)
+
+
+def run(kind: str, main: Coroutine[Any, Any, T]) -> T:
+    """Like `asyncio.run()`, on a new loop of that kind."""
+    loop = LOOPS[kind]()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+class BackgroundLoop:
+    """An event loop in a thread of its own, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def result(self, answer: Any) -> Any:
+        """Return what a coroutine returns, or anything else as it is."""
+        if not inspect.iscoroutine(answer):
+            return answer
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(answer, self._loop).result()
+
+    def all(self, answers: AsyncIterator[T]) -> list[T]:
+        """Return all items of an asynchronous iterator."""
+
+        async def collect() -> list[T]:
+            return [answer async for answer in answers]
+
+        return list(self.result(collect()))

@@ -1,0 +1,544 @@
+"""`pychrony.aio`: the same names, awaited, on each kind of event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from limits import HANG, fds, remains
+from loops import each_loop, run
+from methods import METHODS
+from scripted import (
+    ScriptedChronyd,
+    Transport,
+    at,
+    delay,
+    drop,
+    garbage,
+    honest,
+    restarts,
+    script,
+)
+from scripted.wire import Command, ntp_source, source, tracking
+
+import pychrony
+from pychrony import (
+    ChronyConnectionError,
+    ChronyNotSynchronizedError,
+    ChronyPermissionError,
+    ChronyTimeoutError,
+    aio,
+)
+
+both = pytest.mark.parametrize("transport", ["udp", "unix"])
+MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
+
+
+@pytest.fixture
+def chronyd() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        yield chronyd
+
+
+# The same names, with the same meaning.
+
+
+def test_the_module_has_the_names_of_the_package_that_ask() -> None:
+    asking = {name for name in dir(pychrony) if name.startswith("get_")}
+    assert asking | {"ChronyConnection"} == set(aio.__all__)
+
+
+def test_signatures_are_those_of_the_blocking_names() -> None:
+    for name in aio.__all__:
+        if name != "ChronyConnection":
+            ours, theirs = getattr(aio, name), getattr(pychrony, name)
+            assert inspect.signature(ours).parameters == inspect.signature(theirs).parameters
+    ours, theirs = aio.ChronyConnection, pychrony.ChronyConnection
+    assert inspect.signature(ours).parameters == inspect.signature(theirs).parameters
+    methods = {name for name in vars(theirs) if not name.startswith("_")} - {"close"}
+    assert methods | {"aclose"} == {name for name in vars(ours) if not name.startswith("_")}
+    for name in methods - {"address", "transport"}:
+        assert inspect.iscoroutinefunction(getattr(ours, name))
+        assert (
+            inspect.signature(getattr(ours, name)).parameters
+            == inspect.signature(getattr(theirs, name)).parameters
+        )
+
+
+@each_loop
+@both
+def test_each_report_is_what_the_blocking_method_returns(kind: str, transport: Transport) -> None:
+    async def ask(address: str) -> dict[str, Any]:
+        async with aio.ChronyConnection(address, timeout=HANG) as connection:
+            return {name: await getattr(connection, m)() for name, m in METHODS.items()} | {
+                "all": await connection.get_all("sources", "ntpdata"),
+                "fields": await connection.get_report("authdata"),
+            }
+
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        answers = run(kind, ask(chronyd.address))
+        with pychrony.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            expected = {name: getattr(connection, m)() for name, m in METHODS.items()} | {
+                "all": connection.get_all("sources", "ntpdata"),
+                "fields": connection.get_report("authdata"),
+            }
+    assert answers == expected
+
+
+@each_loop
+def test_each_function_opens_asks_and_closes(kind: str, chronyd: ScriptedChronyd) -> None:
+    async def ask() -> None:
+        await asyncio.sleep(0)
+        before = fds()
+        for method in METHODS.values():
+            answer = await getattr(aio, method)(chronyd.address, timeout=HANG)
+            assert answer == getattr(pychrony, method)(chronyd.address, timeout=HANG)
+        assert (await aio.get_all("tracking", address=chronyd.address)).tracking is not None
+        assert await aio.get_report("tracking", chronyd.address)
+        assert fds() == before
+        assert remains(chronyd.address) == []
+
+    run(kind, ask())
+
+
+@each_loop
+def test_a_connection_tells_where_it_leads(kind: str, chronyd: ScriptedChronyd) -> None:
+    async def look() -> None:
+        connection = aio.ChronyConnection(chronyd.address)
+        async with connection as entered:
+            assert entered is connection
+            assert connection.address == chronyd.address
+            assert connection.transport is pychrony.Transport.UNIX_SOCKET
+        assert connection.transport is None
+
+    run(kind, look())
+
+
+@each_loop
+def test_a_host_name_leads_to_the_address_that_answers(kind: str) -> None:
+    """localhost may be ::1 first, where nobody is."""
+
+    async def ask(port: str) -> int:
+        async with aio.ChronyConnection(f"localhost:{port}", timeout=HANG) as connection:
+            return (await connection.get_tracking()).stratum
+
+    with ScriptedChronyd() as chronyd:
+        assert run(kind, ask(chronyd.address.rpartition(":")[2])) == 3
+
+
+@each_loop
+def test_errors_are_those_of_the_blocking_names(kind: str, chronyd: ScriptedChronyd) -> None:
+    async def ask(method: str, address: str) -> None:
+        await getattr(aio, method)(address, timeout=0.5)
+
+    with ScriptedChronyd(opencommands=[]) as closed, ScriptedChronyd(fault=drop) as silent:
+        for address, error in (
+            (closed.address, ChronyPermissionError),
+            (silent.address, ChronyTimeoutError),
+            ("/nowhere/chronyd.sock", ChronyConnectionError),
+            ("name.invalid", ChronyConnectionError),
+        ):
+            with pytest.raises(error) as ours:
+                run(kind, ask("get_tracking", address))
+            with pytest.raises(error) as theirs:
+                pychrony.get_tracking(address, timeout=0.5)
+            assert type(ours.value) is type(theirs.value) is error
+            assert str(ours.value) == str(theirs.value)
+
+
+@each_loop
+def test_mistakes_are_told(kind: str, chronyd: ScriptedChronyd) -> None:
+    async def make() -> None:
+        connection = aio.ChronyConnection(chronyd.address)
+        for method in METHODS.values():
+            with pytest.raises(RuntimeError, match="'async with' block"):
+                await getattr(connection, method)()
+        async with connection:
+            with pytest.raises(RuntimeError, match="already open"):
+                await connection.__aenter__()
+            with pytest.raises(ValueError, match="'source'"):
+                await connection.get_all("source")
+            with pytest.raises(ValueError, match="'source'"):
+                await connection.get_report("source")
+            with pytest.raises(TypeError):
+                await connection.get_report(5)  # type: ignore[arg-type]
+        await connection.aclose()
+        with pytest.raises(RuntimeError, match="'async with' block"):
+            await connection.get_tracking()
+        async with connection:  # and once more
+            await connection.get_tracking()
+
+    for wrong in ("", "relative/path", "127.0.0.1:0"):
+        with pytest.raises(ValueError, match="address"):
+            aio.ChronyConnection(wrong)
+    run(kind, make())
+
+
+@each_loop
+def test_a_connection_belongs_to_the_loop_that_opened_it(
+    kind: str, chronyd: ScriptedChronyd
+) -> None:
+    connection = aio.ChronyConnection(chronyd.address)
+    failures: list[BaseException] = []
+
+    async def elsewhere() -> None:
+        try:
+            await connection.get_tracking()
+        except RuntimeError as error:
+            failures.append(error)
+
+    async def main() -> None:
+        async with connection:
+            thread = threading.Thread(target=run, args=(kind, elsewhere()))
+            thread.start()
+            while thread.is_alive():
+                await asyncio.sleep(0.01)
+            assert (await connection.get_tracking()).stratum == 3
+
+    run(kind, main())
+    assert "event loop" in str(failures[0])
+
+
+@each_loop
+def test_a_synchronised_clock_is_waited_for(kind: str) -> None:
+    async def wait(chronyd: ScriptedChronyd) -> None:
+        async with aio.ChronyConnection(chronyd.address) as connection:
+            waiting = asyncio.ensure_future(connection.wait_synchronized(timeout=HANG))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            chronyd.script = script()
+            assert (await waiting).is_synchronized()
+            chronyd.script = unsynchronized
+            with pytest.raises(ChronyNotSynchronizedError):
+                await connection.wait_synchronized(timeout=0.1)
+
+    unsynchronized = script(None, tracking(leap_status=3, reference_id=0, stratum=0))
+    with ScriptedChronyd(unsynchronized) as chronyd:
+        run(kind, wait(chronyd))
+
+
+# The loop goes on.
+
+
+@each_loop
+@both
+def test_other_tasks_run_while_a_call_waits(kind: str, transport: Transport) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.01)
+
+    async def main(address: str) -> None:
+        ticking = asyncio.ensure_future(tick())
+        await aio.get_tracking(address, timeout=HANG)
+        ticking.cancel()
+
+    with ScriptedChronyd(transport=transport, fault=delay(0.5)) as chronyd:
+        run(kind, main(chronyd.address))
+    assert ticks > 10
+
+
+@each_loop
+def test_no_threads_are_started_but_for_names(kind: str, chronyd: ScriptedChronyd) -> None:
+    async def main() -> None:
+        threads = threading.active_count()
+        async with aio.ChronyConnection(chronyd.address) as connection:
+            await asyncio.gather(*(connection.get_sources() for _ in range(50)))
+        assert threading.active_count() == threads
+
+    run(kind, main())
+
+
+@each_loop
+def test_a_wait_costs_no_processor_time(kind: str) -> None:
+    async def main(address: str) -> float:
+        start = time.process_time()
+        with pytest.raises(ChronyTimeoutError):
+            await aio.get_sources(address, timeout=1.0)
+        return time.process_time() - start
+
+    with ScriptedChronyd(fault=drop) as chronyd:
+        assert run(kind, main(chronyd.address)) < 0.3
+
+
+# Several tasks share a connection.
+
+
+@each_loop
+@both
+def test_tasks_share_a_connection_and_each_gets_what_it_asked_for(
+    kind: str, transport: Transport
+) -> None:
+    async def main(address: str) -> None:
+        async with aio.ChronyConnection(address, timeout=HANG) as connection:
+            expected = {m: await getattr(connection, m)() for m in METHODS.values()}
+            methods = [*METHODS.values()] * 5
+            random.Random(1).shuffle(methods)
+            answers = await asyncio.gather(*(getattr(connection, m)() for m in methods))
+            assert all(a == expected[m] for m, a in zip(methods, answers, strict=True))
+            assert await connection.get_tracking() == expected["get_tracking"]
+
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        run(kind, main(chronyd.address))
+
+
+@each_loop
+def test_a_thousand_tasks_share_a_connection(kind: str) -> None:
+    async def main(address: str) -> None:
+        async with aio.ChronyConnection(address, timeout=HANG) as connection:
+            answers = await asyncio.gather(*(connection.get_tracking() for _ in range(1000)))
+            assert {answer.stratum for answer in answers} == {3}
+            assert fds() < 500
+
+    with ScriptedChronyd() as chronyd:
+        run(kind, main(chronyd.address))
+
+
+@each_loop
+def test_tasks_that_share_a_silent_connection_end_at_their_timeout(kind: str) -> None:
+    async def main(address: str) -> list[Any]:
+        async with aio.ChronyConnection(address, timeout=0.5) as connection:
+            calls = [connection.get_tracking() for _ in range(100)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    with ScriptedChronyd(fault=drop) as chronyd:
+        start = time.monotonic()
+        results = run(kind, main(chronyd.address))
+        assert time.monotonic() - start < HANG / 4
+    assert {type(result) for result in results} == {ChronyTimeoutError}
+
+
+@each_loop
+@both
+def test_tasks_survive_a_restart_together(kind: str, transport: Transport) -> None:
+    async def main(chronyd: ScriptedChronyd) -> None:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            await connection.get_sources()
+            for number in range(1, 4):
+                chronyd.fault = at({number}, restarts(chronyd))
+                lists = await asyncio.gather(*(connection.get_sources() for _ in range(5)))
+                assert [len(sources) for sources in lists] == [9] * 5
+
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        run(kind, main(chronyd))
+
+
+# Cancelling ends a call at once, leaves nothing behind, and the next call is right.
+
+
+@each_loop
+@both
+@pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_ntp_data", "get_all"])
+def test_a_cancelled_call_leaves_the_connection_as_it_was(
+    kind: str, transport: Transport, method: str
+) -> None:
+    async def main(chronyd: ScriptedChronyd) -> None:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            right = await getattr(connection, method)()
+            before = fds()
+            for answers in range(12):
+                chronyd.fault = at(range(answers, 10_000), drop)
+                task = asyncio.ensure_future(getattr(connection, method)())
+                await asyncio.sleep(0.02)
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled() or same(task.result(), right)
+                chronyd.fault = honest
+                assert same(await getattr(connection, method)(), right)
+            assert fds() <= before + 2 * 16
+
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        run(kind, main(chronyd))
+
+
+def same(answer: Any, other: Any) -> bool:
+    if isinstance(answer, pychrony.AllReports):
+        answer, other = (answer.ntpdata, answer.tracking), (other.ntpdata, other.tracking)
+    return bool(answer == other)
+
+
+@each_loop
+def test_late_answers_of_a_cancelled_call_are_not_taken_for_the_next(kind: str) -> None:
+    async def main(chronyd: ScriptedChronyd) -> None:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            for stratum in range(1, 15):
+                chronyd.script = script(None, tracking(stratum=stratum))
+                chronyd.fault = delay(0.03)
+                task = asyncio.ensure_future(connection.get_tracking())
+                await asyncio.sleep(0.01)
+                task.cancel()
+                await asyncio.wait([task])
+                chronyd.script = script(None, tracking(stratum=15))
+                assert (await connection.get_tracking()).stratum == 15
+
+    with ScriptedChronyd() as chronyd:
+        run(kind, main(chronyd))
+
+
+@each_loop
+def test_a_timeout_of_the_loop_cancels_a_call(kind: str) -> None:
+    async def main(address: str) -> None:
+        await asyncio.sleep(0)
+        before = fds()
+        with pytest.raises((asyncio.TimeoutError, TimeoutError)):
+            await asyncio.wait_for(aio.get_tracking(address, timeout=None), 0.1)
+        assert fds() == before
+
+    with ScriptedChronyd(fault=drop) as chronyd:
+        run(kind, main(chronyd.address))
+
+
+@each_loop
+@both
+def test_a_thousand_cancelled_tasks_leave_nothing_behind(kind: str, transport: Transport) -> None:
+    async def main(address: str) -> None:
+        await asyncio.sleep(0)
+        before = fds()
+        tasks = [asyncio.ensure_future(aio.get_sources(address, timeout=60)) for _ in range(200)]
+        await asyncio.sleep(0.2)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results} == {asyncio.CancelledError}
+        assert fds() == before
+        assert remains(address) == []
+
+    with ScriptedChronyd(transport=transport, fault=garbage()) as chronyd:
+        run(kind, main(chronyd.address))
+
+
+@each_loop
+def test_a_call_cancelled_at_any_step_leaves_nothing_behind(kind: str) -> None:
+    """After so many turns of the loop, whatever the call is doing then."""
+
+    async def main(address: str) -> None:
+        await asyncio.sleep(0)
+        before = fds()
+        for turns in (*range(8), *range(8, 60, 6)):
+            task = asyncio.ensure_future(aio.get_all(address=address, timeout=HANG))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception() is None
+            assert fds() == before, turns
+
+    with ScriptedChronyd(MANY, "unix") as chronyd:
+        run(kind, main(chronyd.address))
+
+
+@each_loop
+def test_closing_ends_the_calls_of_other_tasks(kind: str) -> None:
+    async def main(address: str) -> None:
+        connection = aio.ChronyConnection(address, timeout=None)
+        await connection.__aenter__()
+        tasks = [asyncio.ensure_future(connection.get_tracking()) for _ in range(40)]
+        await asyncio.sleep(0.05)
+        await connection.aclose()
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), HANG)
+        assert {type(result) for result in results} == {ChronyConnectionError}
+        assert all("closed" in str(result) for result in results)
+
+    with ScriptedChronyd(fault=drop) as chronyd:
+        run(kind, main(chronyd.address))
+
+
+# What is dropped or forgotten.
+
+
+@each_loop
+def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
+    kind: str, chronyd: ScriptedChronyd
+) -> None:
+    async def main() -> None:
+        await asyncio.sleep(0)
+        before = fds()
+        connection = aio.ChronyConnection(chronyd.address)
+        await connection.__aenter__()
+        await connection.get_sources()
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            del connection
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert fds() == before
+        assert remains(chronyd.address) == []
+
+    run(kind, main())
+
+
+@each_loop
+def test_a_loop_that_is_closed_before_its_connection_is_no_harm(
+    kind: str, chronyd: ScriptedChronyd
+) -> None:
+    async def forget() -> aio.ChronyConnection:
+        connection = aio.ChronyConnection(chronyd.address)
+        await connection.__aenter__()
+        await connection.get_tracking()
+        return connection
+
+    before = fds()
+    connection = run(kind, forget())
+
+    async def reuse() -> None:
+        with pytest.raises(RuntimeError, match="event loop"):
+            await connection.get_tracking()
+        await connection.aclose()
+        async with connection:
+            assert (await connection.get_tracking()).stratum == 3
+
+    run(kind, reuse())
+    assert fds() == before
+
+
+def test_importing_the_package_imports_no_asyncio() -> None:
+    code = """
+        import sys
+        import pychrony
+        pychrony.get_tracking, pychrony.get_many, pychrony.Answer
+        sys.exit("asyncio" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", dedent(code)]).returncode == 0
+
+
+@each_loop
+def test_a_forked_child_leaves_the_connection_alone(kind: str, chronyd: ScriptedChronyd) -> None:
+    async def main() -> None:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            expected = await connection.get_sources()
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+            assert await connection.get_sources() == expected
+
+    run(kind, main())
+
+
+@each_loop
+def test_a_command_that_never_answers_does_not_hold_up_the_others(kind: str) -> None:
+    mixed = dict(MANY) | {Command.SERVERSTATS: None}
+
+    async def main(address: str) -> None:
+        async with aio.ChronyConnection(address, timeout=2.0) as connection:
+            stuck = asyncio.ensure_future(connection.get_server_stats())
+            for _ in range(20):
+                assert len(await connection.get_sources()) == 9
+            assert not stuck.done()
+            with pytest.raises(ChronyTimeoutError):
+                await stuck
+
+    with ScriptedChronyd(mixed) as chronyd:
+        run(kind, main(chronyd.address))

@@ -1,0 +1,484 @@
+"""Asking many daemons at the same time, blocking and in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from limits import HANG, fds, remains
+from loops import LOOPS, run
+from scripted import OPEN_COMMANDS, ScriptedChronyd, at, delay, drop, restarts, script
+from scripted.wire import ntp_source, tracking
+
+import pychrony
+from pychrony import (
+    AllReports,
+    Answer,
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyError,
+    ChronyPermissionError,
+    ChronyTimeoutError,
+    aio,
+)
+
+GetMany = Callable[..., list[Answer]]
+
+
+def blocking(addresses: Iterable[Any], *names: str, timeout: float | None = HANG) -> list[Answer]:
+    return list(pychrony.get_many(addresses, *names, timeout=timeout))
+
+
+def awaited(kind: str) -> GetMany:
+    def get_many(
+        addresses: Iterable[Any], *names: str, timeout: float | None = HANG
+    ) -> list[Answer]:
+        async def collect() -> list[Answer]:
+            return [answer async for answer in aio.get_many(addresses, *names, timeout=timeout)]
+
+        return run(kind, collect())
+
+    return get_many
+
+
+WAYS: dict[str, GetMany] = {"blocking": blocking} | {kind: awaited(kind) for kind in LOOPS}
+
+
+@pytest.fixture(params=WAYS)
+def get_many(request: pytest.FixtureRequest) -> GetMany:
+    return WAYS[request.param]
+
+
+@contextmanager
+def daemons(count: int, **options: Any) -> Iterator[list[ScriptedChronyd]]:
+    """Daemons of stratum 1, 2, 3 and so on."""
+    with ExitStack() as resources:
+        yield [
+            resources.enter_context(
+                ScriptedChronyd(script(None, tracking(stratum=number)), **options)
+            )
+            for number in range(1, count + 1)
+        ]
+
+
+def stratum(answer: Answer) -> int:
+    assert answer.reports is not None, answer.error
+    assert answer.reports.tracking is not None
+    return answer.reports.tracking.stratum
+
+
+def error(answer: Answer) -> ChronyError:
+    assert answer.reports is None
+    assert answer.error is not None
+    return answer.error
+
+
+# What comes back.
+
+
+@pytest.mark.parametrize("transport", ["udp", "udp6", "unix"])
+def test_each_daemon_gives_its_own_answer(transport: Any, get_many: GetMany) -> None:
+    with daemons(5, transport=transport) as found:
+        answers = get_many([chronyd.address for chronyd in found], "tracking")
+    assert {answer.address: stratum(answer) for answer in answers} == {
+        chronyd.address: number for number, chronyd in enumerate(found, 1)
+    }
+
+
+def test_an_address_is_given_back_as_it_was_given(get_many: GetMany) -> None:
+    with daemons(1) as [udp], daemons(1, transport="unix") as [unix]:
+        port = udp.address.rpartition(":")[2]
+        given = [f"localhost:{port}", udp.address, Path(unix.address), udp.address]
+        answers = get_many(given, "tracking")
+    assert sorted(answer.address for answer in answers) == sorted(map(str, given))
+    assert [stratum(answer) for answer in answers] == [1, 1, 1, 1]
+
+
+def test_an_answer_has_the_reports_that_were_asked_for(get_many: GetMany) -> None:
+    sources = script([ntp_source(f"192.0.2.{n}") for n in range(1, 21)])
+    with ScriptedChronyd(sources, "unix") as chronyd:
+        [answer] = get_many([chronyd.address], "sources", "activity")
+        connection = pychrony.get_all("sources", "activity", address=chronyd.address, timeout=HANG)
+    assert answer.error is None
+    assert answer.reports == connection
+
+
+def test_without_names_every_report_is_asked_for(get_many: GetMany) -> None:
+    with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:
+        [answer] = get_many([chronyd.address])
+    assert isinstance(answer.reports, AllReports)
+    assert answer.reports.tracking is not None
+    assert answer.reports.sources is not None
+    assert isinstance(answer.reports.missing["serverstats"], ChronyPermissionError)
+
+
+def test_no_addresses_give_no_answers(get_many: GetMany) -> None:
+    assert get_many([]) == []
+
+
+def test_an_answer_is_a_value() -> None:
+    answer = Answer("192.0.2.1", error=ChronyError("away"))
+    assert answer == Answer("192.0.2.1", None, answer.error)
+    assert "192.0.2.1" in repr(answer)
+    with pytest.raises(AttributeError):
+        answer.address = "192.0.2.2"  # type: ignore[misc]
+
+
+# One bad address is its own answer, never the end of the others.
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("", "empty"),
+        ("chronyd.sock/relative", "relative path"),
+        ("192.0.2.256", "IPv4"),
+        ("192.0.2.1:0", "port"),
+        ("[2001:db8::1", "neither host"),
+        ("fe80::1%lo", "scope"),
+        ("no host", "host name"),
+        ("/" + 200 * "x", "longer"),
+        (5, "must be"),
+        (None, "must be"),
+        (b"192.0.2.1", "must be"),
+    ],
+)
+def test_what_cannot_be_an_address_is_an_answer(
+    address: object, words: str, get_many: GetMany
+) -> None:
+    with daemons(1) as [chronyd]:
+        answers = get_many([address, chronyd.address], "tracking")
+    by_address = {answer.address: answer for answer in answers}
+    assert stratum(by_address.pop(chronyd.address)) == 1
+    [bad] = by_address.values()
+    assert bad.address == str(address)
+    assert type(error(bad)) is ChronyConnectionError
+    assert words in str(bad.error)
+    assert isinstance(error(bad).__cause__, TypeError | ValueError)
+
+
+def test_every_kind_of_failure_is_an_answer(get_many: GetMany) -> None:
+    with (
+        daemons(4) as [good, away, silent, mad],
+        ScriptedChronyd(opencommands=[]) as closed,
+    ):
+        away.stop()
+        silent.fault = drop
+        mad.script = {}
+        given = {
+            good.address: None,
+            away.address: ChronyConnectionError,
+            silent.address: ChronyTimeoutError,
+            mad.address: None,
+            closed.address: None,
+            "/nowhere/chronyd.sock": ChronyConnectionError,
+            "name.invalid": ChronyConnectionError,
+        }
+        answers = get_many(given, "tracking", timeout=1)
+        missing = {
+            a.address: a.reports.missing["tracking"]
+            for a in answers
+            if a.reports and a.reports.missing
+        }
+    assert len(answers) == len(given)
+    assert {a.address: a.error and type(a.error) for a in answers} == given
+    assert {address: type(error) for address, error in missing.items()} == {
+        mad.address: ChronyDataError,
+        closed.address: ChronyPermissionError,
+    }
+    silence = next(a.error for a in answers if a.address == silent.address)
+    assert f"from {silent.address}: no answer within 1 s" in str(silence)
+
+
+def test_an_address_may_come_twice(get_many: GetMany) -> None:
+    with daemons(1) as [chronyd]:
+        answers = get_many([chronyd.address] * 5, "tracking")
+    assert [stratum(answer) for answer in answers] == [1] * 5
+
+
+def test_a_chronyd_that_restarts_is_asked_again(get_many: GetMany) -> None:
+    names = [f"192.0.2.{n}" for n in range(1, 10)]
+    with ExitStack() as resources:
+        found = [
+            resources.enter_context(ScriptedChronyd(script(map(ntp_source, names)), "unix"))
+            for _ in range(3)
+        ]
+        for number, chronyd in enumerate(found):
+            chronyd.fault = at({number}, restarts(chronyd))
+        answers = get_many([chronyd.address for chronyd in found], "sources")
+    for answer in answers:
+        assert answer.reports is not None, answer.error
+        assert [source.address for source in answer.reports.sources or []] == names
+
+
+# Time.
+
+
+def test_answers_come_as_the_daemons_give_them() -> None:
+    with daemons(3) as [late, later, prompt]:
+        late.fault, later.fault = delay(0.3), delay(0.9)
+        given = [later.address, late.address, prompt.address]
+        assert [a.address for a in blocking(given, "tracking")] == given[::-1]
+        for kind in LOOPS:
+            assert [a.address for a in awaited(kind)(given, "tracking")] == given[::-1]
+
+
+def test_daemons_are_waited_for_at_the_same_time(get_many: GetMany) -> None:
+    with ScriptedChronyd(fault=drop) as silent, daemons(1) as [chronyd]:
+        start = time.monotonic()
+        answers = get_many([silent.address] * 100 + [chronyd.address], "tracking", timeout=1.0)
+        taken = time.monotonic() - start
+    assert answers[0].address == chronyd.address
+    assert all(isinstance(error(answer), ChronyTimeoutError) for answer in answers[1:])
+    assert 1.0 <= taken < HANG
+
+
+def test_a_timeout_may_be_none(get_many: GetMany) -> None:
+    with ScriptedChronyd(fault=delay(0.5)) as chronyd:
+        [answer] = get_many([chronyd.address], "tracking", timeout=None)
+    assert stratum(answer) == 3
+
+
+def test_a_pause_of_the_caller_is_not_part_of_the_timeout() -> None:
+    """What is asked next depends on answers that are taken in only when the caller comes back."""
+    sources = script([ntp_source(f"192.0.2.{n}") for n in range(1, 40)])
+    with ScriptedChronyd(sources, fault=delay(0.05)) as slow, ScriptedChronyd() as prompt:
+        addresses = [prompt.address, *[slow.address] * 5]
+        with closing(pychrony.get_many(addresses, "sources", timeout=2.0)) as answers:
+            assert next(answers).address == prompt.address
+            time.sleep(2.5)
+            assert all(answer.reports for answer in answers)
+
+
+@pytest.mark.parametrize("way", ["blocking", "asyncio"])  # uvloop resolves in C
+def test_names_are_part_of_the_timeout_and_hold_nobody_up(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = socket.getaddrinfo
+
+    def resolve(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host == "slow.test":
+            time.sleep(3)
+        return original("localhost", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with daemons(1) as [chronyd]:
+        given = ["slow.test"] * 20 + ["slow.test:1323", chronyd.address]
+        answers = WAYS[way](given, "tracking", timeout=1.0)
+    assert answers[0].address == chronyd.address
+    assert {type(error(answer)) for answer in answers[1:]} == {ChronyTimeoutError}
+    assert all("resolving slow.test: no answer within 1 s" in str(a.error) for a in answers[1:])
+
+
+# Addresses are taken as they can be asked, and the caller may stop at any time.
+
+
+def test_an_endless_generator_of_addresses_works() -> None:
+    taken = 0
+
+    def endless(address: str) -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield address
+
+    before = fds()
+    with daemons(1) as [chronyd]:
+        open_before = fds()
+        with closing(pychrony.get_many(endless(chronyd.address), "tracking")) as answers:
+            assert [stratum(answer) for answer in itertools.islice(answers, 300)] == [1] * 300
+        assert fds() == open_before
+    assert fds() == before
+    assert taken < 3000
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_an_endless_generator_of_addresses_works_awaited(kind: str) -> None:
+    async def some(address: str) -> int:
+        count = 0
+        answers = aio.get_many(itertools.repeat(address), "tracking")
+        async for answer in answers:
+            assert stratum(answer) == 1
+            count += 1
+            if count == 300:
+                break
+        await answers.aclose()
+        return count
+
+    with daemons(1) as [chronyd]:
+        before = fds()
+        assert run(kind, some(chronyd.address)) == 300
+        assert fds() == before
+
+
+@pytest.mark.parametrize("how", ["close", "drop", "throw"])
+@pytest.mark.parametrize("transport", ["udp", "unix"])
+def test_an_iterator_that_is_abandoned_leaves_nothing_behind(transport: Any, how: str) -> None:
+    with daemons(20, transport=transport) as found:
+        for chronyd in found[1:]:
+            chronyd.fault = drop
+        before, threads = fds(), threading.active_count()
+        answers = pychrony.get_many([chronyd.address for chronyd in found], "tracking")
+        assert stratum(next(answers)) == 1
+        assert fds() > before
+        if how == "close":
+            answers.close()
+        elif how == "throw":
+            with pytest.raises(KeyboardInterrupt):
+                answers.throw(KeyboardInterrupt)
+        del answers
+        assert fds() == before
+        assert threading.active_count() == threads
+        assert [remains(chronyd.address) for chronyd in found] == [[]] * 20
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize("how", ["close", "drop", "cancel"])
+def test_an_async_iterator_that_is_abandoned_leaves_nothing_behind(kind: str, how: str) -> None:
+    async def abandon(addresses: list[str], before: int) -> None:
+        answers = aio.get_many(addresses, "tracking")
+        assert stratum(await anext(answers)) == 1
+        if how == "close":
+            await answers.aclose()
+        elif how == "cancel":
+            task = asyncio.ensure_future(anext(answers))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        del answers
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert fds() == before
+
+    async def main(addresses: list[str]) -> None:
+        await asyncio.sleep(0)
+        gc.collect()
+        await abandon(addresses, fds())
+
+    with daemons(20) as found:
+        for chronyd in found[1:]:
+            chronyd.fault = drop
+        run(kind, main([chronyd.address for chronyd in found]))
+
+
+def test_an_error_of_the_addresses_is_the_callers(get_many: GetMany) -> None:
+    def addresses(first: str) -> Iterator[str]:
+        yield first
+        raise LookupError("no more")
+
+    with daemons(1) as [chronyd]:
+        before = fds()
+        with pytest.raises(LookupError, match="no more"):
+            get_many(addresses(chronyd.address), "tracking")
+        assert fds() == before
+
+
+# Mistakes are told at once.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "mistake"),
+    [
+        (("127.0.0.1",), {}, TypeError),
+        ((b"127.0.0.1",), {}, TypeError),
+        ((Path("/run/chrony/chronyd.sock"),), {}, TypeError),
+        ((5,), {}, TypeError),
+        ((["127.0.0.1"], "source"), {}, ValueError),
+        ((["127.0.0.1"], "tracking"), {"timeout": 0}, ValueError),
+        ((["127.0.0.1"], "tracking"), {"timeout": "1"}, TypeError),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_asked(
+    arguments: Any, options: Any, mistake: type[Exception]
+) -> None:
+    with pytest.raises(mistake):
+        pychrony.get_many(*arguments, **options)
+    with pytest.raises(mistake):
+        aio.get_many(*arguments, **options)
+
+
+# Limits.
+
+
+LIMITED = """
+    import asyncio, resource, sys
+    from pychrony import aio, get_many
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    address, way = sys.argv[1:]
+
+    async def awaited():
+        return [answer async for answer in aio.get_many([address] * 500, "tracking")]
+
+    if way == "aio":
+        answers = asyncio.run(awaited())
+    else:
+        answers = list(get_many([address] * 500, "tracking"))
+    assert [answer.error for answer in answers] == [None] * 500, answers
+"""
+
+
+@pytest.mark.parametrize("way", ["blocking", "aio"])
+@pytest.mark.parametrize("transport", ["udp", "unix"])
+def test_a_low_limit_of_descriptors_only_takes_longer(way: str, transport: Any) -> None:
+    with daemons(1, transport=transport) as [chronyd]:
+        done = subprocess.run(
+            [sys.executable, "-c", dedent(LIMITED), chronyd.address, way],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_iterators_in_several_threads_get_their_own_answers() -> None:
+    results: dict[int, list[int]] = {}
+
+    def ask(number: int, address: str) -> None:
+        results[number] = [stratum(a) for a in blocking([address] * 200, "tracking")]
+
+    with daemons(4) as found:
+        threads = [
+            threading.Thread(target=ask, args=(number, chronyd.address))
+            for number, chronyd in enumerate(found, 1)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == {number: [number] * 200 for number in range(1, 5)}
+
+
+def test_several_iterators_may_be_open_in_one_thread() -> None:
+    with daemons(2) as [one, two]:
+        both = zip(
+            pychrony.get_many([one.address] * 50, "tracking"),
+            pychrony.get_many([two.address] * 50, "tracking"),
+            strict=True,
+        )
+        assert [(stratum(a), stratum(b)) for a, b in both] == [(1, 2)] * 50
+
+
+def test_a_forked_child_may_drop_the_iterator_of_its_parent() -> None:
+    with daemons(1, transport="unix") as [chronyd]:
+        answers = pychrony.get_many([chronyd.address] * 20, "tracking")
+        assert stratum(next(answers)) == 1
+        child = os.fork()
+        if child == 0:
+            answers.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert [stratum(answer) for answer in answers] == [1] * 19
