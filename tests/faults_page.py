@@ -33,12 +33,13 @@ INTRODUCTION = """\
 `tools/run faults` writes this page while it runs `tests/test_faults.py`; change that file instead.
 
 Each row is a fault of a scripted chronyd over one transport. Each cell is the outcome of a call for
-that report, or for all reports together (`get_all()`). A cell stands for four ways to ask, with the
-same outcome: a new connection, a connection whose sixteen sockets are open from earlier calls, the
-one-shot function, and the `pychrony` command. (The short run tries one of them per cell, in turn;
-the long run tries all.) The tests also fail if a call takes longer than allowed, if a value differs
-from what chronyd sent, if a message does not begin with what was tried and where, or if the next
-call after the fault does not return the right values.
+that report, or for all reports together (`get_all()`). A cell stands for nine ways to ask, with the
+same outcome: a new connection, a connection whose sockets are open from earlier calls, the one-shot
+function and `get_many()`, each of these blocking and in `pychrony.aio`, and the `pychrony` command.
+(The short run tries one of them per cell, so that each report is asked for in a blocking way and in
+an event loop; the long run tries all.) The tests also fail if a call takes longer than allowed, if
+a value differs from what chronyd sent, if a message does not begin with what was tried and where,
+or if the next call after the fault does not return the right values.
 
 | cell | meaning |
 | --- | --- |

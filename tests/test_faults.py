@@ -12,8 +12,9 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple
@@ -21,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from faults_page import REPORTS, Outcome, note
 from limits import HANG, LONG
+from loops import BackgroundLoop
 from methods import METHODS
 from scripted import (
     OPEN_COMMANDS,
@@ -59,6 +61,7 @@ from pychrony import (
     ChronyError,
     ChronyPermissionError,
     ChronyTimeoutError,
+    aio,
 )
 from pychrony._command.cli import main
 from pychrony._engine.address import parse_timeout
@@ -549,19 +552,28 @@ CONNECTION = Way("connection", 3)
 USED = Way("used connection", 20)  # it has been asked before, until it had all its sockets
 ONE_SHOT = Way("one-shot", 20)
 COMMAND = Way("command", 3)
+MANY = Way("get_many", 20)
+AWAITED = Way("awaited connection", 3)
+AWAITED_USED = Way("awaited used connection", 20)
+AWAITED_ONE_SHOT = Way("awaited one-shot", 20)
+AWAITED_MANY = Way("awaited get_many", 3)
+
+BLOCKING = (CONNECTION, USED, ONE_SHOT, COMMAND, MANY)
+AWAITING = (AWAITED, AWAITED_USED, AWAITED_ONE_SHOT, AWAITED_MANY)
+LOOP = BackgroundLoop()  # one for all calls: they must not hold each other up
 
 
-def ways(report: str) -> Sequence[Way]:
-    if report in SINGLE:
-        return (CONNECTION, ONE_SHOT, COMMAND)
-    return (CONNECTION, USED, ONE_SHOT, COMMAND)
+def ways(report: str, kinds: Sequence[Way]) -> Sequence[Way]:
+    """Only a list makes a connection open all its sockets."""
+    unused = (USED, AWAITED_USED) if report in SINGLE else ()
+    return [way for way in kinds if way not in unused]
 
 
-def use(connection: ChronyConnection) -> None:
+def use(connection: ChronyConnection | aio.ChronyConnection) -> None:
     for _ in range(16):
-        connection.get_activity()
-    connection.get_sources()
-    connection.get_sources()
+        LOOP.result(connection.get_activity())
+    LOOP.result(connection.get_sources())
+    LOOP.result(connection.get_sources())
 
 
 @dataclass
@@ -576,20 +588,56 @@ class Call:
     def run(self, turn: threading.Lock) -> Outcome:
         with ScriptedChronyd(healthy(self.way.sources), self.transport) as self.chronyd:
             address = self.chronyd.address
-            if self.way is ONE_SHOT:
-                function = getattr(pychrony, WAYS_TO_READ[self.report])
-                return self._watch(lambda timeout: function(address=address, timeout=timeout), turn)
+            if self.way in (ONE_SHOT, AWAITED_ONE_SHOT):
+                module = pychrony if self.way is ONE_SHOT else aio
+                function = getattr(module, WAYS_TO_READ[self.report])
+                return self._watch(
+                    lambda timeout: LOOP.result(function(address=address, timeout=timeout)), turn
+                )
+            if self.way in (MANY, AWAITED_MANY):
+                return self._watch(self._ask_many, turn)
             if self.way is COMMAND:
                 options = [self.report, "--json", "--address", address, "--timeout"]
                 return self._watch(lambda timeout: command(*options, str(timeout)), turn)
-            with ChronyConnection(address, timeout=self.mode.timeout) as connection:
-                if self.way is USED:
+            with self._connected() as connection:
+                if self.way in (USED, AWAITED_USED):
                     use(connection)
                 return self._watch(partial(self._ask_connection, connection), turn)
 
-    def _ask_connection(self, connection: ChronyConnection, timeout: float) -> Any:
+    @contextmanager
+    def _connected(self) -> Iterator[ChronyConnection | aio.ChronyConnection]:
+        address, timeout = self.chronyd.address, self.mode.timeout
+        if self.way in (CONNECTION, USED):
+            with ChronyConnection(address, timeout=timeout) as connection:
+                yield connection
+        else:
+            awaited = aio.ChronyConnection(address, timeout=timeout)
+            yield LOOP.result(awaited.__aenter__())
+            LOOP.result(awaited.aclose())
+
+    def _ask_connection(
+        self, connection: ChronyConnection | aio.ChronyConnection, timeout: float
+    ) -> Any:
         connection._timeout = parse_timeout(timeout)
-        return getattr(connection, WAYS_TO_READ[self.report])()
+        return LOOP.result(getattr(connection, WAYS_TO_READ[self.report])())
+
+    def _ask_many(self, timeout: float) -> Any:
+        """Return or raise what `get_many()` says of the report, as its own method does."""
+        names = [] if self.report == "all" else [self.report]
+        if self.way is MANY:
+            [answer] = pychrony.get_many([self.chronyd.address], *names, timeout=timeout)
+        else:
+            [answer] = LOOP.all(aio.get_many([self.chronyd.address], *names, timeout=timeout))
+        assert answer.address == self.chronyd.address
+        if answer.error is not None:
+            raise answer.error
+        assert answer.reports is not None
+        if self.report == "all":
+            return answer.reports
+        missing = answer.reports.missing.get(self.report)
+        if missing is not None and self.mode.expects(self.report, self.transport) is not NONE:
+            raise missing
+        return getattr(answer.reports, self.report)
 
     def _watch(self, ask: Callable[[float], Any], turn: threading.Lock) -> Outcome:
         self.mode.arrange(self.chronyd)
@@ -822,11 +870,12 @@ def test_a_fault_ends_in_the_right_answer_or_error(
     calls = []  # in the short run one for each report, in another way each time
     asked = itertools.product(mode.transports, REPORTS)
     for turn, (transport, report) in enumerate(asked, mode.number):
-        possible = ways(report)
-        turn %= len(possible)
+        kinds = (BLOCKING, AWAITING)[turn % 2]
+        possible = ways(report, kinds)
+        turn = turn // 2 % len(possible)
         calls += [
             Call(mode, transport, report, way)
-            for way in (possible if LONG else possible[turn : turn + 1])
+            for way in (ways(report, BLOCKING + AWAITING) if LONG else possible[turn : turn + 1])
         ]
     note(request, run_all(calls))
 
@@ -852,7 +901,8 @@ def test_an_answer_cut_at_any_length_is_refused(
         order = len(MODES) + 2 * CUT.index(layout) + (not header_only)
         expected = TIMEOUT if header_only else MALFORMED
         mode = Mode(SIZE, name, fault, expected, SHORT if header_only else ONCE, number=order)
-        calls.append(Call(mode, transport, report, CONNECTION))
+        way = (CONNECTION, AWAITED, MANY, AWAITED_MANY)[length % 4]
+        calls.append(Call(mode, transport, report, way))
     note(request, run_all(calls))
 
 
