@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import daemons
 import machine
 import page
 import startup
@@ -37,10 +38,13 @@ class Effort(NamedTuple):
     seconds: float
     """That a competitor is asked for in a round, unless a single call takes longer."""
     starts: int
+    crowds: int
+    """Rounds of asking many daemons."""
+    daemons: int
 
 
-FULL = Effort(rounds=31, seconds=0.005, starts=41)
-QUICK = Effort(rounds=1, seconds=0.0, starts=2)
+FULL = Effort(rounds=31, seconds=0.005, starts=41, crowds=7, daemons=daemons.DAEMONS)
+QUICK = Effort(rounds=1, seconds=0.0, starts=2, crowds=1, daemons=200)
 
 
 def main() -> None:
@@ -59,16 +63,18 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         results = Results(machine.describe())
         effort = QUICK if options.quick else FULL
-        for label, values in measure(prepare(Path(scratch)), effort):
+        for label, values in measure(Path(scratch), effort):
             results.add(label, values)
         results.save(folder / "speed.json")
         reached = page.write(results, folder)
     print("It works; the figures of a quick run mean nothing." if options.quick else reached)
 
 
-def measure(commands: Commands, effort: Effort) -> Iterator[tuple[Label, list[float]]]:
+def measure(scratch: Path, effort: Effort) -> Iterator[tuple[Label, list[float]]]:
     """Measure everything."""
+    commands = prepare(scratch)
     yield from startup.imports(effort.starts)
+    yield from daemons.measure(scratch, effort.crowds, effort.daemons)
     for sources in SOURCES:
         lines = (f"server 127.1.{n // 250}.{n % 250 + 1} offline" for n in range(sources))
         with PrivateChronyd("local stratum 5", *lines) as chronyd:

@@ -13,11 +13,12 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
-Calls = dict[str, Callable[[], Any]]
+Calls = dict[str, Callable[[int], Any]]
+"""What makes so many calls, for each report."""
 
 METHODS = {
     "tracking": "get_tracking",
@@ -34,21 +35,43 @@ METHODS = {
 }
 
 
-def python_library(address: str, resources: ExitStack) -> Calls:
+def blocking(address: str, resources: ExitStack) -> Calls:
     """Return the calls of the pychrony of this environment, on an open connection."""
     import pychrony
 
     waits = {"timeout": 60.0} if hasattr(pychrony, "get_all") else {}  # a busy machine's chronyd
     connection = resources.enter_context(pychrony.ChronyConnection(address, **waits))
     calls = {
-        name: getattr(connection, method)
+        name: repeat(getattr(connection, method))
         for name, method in METHODS.items()
         if hasattr(connection, method)
     }
     if "everything" in calls:
         reports = [call for name, call in calls.items() if name != "everything"]
-        calls["in-turn"] = lambda: [call() for call in reports]
+        calls["in-turn"] = repeat(lambda: [call(1) for call in reports])
     return calls
+
+
+def awaited(address: str, resources: ExitStack) -> Calls:
+    """Return the calls of `pychrony.aio`, on an open connection in one event loop."""
+    import asyncio
+
+    from pychrony import aio
+
+    loop = asyncio.new_event_loop()
+    resources.callback(loop.close)
+    connection = aio.ChronyConnection(address, timeout=60.0)
+    loop.run_until_complete(connection.__aenter__())
+    resources.callback(lambda: loop.run_until_complete(connection.aclose()))
+
+    def run(method: Callable[[], Awaitable[Any]]) -> Callable[[int], Any]:
+        async def ask(times: int) -> None:
+            for _ in range(times):
+                await method()
+
+        return lambda times: loop.run_until_complete(ask(times))
+
+    return {name: run(getattr(connection, method)) for name, method in METHODS.items()}
 
 
 def chronyc(address: str, _: ExitStack) -> Calls:
@@ -58,10 +81,25 @@ def chronyc(address: str, _: ExitStack) -> Calls:
     calls = {name: [*command, name] for name in reports}
     calls["everything"] = [*command, "-m", *reports]
 
-    def run(arguments: list[str]) -> Callable[[], Any]:
-        return lambda: subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True)
+    def run(arguments: list[str]) -> Callable[[int], Any]:
+        return repeat(
+            lambda: subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True)
+        )
 
     return {name: run(arguments) for name, arguments in calls.items()}
+
+
+def repeat(call: Callable[[], Any]) -> Callable[[int], Any]:
+    """Return what makes so many of these calls, one after the other."""
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            call()
+
+    return run
+
+
+CLIENTS = {"pychrony": blocking, "aio": awaited, "chronyc": chronyc}
 
 
 def cpu_time() -> int:
@@ -70,22 +108,30 @@ def cpu_time() -> int:
     return time.process_time_ns() + round((used.ru_utime + used.ru_stime) * 1e9)
 
 
-def main() -> None:
+def answer(calls: Calls) -> None:
     """Answer until there are no more questions."""
+    for line in sys.stdin:
+        report, count = line.rsplit(maxsplit=1)
+        call, times = calls.get(report), int(count)
+        if call is None:
+            print(flush=True)
+            continue
+        measure(call, times)
+
+
+def measure(call: Callable[[int], Any], times: int) -> None:
+    """Make so many calls, and print what one of them took."""
+    wall, cpu = time.perf_counter_ns(), cpu_time()
+    call(times)
+    cpu, wall = cpu_time() - cpu, time.perf_counter_ns() - wall
+    print(wall / times, cpu / times, flush=True)
+
+
+def main() -> None:
+    """Answer for one of the clients."""
     name, address = sys.argv[1:]
     with ExitStack() as resources:
-        calls = (chronyc if name == "chronyc" else python_library)(address, resources)
-        for line in sys.stdin:
-            report, count = line.rsplit(maxsplit=1)
-            call, times = calls.get(report), range(int(count))
-            if call is None:
-                print(flush=True)
-                continue
-            wall, cpu = time.perf_counter_ns(), cpu_time()
-            for _ in times:
-                call()
-            cpu, wall = cpu_time() - cpu, time.perf_counter_ns() - wall
-            print(wall / len(times), cpu / len(times), flush=True)
+        answer(CLIENTS[name](address, resources))
 
 
 if __name__ == "__main__":

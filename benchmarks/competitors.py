@@ -16,7 +16,8 @@ from typing import NamedTuple
 import pychrony
 
 HERE = Path(__file__).parent
-OURS, RELEASED, C, CHRONYC = "pychrony", "pychrony 2.0.3", "C loop", "chronyc -c"
+OURS, AIO, RELEASED = "pychrony", "pychrony.aio", "pychrony 2.0.3"
+C, CHRONYC = "C loop", "chronyc -c"
 
 Commands = dict[str, Callable[[str], list[str]]]
 """Of each competitor, the command line that asks at an address of chronyd."""
@@ -31,20 +32,21 @@ class Cost(NamedTuple):
 
 def prepare(scratch: Path) -> Commands:
     """Compile the C loop into a folder, and find or make the environment of pychrony 2.0.3."""
-    c_loop, released = compile_c_loop(scratch), released_python()
+    c_loop, released = compile_c(scratch, "c_loop"), released_python()
     library, client = pychrony.library_path(), str(HERE / "client.py")
     return {
         OURS: lambda address: [sys.executable, client, "pychrony", address],
+        AIO: lambda address: [sys.executable, client, "aio", address],
         RELEASED: lambda address: [released, client, "pychrony", address],
         C: lambda address: [c_loop, library, address],
         CHRONYC: lambda address: [sys.executable, client, "chronyc", address],
     }
 
 
-def compile_c_loop(folder: Path) -> str:
-    """Compile the C loop; return its path."""
-    compiler, target = shlex.split(os.environ.get("CC", "cc")), str(folder / "c_loop")
-    subprocess.run([*compiler, "-O2", str(HERE / "c_loop.c"), "-o", target, "-ldl"], check=True)
+def compile_c(folder: Path, name: str) -> str:
+    """Compile one of the C programs; return its path."""
+    compiler, target = shlex.split(os.environ.get("CC", "cc")), str(folder / name)
+    subprocess.run([*compiler, "-O2", str(HERE / f"{name}.c"), "-o", target, "-ldl"], check=True)
     return target
 
 

@@ -1,11 +1,12 @@
-"""The speed that is aimed for, as ratios of medians, and what was reached."""
+"""The speed that is aimed for, mostly as ratios of medians, and what was reached."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from competitors import OURS, RELEASED, C
+from competitors import AIO, OURS, RELEASED, C
+from daemons import CANCEL, DAEMONS, IMPORT, SILENT, TASKS, TRACKING, label
 from results import Label, Results
 from startup import BASE
 
@@ -13,12 +14,13 @@ SAME, DIFFERENT = "same CPU", "different CPUs"
 
 
 class Target(NamedTuple):
-    """A ratio, and what it should be at most."""
+    """A ratio, or a value with a unit, and what it should be at most."""
 
     placement: str
     what: str
     limit: float
-    ratio: Callable[[Results], float]
+    value: Callable[[Results], float]
+    unit: str = ""
 
 
 def to_c(results: Results, report: str, placement: str, sources: int) -> float:
@@ -61,6 +63,22 @@ def import_time(results: Results) -> float:
     return results.ratio(Label(OURS, "import"), Label(BASE, "import"))
 
 
+def silence(results: Results) -> float:
+    """Seconds that silent daemons add to asking many."""
+    silent, answering = (
+        results.median(label(OURS, scenario, "wall")) for scenario in (SILENT, TRACKING)
+    )
+    return silent - answering
+
+
+def memory_of_many(results: Results) -> float:
+    """Megabytes that asking many daemons adds to what the import takes."""
+    asked, imported = (
+        results.median(label(OURS, scenario, "memory")) for scenario in (TRACKING, IMPORT)
+    )
+    return (asked - imported) / 1e6
+
+
 TARGETS = (
     Target(
         SAME,
@@ -94,6 +112,35 @@ TARGETS = (
         together,
     ),
     Target("any", "growth of `get_sources` from 50 to 500 sources, at worst", 10.5, growth),
+    Target(
+        SAME,
+        "awaiting `get_tracking()` on an open connection: client CPU against blocking",
+        3,
+        lambda results: results.ratio(
+            Label(AIO, "tracking", "cpu", SAME, 3), Label(OURS, "tracking", "cpu", SAME, 3)
+        ),
+    ),
+    Target(
+        "unpinned",
+        f"`get_many` of {DAEMONS:,} daemons: client CPU against a C loop with 64 in flight",
+        2.5,
+        lambda results: results.ratio(label(OURS, TRACKING, "cpu"), label(C, TRACKING, "cpu")),
+    ),
+    Target(
+        "unpinned",
+        "the same with 5 % of the daemons silent and a timeout of 1 s: additional wall time",
+        1.3,
+        silence,
+        " s",
+    ),
+    Target("unpinned", "memory for that, above what the import takes", 60, memory_of_many, " MB"),
+    Target(
+        "unpinned",
+        f"{TASKS:,} tasks that wait in `pychrony.aio`, cancelled: wall time until all have ended",
+        0.05,
+        lambda results: results.median(label(AIO, CANCEL, "wall")),
+        " s",
+    ),
     Target(
         "-", "`import pychrony` against `import _cffi_backend, dataclasses, enum`", 1.2, import_time
     ),
