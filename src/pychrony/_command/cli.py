@@ -13,6 +13,7 @@ from .exits import BROKEN_PIPE, INTERRUPTED, UNREACHABLE, complain, exit_code
 COMMANDS = {
     "check": "Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu)",
     "wait": "Wait until the clock is synchronised, as for boot scripts and containers",
+    "fleet": "Judge the clocks of many hosts, the worst first",
     "exporter": "Serve the reports as metrics to Prometheus",
     "plot": "Draw what a log of --json --watch holds",
     "doctor": "Diagnose this machine and suggest fixes",
