@@ -28,6 +28,7 @@ from .exceptions import (
     ChronyPermissionError,
     ChronyTimeoutError,
 )
+from .many import get_many
 from .models import MODELS, AllReports
 
 __all__ = ["ChronyCollector"]
@@ -77,16 +78,22 @@ class ChronyCollector(Collector):
     def collect(self) -> Iterator[Family]:
         """Ask chronyd, and yield the metrics that have values."""
         start = time.monotonic()
-        error = None
-        try:
-            answers = get_all(*self._reports, address=self._address, timeout=self._timeout)
-        except ChronyError as failure:
-            answers, error = AllReports(), failure
+        answers, error = self._ask()
         yield from _about_the_scrape(self._reports, answers, error, time.monotonic() - start)
         for name in self._reports:
             answer = getattr(answers, name)
             if answer is not None:
                 yield from _of_report(MODELS[name], answer)
+
+    def _ask(self) -> tuple[AllReports, ChronyError | None]:
+        if self._address is not None:
+            # Its timeout covers the resolution of a name, too.
+            (answer,) = get_many([self._address], *self._reports, timeout=self._timeout)
+            return answer.reports or AllReports(), answer.error
+        try:
+            return get_all(*self._reports, timeout=self._timeout), None
+        except ChronyError as error:
+            return AllReports(), error
 
 
 def _about_the_scrape(
