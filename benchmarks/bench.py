@@ -85,6 +85,9 @@ def measure(scratch: Path, effort: Effort) -> Iterator[tuple[Label, list[float]]
                     for kind in ("wall", "cpu"):
                         values = [getattr(cost, kind) for cost in costs]
                         yield Label(name, report, kind, placement, sources), values
+            if sources == min(SOURCES):
+                chronyd.wait_until_synchronized()
+                yield from startup.checks(chronyd.address, effort.starts)
             if sources == max(SOURCES):
                 yield from startup.memory(chronyd.address, commands)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -18,6 +19,8 @@ IMPORTS = {
     ALL_NAMES: "from pychrony import *",
     RELEASED: "import pychrony",
 }
+
+CHECK, CHECK_BASE = "pychrony check", "argparse, dataclasses, cffi"
 
 # Interpreter and standard library are up, and the bytecode is there: what is left is the import.
 _TIMED = """
@@ -40,6 +43,33 @@ def imports(starts: int) -> Iterator[tuple[Label, list[float]]]:
     for name, measured in times.items():
         for kind, values in zip(("wall", "cpu"), zip(*measured[1:], strict=True), strict=True):
             yield Label(name, "import", kind), list(values)
+
+
+def checks(address: str, starts: int) -> Iterator[tuple[Label, list[float]]]:
+    """Run the monitoring plug-in from start to end, in turn with the imports it is compared to."""
+    commands = {
+        CHECK_BASE: [sys.executable, "-c", f"import {CHECK_BASE}"],
+        CHECK: [sys.executable, "-m", *CHECK.split(), "--local-ok", "--address", address],
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(starts):
+        for name, command in commands.items():
+            times[name].append(_run(command))
+    for name, measured in times.items():
+        for kind, values in zip(("wall", "cpu"), zip(*measured[1:], strict=True), strict=True):
+            yield Label(name, "start", kind), list(values)
+
+
+def _run(command: list[str]) -> tuple[float, float]:
+    """Run a command that succeeds; return its wall and CPU time in seconds."""
+    begun = time.perf_counter()
+    silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    process = os.posix_spawn(command[0], command, os.environ, file_actions=silent)
+    _, status, usage = os.wait4(process, 0)
+    passed = time.perf_counter() - begun
+    if status:
+        raise RuntimeError(f"{command} ended with status {os.waitstatus_to_exitcode(status)}")
+    return passed, usage.ru_utime + usage.ru_stime
 
 
 def memory(address: str, commands: Commands) -> Iterator[tuple[Label, list[float]]]:

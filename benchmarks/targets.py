@@ -8,7 +8,7 @@ from typing import NamedTuple
 from competitors import AIO, OURS, RELEASED, C
 from daemons import CANCEL, DAEMONS, IMPORT, SILENT, TASKS, TRACKING, label
 from results import Label, Results
-from startup import BASE
+from startup import BASE, CHECK, CHECK_BASE
 
 SAME, DIFFERENT = "same CPU", "different CPUs"
 
@@ -143,5 +143,13 @@ TARGETS = (
     ),
     Target(
         "-", "`import pychrony` against `import _cffi_backend, dataclasses, enum`", 1.2, import_time
+    ),
+    Target(
+        "-",
+        f"`{CHECK}` from start to end: CPU time against `python -c 'import {CHECK_BASE}'`",
+        1.5,
+        lambda results: results.ratio(
+            Label(CHECK, "start", "cpu"), Label(CHECK_BASE, "start", "cpu")
+        ),
     ),
 )
