@@ -267,3 +267,53 @@ def test_running_out_of_file_descriptors_while_connected_is_survived() -> None:
         done = child(code, chronyd.address)
         assert (done.stdout, done.stderr) == ("59 59\n59 59\n", "")
         assert beside(chronyd) == []
+
+
+def test_many_kept_connections_share_a_budget_of_further_sockets() -> None:
+    """A quarter of all descriptors, and the first socket of each connection always."""
+    code = """
+    import os, resource, sys, pychrony
+    from contextlib import ExitStack
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    before = len(os.listdir("/proc/self/fd"))
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(pychrony.ChronyConnection(sys.argv[1], timeout=30))
+            for _ in range(40)
+        ]
+        for _ in range(2):
+            for connection in connections:
+                assert len(connection.get_sources()) == 60
+        used = len(os.listdir("/proc/self/fd")) - before
+        print(used - 3 * 40)  # of each: its socket, /dev/urandom, epoll
+    print(len(os.listdir("/proc/self/fd")) - before)
+    """
+    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 61)])
+    for transport in ("udp", "unix"):
+        with ScriptedChronyd(many, transport) as chronyd:
+            done = child(code, chronyd.address)
+            assert done.stderr == ""
+            further, left = map(int, done.stdout.split())
+            assert 2 * 8 <= further <= 512 / 4
+            assert left == 0
+            assert beside(chronyd) == []
+
+
+def test_a_lowered_limit_of_descriptors_is_no_reason_to_spin() -> None:
+    code = """
+    import resource, sys, time, pychrony
+    with pychrony.ChronyConnection(sys.argv[1], timeout=1) as connection:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        for limit in (512, 0):  # the first call imports what the error takes
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            used = time.process_time()
+            try:
+                connection.get_tracking()
+            except pychrony.ChronyTimeoutError:
+                used = time.process_time() - used
+        print(used < 0.3)
+    """
+    with ScriptedChronyd(transport="udp", fault=drop) as chronyd:
+        done = child(code, chronyd.address)
+    assert (done.stdout, done.stderr) == ("True\n", "")

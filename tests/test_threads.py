@@ -7,12 +7,12 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Literal
 
 import pytest
 from limits import HANG, LONG, fds, remains
-from scripted import ScriptedChronyd, delay, drip, duplicate, honest, script, stale, wire
+from scripted import ScriptedChronyd, delay, drip, drop, duplicate, honest, script, stale, wire
 
 from pychrony import ChronyConnection, ChronyTimeoutError
 
@@ -147,3 +147,41 @@ def test_a_flood_on_one_connection_does_not_hold_up_the_others() -> None:
             assert time.monotonic() - start < HANG
             loud.fault = honest
             assert flooded.get_tracking().stratum == 1
+
+
+def test_threads_that_share_a_connection_find_the_second_address_of_a_host_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with chronyd_of(5, "udp") as there:
+        port = int(there.address.rpartition(":")[2])
+
+        def resolve(*_: object, **__: object) -> list[object]:
+            return [(2, 2, 17, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr("socket.getaddrinfo", resolve)
+        for _ in range(100 if LONG else 20):
+            with (
+                ChronyConnection(f"two.example:{port}", timeout=HANG) as connection,
+                ThreadPoolExecutor(8) as threads,
+            ):
+                asking = [threads.submit(connection.get_tracking) for _ in range(8)]
+                assert {future.result().stratum for future in asking} == {5}
+
+
+def test_calls_of_many_threads_end_near_their_timeout() -> None:
+    """Not exactly, as other programs need the processor, too."""
+
+    def ask(address: str) -> list[float]:
+        late = []
+        for _ in range(10):
+            start = time.monotonic()
+            with suppress(ChronyTimeoutError), ChronyConnection(address, timeout=0.05) as asking:
+                start = time.monotonic()
+                asking.get_sources()
+            late.append(time.monotonic() - start - 0.05)
+        return late
+
+    with chronyd_of(6, "unix") as silent, ThreadPoolExecutor(THREADS) as threads:
+        silent.fault = drop
+        late = [one for found in threads.map(ask, THREADS * [silent.address]) for one in found]
+    assert sorted(late)[len(late) // 2] < HANG / 10

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .many import *
     from .models import *
 else:
+    from _thread import RLock
     from importlib import import_module
+    from os import register_at_fork
 
     _MODULES = (
         "_engine.library",
@@ -33,6 +35,14 @@ else:
     # The modules are imported when a name is first used (PEP 562): pytest imports this package in
     # every project, for the plug-in, and must not wait there for what it may not need.
 
+    # A fork waits for another thread's imports: in the child, these would never come to their end.
+    _importing = RLock()
+    register_at_fork(
+        before=_importing.acquire,
+        after_in_parent=_importing.release,
+        after_in_child=_importing.release,
+    )
+
     def __getattr__(name):
         if name in ("__all__", "__version__") or not name.startswith("__"):
             _import_names()
@@ -45,7 +55,8 @@ else:
         return sorted(globals())
 
     def _import_names():
-        names = {"__version__": import_module("._version", __name__).__version__}
-        for module in (import_module(f".{module}", __name__) for module in _MODULES):
-            names |= {name: getattr(module, name) for name in module.__all__}
-        globals().update(names, __all__=sorted(names))
+        with _importing:
+            names = {"__version__": import_module("._version", __name__).__version__}
+            for module in (import_module(f".{module}", __name__) for module in _MODULES):
+                names |= {name: getattr(module, name) for name in module.__all__}
+            globals().update(names, __all__=sorted(names))

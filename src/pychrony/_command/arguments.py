@@ -10,7 +10,7 @@ from .._durations import parse
 from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
-TIMEOUT = 1.0  # seconds, as of the functions
+TIMEOUT = 5.0  # seconds, as of the functions
 
 MAX_INTERVAL = 1_000_000  # seconds; more is a typing error
 

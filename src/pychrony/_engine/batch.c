@@ -573,7 +573,12 @@ void take_answer(struct slot *slot, int64_t now)
 void take_list(struct slot *slot)
 {
     shim_client *client = slot->client;
+    bool alone = open_list(client, 0) < 0;
     client->progress[slot->item.ask].list = true;
+    if (!alone) {
+        begin_round(client); /* of which it is a part from now on */
+        return;
+    }
     client->roster.guard = slot->item.ask;
     client->roster.counting = ASKED;
 }

@@ -20,11 +20,25 @@ void set_state(struct slot *slot, enum state state)
     slot->state = state;
 }
 
+/* Whether the address of the item's source is asked for, in this exchange. */
+static bool is_addressed(const struct slot *slot)
+{
+    return has(&slot->client->asks[slot->item.ask], SHIM_ADDRESSED) &&
+           (slot->item.kind == RECORD || slot->item.kind == ADDRESS);
+}
+
+/* A late answer is known by its number, and ignored. But libchrony may have something to follow on
+   an address in mind, and the next request would get it. */
+static bool leaves_traces(const struct slot *slot)
+{
+    return is_addressed(slot) && slot->item.kind == RECORD;
+}
+
 void release(struct slot *slot)
 {
-    if (slot->state == WAITING)
-        slot->dirty = true;
+    slot->dirty |= slot->state == WAITING && leaves_traces(slot);
     set_state(slot, IDLE);
+    watch_writing(slot, false); /* it can be written to all the time */
 }
 
 static bool same_source(const struct item *one, const struct item *other)
@@ -148,13 +162,6 @@ static bool was_away(const struct slot *slot)
 
 /* ---- Requests ---- */
 
-/* Whether the address of the item's source is asked for, in this exchange. */
-static bool is_addressed(const struct slot *slot)
-{
-    return has(&slot->client->asks[slot->item.ask], SHIM_ADDRESSED) &&
-           (slot->item.kind == RECORD || slot->item.kind == ADDRESS);
-}
-
 static int request(const struct slot *slot)
 {
     const shim_ask *ask = &slot->client->asks[slot->item.ask];
@@ -203,7 +210,7 @@ static bool be_ready(struct slot *slot)
 static void fail_to_send(struct slot *slot)
 {
     if (errno == EAGAIN || errno == ENOBUFS) {
-        slot->dirty = is_addressed(slot) && slot->item.kind == RECORD;
+        slot->dirty |= leaves_traces(slot);
         set_state(slot, BLOCKED);
         watch_writing(slot, true);
     } else if (slot->fresh) {
@@ -277,7 +284,7 @@ static void receive(struct slot *slot, int64_t now)
         return;
     } else if (is_answer(error)) {
         note_answer(slot, now);
-        slot->dirty = is_addressed(slot);
+        slot->dirty |= leaves_traces(slot);
         take_refusal(slot, error);
     } else if (error != RECV_FAILED && error != SEND_FAILED) {
         slot->dirty = true;
@@ -324,22 +331,32 @@ void look_again(shim_client *client)
 
 /* ---- Repetitions ---- */
 
-/* Where to repeat a request that waits: on a new socket, or else on one that waits already. */
+/* Where to repeat a request that waits: on a new socket while there are few; then the first one and
+   the last one may still be answered. Without a new one, a request replaces the one before in the
+   same session. */
 static struct slot *place_to_repeat(struct slot *slot)
 {
     shim_client *client = slot->client;
-    struct slot *twin = client->slots;
-    while (twin != NULL && !(twin != slot && twin->state != IDLE && twin->again == NEVER &&
-                             same_source(&twin->item, &slot->item)))
-        twin = twin->next;
-    if (twin != NULL) {
-        close_slot(twin); /* it has had its time */
-        return twin;
+    struct slot *later = NULL;
+    int twins = 0;
+    for (struct slot *twin = client->slots; twin != NULL; twin = twin->next) {
+        if (twin == slot || twin->state == IDLE || !same_source(&twin->item, &slot->item))
+            continue;
+        twins++;
+        if (later == NULL || twin->sent > later->sent)
+            later = twin;
     }
-    twin = spare_slot(client);
-    if (twin != NULL && open_slot(twin) == OK)
+    if (twins >= 2) {
+        close_slot(later);
+        return later;
+    }
+    struct slot *twin = spare_slot(client);
+    if (twin == NULL)
+        return slot;
+    if (open_slot(twin) == OK)
         return twin;
-    close_slot(slot);
+    if (errno != EMFILE && errno != ENFILE)
+        close_slot(slot); /* chronyd is away: have the next attempt tell */
     return slot;
 }
 
@@ -351,7 +368,7 @@ static void repeat(struct slot *slot, int64_t now)
         start_over(client);
         return;
     }
-    int64_t interval = slot->interval + slot->interval / 2;
+    int64_t interval = slot->interval + slot->interval / 4; /* many may be lost in a row */
     int tries = slot->tries + 1;
     struct item item = slot->item;
     struct slot *other = slot;

@@ -1,0 +1,184 @@
+"""A list is one that chronyd had at some moment of the call, whatever happens to its sources."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from random import Random
+from typing import Any
+
+import pytest
+from limits import HANG, LONG
+from scripted import Request, ScriptedChronyd, Transport, script
+from scripted.requests import Answer, Fault
+from scripted.wire import Command, ntp_source
+
+import pychrony
+from pychrony import ChronyConnection, ChronyError, ChronyTimeoutError
+from pychrony.testing import PrivateChronyd
+
+both = pytest.mark.parametrize("transport", ["udp", "unix"])
+METHODS = ("get_sources", "get_source_stats", "get_auth_data")
+
+
+def known(names: str) -> dict[Command, Any]:
+    """A chronyd whose sources have one-letter names."""
+    return script([ntp_source(f"192.0.2.{ord(name) - 64}") for name in names])
+
+
+def names_of(records: list[Any]) -> str:
+    places = [getattr(r, "address", "") or getattr(r, "remote_address", "") for r in records]
+    return "".join(chr(64 + int(place.rpartition(".")[2])) for place in places)
+
+
+def becoming(*lists: str, when: int) -> dict[Command, Any]:
+    """One list of sources after the other, from the request of that number on, and each next."""
+    scripts: list[dict[Command, Answer]] = [known(names) for names in lists]
+    count = 0
+
+    def turn(command: Command) -> Callable[[Request], Answer]:
+        def answer(_: Request) -> Answer:
+            nonlocal count
+            count += 1
+            now = max(0, min(count - when, len(scripts) - 1))
+            return scripts[now][command]
+
+        return answer
+
+    return {command: turn(command) for command in scripts[0]}
+
+
+CHANGES = [
+    ("ABCDE", "BCDEF"),
+    ("ABCDE", "ACDEF"),
+    ("ABCDE", "ABCEF"),
+    ("ABCDE", "ABCDF"),
+    ("ABCDE", "ABCDEF"),
+    ("ABCDE", "ABCD"),
+    ("ABCDE", "BCDE", "BCDEA"),
+    ("ABCDE", "ABDE", "ABDEC", "ABDC", "ABDCE"),
+    ("ABCDE", "FGHIJ"),
+    ("A", "B"),
+    ("AB", "B", "BC"),
+]
+
+
+@both
+@pytest.mark.parametrize("change", CHANGES, ids=" ".join)
+@pytest.mark.parametrize("kept", [False, True], ids=["first call", "later call"])
+def test_a_list_is_never_a_mixture(
+    transport: Transport, change: tuple[str, ...], kept: bool
+) -> None:
+    for method in METHODS:
+        for when in range(1, 12, 1 if LONG else 2):
+            with (
+                ScriptedChronyd(known(change[0]), transport) as chronyd,
+                ChronyConnection(chronyd.address, timeout=HANG) as connection,
+            ):
+                for _ in range(5 * kept):
+                    getattr(connection, method)()
+                chronyd.script = becoming(*change, when=when)
+                assert names_of(getattr(connection, method)()) in change, (method, when)
+
+
+@both
+def test_a_source_that_goes_while_an_answer_is_lost_shifts_no_record(transport: Transport) -> None:
+    for lost in range(8):
+        with ScriptedChronyd(known("ABCDE"), transport) as chronyd:
+            chronyd.fault = losing(chronyd, lost, known("BCDEF"))
+            read = pychrony.get_sources(chronyd.address, timeout=HANG)
+        assert names_of(read) in ("ABCDE", "BCDEF"), lost
+
+
+def losing(chronyd: ScriptedChronyd, number: int, then: dict[Command, Any]) -> Fault:
+    """Lose the answer of that number; the sources are others from then on."""
+
+    def lose(_: Request, reply: bytes, count: int) -> list[tuple[float, bytes]]:
+        if count != number:
+            return [(0, reply)]
+        chronyd.script = then
+        return []
+
+    return lose
+
+
+@both
+def test_a_list_costs_at_most_one_more_request_than_its_number_and_records(
+    transport: Transport,
+) -> None:
+    """A busy machine may have requests repeated: the best of some counts."""
+    counts = []
+    for _ in range(5):
+        with (
+            ScriptedChronyd(known("ABCDEFGHIJ"), transport) as chronyd,
+            ChronyConnection(chronyd.address, timeout=HANG) as connection,
+        ):
+            for _ in range(3):
+                chronyd.requests.clear()
+                connection.get_sources()
+                counts.append(len([r for r in chronyd.requests if r.raw]))
+    assert min(counts) == 1 + 10 + 1
+
+
+@both
+def test_sources_that_never_stop_changing_are_told_of(transport: Transport) -> None:
+    """Each request finds others."""
+    scripts = [
+        script([ntp_source(f"192.0.{turn}.{number}") for number in range(5)]) for turn in range(101)
+    ]
+    count = 0
+
+    def turn(command: Command) -> Callable[[Request], Answer]:
+        def answer(_: Request) -> Answer:
+            nonlocal count
+            count += 1
+            return scripts[count % 101][command]
+
+        return answer
+
+    with (
+        ScriptedChronyd({c: turn(c) for c in scripts[0]}, transport) as chronyd,
+        pytest.raises(ChronyTimeoutError, match="sources changed whenever they were read"),
+    ):
+        pychrony.get_sources(chronyd.address, timeout=0.5)
+
+
+@contextmanager
+def commanded(chronyd: PrivateChronyd, commands: Callable[[], list[str]]) -> Iterator[None]:
+    """Have chronyc change the sources, again and again."""
+    over = threading.Event()
+
+    def command() -> None:
+        while not over.is_set():
+            for line in commands():
+                with suppress(ChronyError):  # chronyc gives up on a busy machine
+                    chronyd.chronyc(*line.split())
+
+    thread = threading.Thread(target=command)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_real_chronyd_whose_sources_come_and_go_is_read_right() -> None:
+    chance = Random(1)
+    places = [f"127.0.1.{number}" for number in range(1, 60)]
+
+    def replace_one() -> list[str]:
+        place = chance.choice(places)
+        return [f"delete {place}", f"add server {place} offline"]
+
+    servers = "\n".join(f"server {place} offline" for place in places)
+    with (
+        PrivateChronyd(servers) as chronyd,
+        ChronyConnection(chronyd.address, timeout=HANG) as connection,
+        commanded(chronyd, replace_one),
+    ):
+        for _ in range(3000 if LONG else 300):
+            found = [source.address for source in connection.get_sources()]
+            assert len(set(found)) == len(found)
+            assert {*found} <= {*places}
