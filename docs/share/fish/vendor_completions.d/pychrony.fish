@@ -50,8 +50,8 @@ function _shtab_pychrony_using
   test "$_shtab_pychrony_cmdpath" = "$argv"
 end
 
-set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all check wait exporter plot doctor demo
-set -g _shtab_pychrony_opts_with_value --address --allow --certfile --client-cafile --critical --keyfile --listen --max-error --output --reports --sources --stratum --timeout --warning --watch -H -c -o -t -w
+set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all check wait fleet exporter plot doctor demo
+set -g _shtab_pychrony_opts_with_value --address --allow --certfile --client-cafile --critical --from --keyfile --listen --max-error --output --reports --sources --stratum --timeout --warning --watch -H -c -o -t -w
 
 complete -c pychrony -e
 complete -c pychrony -f
@@ -144,6 +144,18 @@ complete -c pychrony -n '_shtab_pychrony_using wait' -l max-error -x -d 'also wa
 complete -c pychrony -n '_shtab_pychrony_using wait' -l timeout -x -d 'how long to wait, such as 90 or 90s (60s); '"'"'none'"'"' waits for ever'
 complete -c pychrony -n '_shtab_pychrony_using wait' -l local-ok -d 'a chronyd that is its own reference (its '"'"'local'"'"' directive) is good, too'
 complete -c pychrony -n '_shtab_pychrony_using wait' -l quiet -d 'print nothing but errors'
+complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a fleet -d 'Judge the clocks of many hosts at the same time, and list the worst first.'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -s h -l help -d 'show this help message and exit'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l from -x -d 'read hosts; '"'"'-'"'"': from stdin'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l timeout -x -d 'how long to wait for each host in all (default: 5); '"'"'none'"'"' waits for ever'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -s w -l warning -x -d 'WARNING if the error bound is above this, such as 2.5us (100ms)'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -s c -l critical -x -d 'CRITICAL if the error bound is above this, such as 2.5us (1s)'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l sources -x -d 'WARNING if fewer sources are usable (1); 0: sources do not matter'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l stratum -x -d 'WARNING if the stratum of the clock is higher (15)'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l local-ok -d 'a chronyd that is its own reference (its '"'"'local'"'"' directive) is good'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l bad -d 'show only what is not OK'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l json -d 'print a line of JSON for each host as it answers'
+complete -c pychrony -n '_shtab_pychrony_using fleet' -l watch -x -d 'ask all hosts anew, until Ctrl-C'
 complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a exporter -d 'Serve chronyd'"'"'s reports as metrics to Prometheus.'
 complete -c pychrony -n '_shtab_pychrony_using exporter' -s h -l help -d 'show this help message and exit'
 complete -c pychrony -n '_shtab_pychrony_using exporter' -l address -x -d 'path of chronyd'"'"'s Unix socket, or a host with or without a port (default: the local chronyd, at its socket, 127.0.0.1 or ::1)'
