@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import chart
 import daemons
 import machine
 import page
@@ -53,8 +54,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="only show that it works")
+    parser.add_argument("--redraw", action="store_true", help="only the chart, from speed.json")
     parser.add_argument("--output", type=Path, metavar="DIR", help="instead of docs")
     options = parser.parse_args()
+    if options.redraw:
+        folder = options.output or DOCS
+        (folder / "speed.svg").write_text(chart.draw(Results.load(folder / "speed.json")))
+        return
     with tempfile.TemporaryDirectory() as scratch:
         # Every program finds its modules compiled, whatever the caller's environment says.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

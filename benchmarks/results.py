@@ -28,6 +28,16 @@ class Results:
         self.about = about
         self._benchmarks: dict[str, pyperf.Benchmark] = {}
 
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read what `save()` wrote."""
+        suite = pyperf.BenchmarkSuite.load(str(path))
+        found = {benchmark.get_name(): benchmark for benchmark in suite.get_benchmarks()}
+        described = next(iter(found.values())).get_metadata()
+        results = cls({k: v for k, v in described.items() if k not in ("name", "unit")})
+        results._benchmarks.update(found)
+        return results
+
     def add(self, label: Label, values: list[float]) -> None:
         """Keep some values."""
         name = _name(label)
