@@ -23,6 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "command",
     "docstrings",
+    "drawing",
     "metrics",
     "pictures",
 ]

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 from stage import Stage
 
@@ -103,14 +104,18 @@ class Picture(SphinxDirective):
             program,
             self.options.get("columns", COLUMNS),
         )
-        folder = Path(self.env.doctreedir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(repr((command, self.options, self.content)).encode()).hexdigest()
-        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', command)[:40].strip('-')}-{digest[:6]}.svg"
-        path.write_text(svg)
-        uri = "/" + os.path.relpath(path, self.env.srcdir)
-        picture = nodes.image(uri=uri, alt=self.options["alt"], classes=["picture"])
-        return [nodes.container("", picture, classes=["picture-frame"])]
+        name = f"{re.sub(r'[^a-z0-9]+', '-', command)[:40].strip('-')}-{digest[:6]}"
+        return [place(self.env, name, svg, self.options["alt"])]
+
+
+def place(env: BuildEnvironment, name: str, svg: str, alt: str) -> nodes.image:
+    """Return the node of a picture, which is put where Sphinx finds it."""
+    folder = Path(env.doctreedir) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.svg"
+    path.write_text(svg)
+    return nodes.image(uri="/" + os.path.relpath(path, env.srcdir), alt=alt)
 
 
 PICTURES = Pictures()
