@@ -21,7 +21,11 @@ def main() -> None:
     """Do what the command line says; argparse refuses what is not known here."""
     if os.environ.get("GH_TOKEN") != settings()["token"]:
         sys.exit("gh: To use GitHub CLI in a GitHub Actions workflow, set the GH_TOKEN")
-    options = parser().parse_args()
+    # argparse has no arguments that go on after options, as the files of a release do.
+    options, rest = parser().parse_known_args()
+    if any(word.startswith("-") for word in rest) or (rest and options.command not in WITH_FILES):
+        sys.exit(f"gh: the stand-in does not know {rest}")
+    options.files = [Path(word) for word in rest]
     options.command(options)
 
 
@@ -57,8 +61,6 @@ def parser() -> argparse.ArgumentParser:
     uploading.add_argument("--clobber", action="store_true")
     for parser in (creating, editing):
         parser.add_argument("--notes-file", type=Path)
-    for parser in (creating, uploading):
-        parser.add_argument("files", nargs="*", type=Path)
     return top
 
 
@@ -129,6 +131,8 @@ def upload(options: argparse.Namespace) -> None:
     for file in options.files:
         shutil.copy(file, folder(options.tag))
 
+
+WITH_FILES = (create, upload)
 
 if __name__ == "__main__":
     main()
