@@ -244,6 +244,8 @@ class ChronyConnection:
         driver.check()
         left = await turns.take(self._timeout if timeout is None else timeout)
         try:
+            if pool.found:
+                return await self._ask_found(pool, question, left)
             with closing(pool.conversation(question, left)) as waits:
                 while True:
                     try:
@@ -254,6 +256,18 @@ class ChronyConnection:
                     await driver.wait(client, pool)
         finally:
             turns.give()
+
+    async def _ask_found(self, pool: Pool, question: Question[A], timeout: int) -> A:
+        client = pool.take(pool.address)
+        try:
+            client.start(question, timeout)
+            await self._driver.wait(client, pool)
+            return question.answer(client)
+        except BaseException:
+            client.stop()
+            raise
+        finally:
+            pool.give(client)
 
 
 def _close_dropped(pool: Pool, driver: Driver, process: int) -> None:
