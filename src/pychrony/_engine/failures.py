@@ -68,6 +68,7 @@ def nowhere(action: str, tried: Mapping[str, ChronyError]) -> ChronyError:
             advice = _who_may_open(address)
             return ChronyPermissionError(f"{words}; {advice}", error.error_code, errno=error.errno)
     advice = f"{START}, or check cmdport and bindcmdaddress"
+    error = [*tried.values()][-1]
     return ChronyConnectionError(f"{words}; {advice}", error.error_code, errno=error.errno)
 
 

@@ -56,13 +56,7 @@ class Pool:
         """Whether it is known where chronyd is: where it has answered, or at the only address."""
         self.address = ""
         """Where chronyd is, in libchrony's notation; until it is found, where it may be."""
-        for place in candidates:
-            try:
-                client = self._open(place)
-                break
-            except ChronyConnectionError:
-                if place == candidates[-1]:
-                    raise
+        client = self._open_one()
         self.address = client.address
         self._idle.append(client)
 
@@ -151,6 +145,15 @@ class Pool:
                 self._idle.pop().close()
             except IndexError:  # another thread closes them too
                 return
+
+    def _open_one(self) -> Client:
+        """Open a client to the first of the addresses where that is possible."""
+        for place in self._candidates[:-1]:
+            try:
+                return self._open(place)
+            except ChronyConnectionError:
+                continue
+        return self._open(self._candidates[-1])
 
     def _open(self, place: str) -> Client:
         """Open a client; the first one again, if an exception lost it or it was elsewhere."""
