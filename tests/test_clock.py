@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -406,3 +408,36 @@ def test_waiting_ends_when_true_time_must_be_past(chronyd: PrivateChronyd) -> No
         interval = clock.wait_past(until)
         assert interval.earliest_ns > until
         assert clock.wait_past(until - SECOND).earliest_ns > until
+
+
+FORK = """
+import os, signal, sys, threading, time, warnings
+from pychrony import BoundedClock
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+with BoundedClock(sys.argv[1], max_age=0) as clock:
+    begun, ask = threading.Event(), clock._ask
+
+    def slowly():
+        begun.set()
+        time.sleep(0.3)
+        return ask()
+
+    clock._ask = slowly
+    thread = threading.Thread(target=clock.now)
+    thread.start()
+    begun.wait()
+    clock._ask = ask
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        clock.now()
+        os._exit(0)
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_child_forked_while_a_thread_asks_can_tell_the_time(scripted: ScriptedChronyd) -> None:
+    scripted.script = {Command.TRACKING: Machine().report()}
+    subprocess.run([sys.executable, "-c", FORK, scripted.address], check=True, timeout=60)

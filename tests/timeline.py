@@ -48,7 +48,7 @@ class Machine:
         self.applied_at = 0  # when the system's clock, or chronyd, takes account of the leap second
         self.applied = False
         self.leap_by_slew = False
-        self.round_trip = (0, 0)
+        self.round_trip: tuple[int, int] = (0, 0)
 
     def clocks(self) -> Clocks:
         return Clocks(lambda: self.raw, lambda: self.boot, lambda: self.system)

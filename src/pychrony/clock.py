@@ -10,8 +10,10 @@ that grows. What happens to the system clock meanwhile does not matter: steps, s
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
@@ -177,7 +179,8 @@ class BoundedClock:
         self._anchor: Anchor | None = None
         self._connection: ChronyConnection | None = None
         self._is_open = False
-        self._lock = threading.Lock()
+        self._renew_lock()
+        _all_clocks.add(self)
         self._attempts = 0
         self._failure: ChronyNotSynchronizedError | None = None
 
@@ -230,6 +233,9 @@ class BoundedClock:
             time.sleep(min(remaining, max(self._max_age / SECOND, 0.01)))
         return interval
 
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
     def _refresh(self, seen: Anchor | None) -> Anchor:
         """Return a newer report than the one that this thread has seen."""
         attempts = self._attempts
@@ -252,14 +258,14 @@ class BoundedClock:
 
     def _ask(self) -> Anchor:
         """Read a report, and read it anew if the system clock was moved meanwhile."""
-        for _ in range(QUERIES):
+        for left in reversed(range(QUERIES)):
             before = _read_together(self._clocks)
             tracking = self._tracking()
             after = _read_together(self._clocks)
             anchor, moved = _anchor(tracking, before, after, self._drift)
-            if moved <= (anchor.high - anchor.low) / 2:
-                break
-        return anchor
+            if left == 0 or moved <= (anchor.high - anchor.low) / 2:
+                return anchor
+        raise AssertionError("QUERIES is above 0")
 
     def _tracking(self) -> TrackingStatus:
         try:
@@ -279,6 +285,18 @@ class BoundedClock:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+_all_clocks: weakref.WeakSet[BoundedClock] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child, no other thread is there to end its refresh and release a lock."""
+    for clock in list(_all_clocks):
+        clock._renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Reading(NamedTuple):
