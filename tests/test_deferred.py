@@ -110,3 +110,71 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+FORK = """
+import os, signal, threading, time, warnings
+from pychrony._engine import deferred
+from pychrony.models import Activity
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+begun, decorate = threading.Event(), deferred._decorate
+
+def slowly(owner, options):
+    begun.set()
+    time.sleep(0.3)
+    decorate(owner, options)
+
+deferred._decorate = slowly
+thread = threading.Thread(target=lambda: Activity(1, 2, 3, 4, 5))
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    os._exit(Activity(1, 2, 3, 4, 5) != Activity(1, 2, 3, 4, 5))
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_child_forked_while_a_class_is_completed_can_use_it() -> None:
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
+
+
+CUT_SHORT = """
+import dataclasses, sys
+from pychrony.models import Activity
+
+make = lambda: Activity(1, 2, 3, 4, unresolved=5)
+lines = 0
+
+def interrupt(frame, event, argument):
+    global lines
+    if frame.f_globals.get("__name__") not in ("dataclasses", "pychrony._engine.deferred"):
+        return None
+    lines += 1
+    if lines == int(sys.argv[1]):
+        sys.settrace(None)
+        raise KeyboardInterrupt
+    return interrupt
+
+sys.settrace(interrupt)
+try:
+    make()
+except KeyboardInterrupt:
+    pass
+sys.settrace(None)
+assert make() == make() and make() != Activity(7, 2, 3, 4, 5)
+assert [f.name for f in dataclasses.fields(Activity)][:2] == ["online", "offline"]
+print(lines)
+"""
+
+
+def test_a_class_whose_completion_is_interrupted_is_completed_later() -> None:
+    whole = subprocess.run(
+        [sys.executable, "-c", CUT_SHORT, "0"], check=True, capture_output=True, text=True
+    )
+    for line in range(1, int(whole.stdout) + 1, 37):
+        command = [sys.executable, "-c", CUT_SHORT, str(line)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -8,16 +8,19 @@ do its work on the class. From then on, the class is as if it had been decorated
 
 from __future__ import annotations
 
-from threading import RLock
-
 TYPE_CHECKING = False  # as type checkers know it: to import typing takes milliseconds
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
+    from threading import RLock
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+    _whole = RLock()
+else:
+    # A fork waits for it: in the child, a class that another thread is writing would stay as it is.
+    from .. import _whole
 
 
 class _StandIn:
@@ -41,9 +44,20 @@ class _Field:
         self.options = options
 
 
-_pending: dict[type, dict[str, Any]] = {}  # the options of each class that is no dataclass yet
+NOT_EMPTY = "Not empty, or the decorator would write a docstring."
+
+
+class _Noted:
+    """What is noted of a class until it becomes a dataclass."""
+
+    def __init__(self, cls: type, options: dict[str, Any]) -> None:
+        self.options = options
+        self.names = frozenset(vars(cls))
+        self.text: object = None
+
+
+_pending: dict[type, _Noted] = {}  # the classes that are no dataclasses yet
 _fields: dict[type, dict[str, dict[str, Any]]] = {}
-_lock = RLock()
 
 
 def fields(cls: type) -> dict[str, dict[str, Any]]:
@@ -67,22 +81,31 @@ def new(cls: type[T], **values: Any) -> T:
 
 
 def _complete(owner: type) -> None:
-    with _lock:
+    with _whole:
         for cls in reversed(owner.__mro__):
-            options = _pending.pop(cls, None)
-            if options is not None:
-                _decorate(cls, options)
+            if cls in _pending:
+                _decorate(cls, _pending[cls])
+                del _pending[cls]
 
 
-def _decorate(cls: type, options: dict[str, Any]) -> None:
+def _decorate(cls: type, noted: _Noted) -> None:
+    """Make the class a dataclass; an exception of a signal handler may have cut this short before.
+
+    The decorator refuses a class that has some of the methods that it writes.
+    """
     import dataclasses
 
+    for name in [name for name in vars(cls) if name not in noted.names]:
+        delattr(cls, name)
     for name, arguments in _fields[cls].items():
         setattr(cls, name, dataclasses.field(**arguments))
-    text = vars(cls)["__doc__"]
-    cls.__doc__ = "Not empty, or the decorator would write one."
-    dataclasses.dataclass(**options)(cls)
-    cls.__doc__ = text
+    if vars(cls)["__doc__"] is not NOT_EMPTY:
+        noted.text = vars(cls)["__doc__"]
+    cls.__doc__ = NOT_EMPTY
+    try:
+        dataclasses.dataclass(**noted.options)(cls)
+    finally:
+        cls.__doc__ = noted.text  # type: ignore[assignment]
 
 
 if not TYPE_CHECKING:
@@ -95,7 +118,6 @@ if not TYPE_CHECKING:
         """Note what `dataclasses.dataclass` is to do with a subclass of `Deferred`."""
 
         def note(cls):
-            _pending[cls] = options
             noted = {name: value for name, value in vars(cls).items() if isinstance(value, _Field)}
             _fields[cls] = {name: value.options for name, value in noted.items()}
             for name, value in noted.items():
@@ -103,6 +125,7 @@ if not TYPE_CHECKING:
                     setattr(cls, name, value.options["default"])
                 else:
                     delattr(cls, name)
+            _pending[cls] = _Noted(cls, options)
             return cls
 
         return note

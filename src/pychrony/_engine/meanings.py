@@ -67,26 +67,26 @@ def meanings(model: type[Report]) -> dict[str, Meaning]:
 
 def summary(model: type[Report]) -> str:
     """Return what a report is about, as a phrase without its full stop."""
-    text = vars(model)["__doc__"].text
-    return text.partition("\n")[0].rstrip(".").replace("`", "")  # type: ignore[no-any-return]
+    return _texts[model].partition("\n")[0].rstrip(".").replace("`", "")
+
+
+_texts: dict[type[Report], str] = {}  # the docstrings without the fields
 
 
 def describe_fields(model: type[Report]) -> None:
     """Let the docstring of a model tell the meaning of its fields, too, as `help()` shows it."""
-    model.__doc__ = _Docstring(model.__doc__ or "")  # type: ignore[assignment]
+    _texts[model] = model.__doc__ or ""
+    model.__doc__ = _Docstring()  # type: ignore[assignment]
 
 
 class _Docstring:
     """The docstring of a model, put together when it is read."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-
     def __get__(self, record: Report | None, model: type[Report]) -> str:
         import inspect
         import textwrap
 
-        lines = [inspect.cleandoc(self.text), "", "Fields:"]
+        lines = [inspect.cleandoc(_texts[model]), "", "Fields:"]
         for name, meaning in meanings(model).items():
             lines.append(f"    {name}" + (f" ({meaning.unit})" if meaning.unit else ""))
             if meaning.text:
