@@ -35,6 +35,7 @@ setup_packaging_tools() {
 setup_docs_tools() {
     setup_venv
     pip_install docs pyproject.toml -- --group docs
+    command -v man >/dev/null || apt_install 'man is missing, which checks the man page' man-db
 }
 
 setup_bench_tools() {
