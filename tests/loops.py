@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 T = TypeVar("T")
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-if sys.version_info < (3, 15):  # which uvloop does not know yet
+if find_spec("uvloop"):  # the dependency group `loops`, which tools/run installs
     import uvloop
 
     LOOPS["uvloop"] = uvloop.new_event_loop

@@ -14,7 +14,7 @@ setup_package() {
 
 setup_test_tools() {
     setup_venv
-    pip_install test pyproject.toml -- --group test
+    pip_install test pyproject.toml -- --group test --group loops
 }
 
 setup_extras_tools() {
