@@ -99,12 +99,27 @@ void shim_spare_sessions(shim_loop *loop)
     unlock_loop(loop);
 }
 
+/* Close the loop's own descriptors if no client has a socket. A client that the caller lost before
+   it was opened, to the exception of a signal handler, keeps the loop's memory, but nothing else. */
+static void close_unused(shim_loop *loop)
+{
+    for (shim_client *client = loop->clients; client != NULL; client = client->next)
+        if (client->open > 0)
+            return;
+    close_spares(loop);
+    if (loop->epoll >= 0)
+        close(loop->epoll);
+    loop->epoll = -1;
+}
+
 void shim_loop_free(shim_loop *loop)
 {
     if (loop == NULL)
         return;
     lock_loop(loop);
     bool used = --loop->references > 0;
+    if (used)
+        close_unused(loop);
     unlock_loop(loop);
     if (used)
         return;
