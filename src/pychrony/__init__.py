@@ -35,13 +35,12 @@ else:
     # The modules are imported when a name is first used (PEP 562): pytest imports this package in
     # every project, for the plug-in, and must not wait there for what it may not need.
 
-    # Held while modules are imported and classes completed. A fork waits for another thread that
-    # does so: in the child, that would never come to its end.
-    _whole = RLock()
+    # A fork waits for another thread's imports: in the child, these would never come to their end.
+    _importing = RLock()
     register_at_fork(
-        before=_whole.acquire,
-        after_in_parent=_whole.release,
-        after_in_child=_whole.release,
+        before=_importing.acquire,
+        after_in_parent=_importing.release,
+        after_in_child=_importing.release,
     )
 
     def __getattr__(name):
@@ -56,7 +55,7 @@ else:
         return sorted(globals())
 
     def _import_names():
-        with _whole:
+        with _importing:
             names = {"__version__": import_module("._version", __name__).__version__}
             for module in (import_module(f".{module}", __name__) for module in _MODULES):
                 names |= {name: getattr(module, name) for name in module.__all__}

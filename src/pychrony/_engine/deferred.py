@@ -8,19 +8,17 @@ do its work on the class. From then on, the class is as if it had been decorated
 
 from __future__ import annotations
 
+from _thread import RLock
+from os import register_at_fork
+
 TYPE_CHECKING = False  # as type checkers know it: to import typing takes milliseconds
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
-    from threading import RLock
     from typing import Any, TypeVar
 
     T = TypeVar("T")
-    _whole = RLock()
-else:
-    # A fork waits for it: in the child, a class that another thread is writing would stay as it is.
-    from .. import _whole
 
 
 class _StandIn:
@@ -43,6 +41,14 @@ class _Field:
     def __init__(self, **options: Any) -> None:
         self.options = options
 
+
+_completing = RLock()
+# A fork waits for another thread that completes a class: the child's would stay as it is then.
+register_at_fork(
+    before=_completing.acquire,
+    after_in_parent=_completing.release,
+    after_in_child=_completing.release,
+)
 
 NOT_EMPTY = "Not empty, or the decorator would write a docstring."
 
@@ -81,7 +87,7 @@ def new(cls: type[T], **values: Any) -> T:
 
 
 def _complete(owner: type) -> None:
-    with _whole:
+    with _completing:
         for cls in reversed(owner.__mro__):
             if cls in _pending:
                 _decorate(cls, _pending[cls])
