@@ -48,10 +48,10 @@ class Meaning(NamedTuple):
 
 def meanings(model: type[Report]) -> dict[str, Meaning]:
     """Return what each field of `model` means."""
-    texts = _docstrings(model)
+    below = _docstrings(model)
     found = {}
     for name, origin in origins(model).items():
-        text = texts.get(name, "")
+        text = below.get(name, "")
         none = re.search(r"`None` [^.;]+(?:\.\d[^.;]*)?", text)
         since = re.search(r"`None` before chronyd (\d+\.\d+)", text)
         found[name] = Meaning(
@@ -67,15 +67,16 @@ def meanings(model: type[Report]) -> dict[str, Meaning]:
 
 def summary(model: type[Report]) -> str:
     """Return what a report is about, as a phrase without its full stop."""
-    return _texts[model].partition("\n")[0].rstrip(".").replace("`", "")
+    return texts[model].partition("\n")[0].rstrip(".").replace("`", "")
 
 
-_texts: dict[type[Report], str] = {}  # the docstrings without the fields
+texts: dict[type[Report], str] = {}
+"""The docstring of each model without the fields."""
 
 
 def describe_fields(model: type[Report]) -> None:
     """Let the docstring of a model tell the meaning of its fields, too, as `help()` shows it."""
-    _texts[model] = model.__doc__ or ""
+    texts[model] = model.__doc__ or ""
     model.__doc__ = _Docstring()  # type: ignore[assignment]
 
 
@@ -86,7 +87,7 @@ class _Docstring:
         import inspect
         import textwrap
 
-        lines = [inspect.cleandoc(_texts[model]), "", "Fields:"]
+        lines = [inspect.cleandoc(texts[model]), "", "Fields:"]
         for name, meaning in meanings(model).items():
             lines.append(f"    {name}" + (f" ({meaning.unit})" if meaning.unit else ""))
             if meaning.text:
