@@ -35,7 +35,7 @@ COMMANDS = {name: task["cmd"] for name, task in TASKS.items() if "cmd" in task}
 WRITING = {"build-wheel", "check-wheel"}
 RUN_ELSEWHERE = {
     "recipes": "tests/packaging/test_recipes.py",
-    "rehearse": ".ci/run",
+    "rehearse": ".github/workflows/ci.yml",
     "test-docs": ".ci/run",
 }
 # Arguments that make a long task a short one, or keep this one from running itself.
