@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import random
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from textwrap import dedent
 from typing import Any
 
@@ -39,6 +41,7 @@ from pychrony import (
     ChronyTimeoutError,
     aio,
 )
+from pychrony._engine._shim import lib
 
 both = pytest.mark.parametrize("transport", ["udp", "unix"])
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
@@ -438,6 +441,30 @@ def test_a_call_cancelled_at_any_step_leaves_nothing_behind(kind: str) -> None:
 
     with ScriptedChronyd(MANY, "unix") as chronyd:
         run(kind, main(chronyd.address))
+
+
+@each_loop
+@both
+def test_the_event_loop_keeps_its_descriptor_while_no_socket_is_open(
+    kind: str, transport: Transport
+) -> None:
+    """It would go on to wait for the old one, and learn of answers from its timer alone."""
+
+    async def ask(chronyd: ScriptedChronyd) -> None:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+            descriptor = lib.shim_loop_fd(connection._driver.loop)
+            chronyd.stop()
+            with pytest.raises(ChronyConnectionError):
+                await asyncio.gather(*(connection.get_tracking() for _ in range(3)))
+            with suppress(ChronyConnectionError):
+                await aio.get_tracking(chronyd.address)
+            gc.collect()
+            assert lib.shim_loop_fd(connection._driver.loop) == descriptor
+            chronyd.start()
+            await connection.get_tracking()
+
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        run(kind, ask(chronyd))
 
 
 @each_loop

@@ -180,8 +180,9 @@ struct shim_loop {
     shim_client *finished, *finished_last;
     struct link spares[SPARES]; /* clean sessions of clients that have ended; UDP sockets */
     int spared;
-    bool sparing; /* whether it keeps any */
-    bool over; /* the process ends, and all is closed */
+    bool sparing;   /* whether it keeps any */
+    bool abandoned; /* the caller has let go of it */
+    bool over;      /* the process ends, and all is closed */
 };
 
 /* ---- library.c ---- */
@@ -281,6 +282,8 @@ void unlock_loop(shim_loop *loop);
 void lock_loops(void); /* and each of them */
 void unlock_loops(void);
 void leave_loops_to_parent(void);
+/* Give up a reference: the loop ends with the last. */
+void leave_loop(shim_loop *loop);
 void add_client(shim_client *client);
 void remove_client(shim_client *client);
 /* Step the client at the next step of the loop. */

@@ -112,13 +112,11 @@ static void close_unused(shim_loop *loop)
     loop->epoll = -1;
 }
 
-void shim_loop_free(shim_loop *loop)
+void leave_loop(shim_loop *loop)
 {
-    if (loop == NULL)
-        return;
     lock_loop(loop);
     bool used = --loop->references > 0;
-    if (used)
+    if (used && loop->abandoned) /* a caller that is still there waits for the descriptor */
         close_unused(loop);
     unlock_loop(loop);
     if (used)
@@ -136,6 +134,16 @@ void shim_loop_free(shim_loop *loop)
         close(loop->epoll);
     pthread_mutex_destroy(&loop->lock);
     free(loop);
+}
+
+void shim_loop_free(shim_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    lock_loop(loop);
+    loop->abandoned = true;
+    unlock_loop(loop);
+    leave_loop(loop);
 }
 
 int open_epoll(shim_loop *loop)

@@ -329,7 +329,7 @@ void shim_client_free(shim_client *client)
     }
     remove_client(client);
     unlock_loop(loop);
-    shim_loop_free(loop);
+    leave_loop(loop);
     free(client->asks);
     free(client->progress);
     free(client->bytes);
