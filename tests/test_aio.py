@@ -61,6 +61,15 @@ def test_the_module_has_the_names_of_the_package_that_ask() -> None:
     assert asking | {"ChronyConnection"} == set(aio.__all__)
 
 
+@pytest.mark.parametrize("name", sorted({*METHODS.values(), "get_all", "get_report"}))
+def test_functions_and_methods_are_described_alike(name: str) -> None:
+    """What is told four times is told in the same words."""
+    places = (pychrony, aio, pychrony.ChronyConnection, aio.ChronyConnection)
+    function, awaited, method, awaited_method = (getattr(place, name).__doc__ for place in places)
+    assert (function, method) == (awaited, awaited_method)
+    assert function.partition("\n")[0] == method.partition("\n")[0]
+
+
 def test_signatures_are_those_of_the_blocking_names() -> None:
     for name in aio.__all__:
         if name != "ChronyConnection":
@@ -96,6 +105,15 @@ def test_each_report_is_what_the_blocking_method_returns(kind: str, transport: T
                 "fields": connection.get_report("authdata"),
             }
     assert answers == expected
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:7", "localhost:7"])
+def test_the_address_stays_as_it_was_given(address: str) -> None:
+    async def tell() -> str | None:
+        async with aio.ChronyConnection(address) as connection:
+            return connection.address
+
+    assert asyncio.run(tell()) == address
 
 
 @each_loop

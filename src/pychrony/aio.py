@@ -1,8 +1,8 @@
-"""The names of the package that ask chronyd, to be awaited: on asyncio and uvloop.
+"""Reads chronyd's reports from asyncio programs, with the standard event loop or uvloop.
 
-Each has the arguments, the result and the errors of the name without `aio`. Nothing blocks the
-event loop, and no thread is started but for host names, which the event loop resolves. A call that
-is cancelled ends at once, and leaves no socket behind; the next call on its connection is right.
+Each name has the arguments, the result and the errors of the same name in `pychrony`. Nothing
+blocks the event loop. No thread is started, except by the event loop to resolve a host name. A
+cancelled call ends at once and leaves no socket behind, and its connection remains usable.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ AnyAddress = str | os.PathLike[str] | None
 
 
 class ChronyConnection:
-    """Asks one chronyd for its reports, in an `async with` block, for any number of questions.
+    """Reads reports from one chronyd; an asynchronous context manager for any number of calls.
 
-    Several tasks may use it at once; 16 of them are served at a time. It belongs to the event loop
-    in which it was opened; once closed, it may be opened again in another. It survives a restart of
-    chronyd.
+    Several tasks can use it at the same time; it serves 16 of them at once, and the others wait.
+    It belongs to the event loop in which it was opened; once closed, it can be opened again in
+    another. It survives a restart of chronyd.
 
-    Arguments, results and errors are those of `pychrony.ChronyConnection`. A method outside the
-    `async with` block, or in another event loop, raises `RuntimeError`.
+    Arguments, results and errors are those of `pychrony.ChronyConnection`. Methods raise
+    `RuntimeError` outside an `async with` block, and in another event loop.
     """
 
     def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
@@ -115,9 +115,9 @@ class ChronyConnection:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; a call that another task is in ends with an error.
+        """Close the connection. Calls in progress in other tasks end with an error.
 
-        Closing it twice does no harm.
+        Closing it again does nothing.
         """
         pool = self._pool
         if pool is None:
@@ -134,13 +134,13 @@ class ChronyConnection:
 
     @property
     def address(self) -> str | None:
-        """The address in use; `None` while not connected."""
+        """The address as given, or where chronyd was found if none was; `None` if not connected."""
         pool = self._pool
-        return pool.address if pool else None
+        return (self._given or pool.address) if pool else None
 
     @property
     def transport(self) -> Transport | None:
-        """How chronyd is reached; `None` while not connected."""
+        """How chronyd is reached; `None` if not connected."""
         address = self.address
         if address is None:
             return None
@@ -163,7 +163,10 @@ class ChronyConnection:
         return next(iter(await self._read(RTCData)), None)
 
     async def get_select_data(self) -> list[SelectData]:
-        """Return each source's role in source selection, in chronyd's order."""
+        """Return each source's role in source selection, in chronyd's order.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return await self._read(SelectData)
 
     async def get_activity(self) -> Activity:
@@ -171,15 +174,24 @@ class ChronyConnection:
         return (await self._read(Activity))[0]
 
     async def get_auth_data(self) -> list[AuthData]:
-        """Return the authentication of each NTP source, without reference clocks."""
+        """Return the authentication of each NTP source, without reference clocks.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return await self._read(AuthData)
 
     async def get_ntp_data(self) -> list[NTPData]:
-        """Return the last measurement of each NTP source, without reference clocks."""
+        """Return the last measurement of each NTP source, without reference clocks.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return await self._read(NTPData)
 
     async def get_server_stats(self) -> ServerStats:
-        """Return the number of requests that chronyd has received since it started."""
+        """Return the number of requests that chronyd has received since it started.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return (await self._read(ServerStats))[0]
 
     async def get_smoothing(self) -> Smoothing | None:
@@ -190,9 +202,9 @@ class ChronyConnection:
         """Return several reports, read together; without names, return every report.
 
         The names are libchrony's, such as "sourcestats"; others raise `ValueError`. All lists are
-        about the same sources, unless these change all the time. A report that is not permitted,
-        off or unusable is `None`, and `missing` has the error. If chronyd cannot be reached, the
-        call raises the error.
+        about the same sources, unless the sources change all the time. A report that is `None` is
+        not permitted, turned off or unusable; `missing` has the error. If chronyd cannot be
+        reached, the call raises the error instead.
         """
         models = named_models(names)
         answers = await self._ask(Together(models))
@@ -216,7 +228,7 @@ class ChronyConnection:
         """Wait until the clock is synchronised to a source, and return the report that says so.
 
         With `max_error`, it also waits until `error_bound` is at most that many seconds. A chronyd
-        that is its own reference is not synchronised to a source. chronyd may restart meanwhile.
+        that is its own reference is not synchronised to a source. chronyd may restart in the meantime.
         `timeout` limits the whole wait, in seconds; `None` waits for ever.
 
         Raises `ChronyNotSynchronizedError` when the timeout has passed.
@@ -271,7 +283,7 @@ class ChronyConnection:
 
 
 def _close_dropped(pool: Pool, driver: Driver, process: int) -> None:
-    """Clean up behind a connection that was dropped, or left open at the end of the process."""
+    """Close a connection that was dropped, or is still open at the end of the process."""
     pool.close()
     if os.getpid() != process:  # a child has nothing to close
         return
@@ -286,13 +298,21 @@ def _close_dropped(pool: Pool, driver: Driver, process: int) -> None:
 async def get_tracking(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> TrackingStatus:
-    """Ask once for the state of the system clock."""
+    """Return the state of the system clock, and the source to which it is synchronised.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_tracking()
 
 
 async def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[Source]:
-    """Ask once for all sources, in chronyd's order."""
+    """Return the state and the last sample of each source, in chronyd's order.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_sources()
 
@@ -300,7 +320,11 @@ async def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0
 async def get_source_stats(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[SourceStats]:
-    """Open a connection, and return what is estimated of each source, in chronyd's order."""
+    """Return the estimated drift and offset of each source, in chronyd's order.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_source_stats()
 
@@ -308,7 +332,11 @@ async def get_source_stats(
 async def get_rtc_data(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> RTCData | None:
-    """Ask once for what is known of the hardware clock; `None` if it is not watched."""
+    """Return the state of the hardware clock; `None` if chronyd is not tracking it.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_rtc_data()
 
@@ -316,13 +344,21 @@ async def get_rtc_data(
 async def get_select_data(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[SelectData]:
-    """Ask once for how each source stands in the selection, in chronyd's order."""
+    """Return each source's role in source selection, in chronyd's order.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_select_data()
 
 
 async def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.0) -> Activity:
-    """Ask once for how many sources are in which state."""
+    """Return the number of NTP sources in each state.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_activity()
 
@@ -330,13 +366,21 @@ async def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.
 async def get_auth_data(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[AuthData]:
-    """Ask once for how each NTP source is authenticated."""
+    """Return the authentication of each NTP source, without reference clocks.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_auth_data()
 
 
 async def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[NTPData]:
-    """Ask once for the last measurement of each NTP source."""
+    """Return the last measurement of each NTP source, without reference clocks.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_ntp_data()
 
@@ -344,7 +388,11 @@ async def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.
 async def get_server_stats(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> ServerStats:
-    """Ask once for what chronyd has served since it started."""
+    """Return the number of requests that chronyd has received since it started.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_server_stats()
 
@@ -352,7 +400,11 @@ async def get_server_stats(
 async def get_smoothing(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> Smoothing | None:
-    """Ask once for how the served time is smoothed; `None` if it is not."""
+    """Return the state of smoothing; `None` if chronyd does not smooth the time it serves.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_smoothing()
 
@@ -360,7 +412,11 @@ async def get_smoothing(
 async def get_all(
     *names: str, address: AnyAddress = None, timeout: float | None = 5.0
 ) -> AllReports:
-    """Ask once for several reports at the same time; without names, for all."""
+    """Return several reports, read together; without names, return every report.
+
+    The function opens a connection for this one call. `ChronyConnection` describes `address`,
+    `timeout` and the errors, and its method `get_all()` the names and the result.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_all(*names)
 
@@ -368,7 +424,11 @@ async def get_all(
 async def get_report(
     name: str, address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[dict[str, ReportField]]:
-    """Ask once for any report that the loaded libchrony knows, by its own names."""
+    """Return any report that the loaded libchrony knows, under libchrony's own names.
+
+    The function opens a connection for this one call. `ChronyConnection` describes `address`,
+    `timeout` and the errors, and its method `get_report()` the result.
+    """
     async with ChronyConnection(address, timeout=timeout) as connection:
         return await connection.get_report(name)
 
@@ -376,10 +436,10 @@ async def get_report(
 def get_many(
     addresses: Iterable[str | os.PathLike[str]], *names: str, timeout: float | None = 5.0
 ) -> AsyncGenerator[Answer, None]:
-    """Ask any number of daemons at the same time; yield an `Answer` for each as it comes.
+    """Read reports from any number of daemons at once; yield each `Answer` as it arrives.
 
-    This is `pychrony.get_many()` for `async for`. The event loop resolves host names. An iterator
-    that is left before its end is closed by the event loop, or at once by `aclose()`.
+    This is `pychrony.get_many()` for `async for`. The event loop resolves host names. If you leave
+    the loop early, the event loop closes the iterator later; call `aclose()` to close it at once.
     """
     question, nanoseconds = Together(named_models(names)), parse_timeout(timeout)
     return _answers(check(addresses), question, nanoseconds)

@@ -65,7 +65,7 @@ class ChronyConnection:
 
     Several threads can use it at the same time. It survives a restart of chronyd, and a fork, after
     which the child process opens its own sockets. It opens sockets as needed: up to 16, and one for
-    each further thread that is in a call at the same time.
+    each further thread that makes a call at the same time.
 
     `address` is `None` for the local chronyd (its Unix socket, else 127.0.0.1, else ::1), the
     absolute path of a Unix socket, or an IP address or host name with or without a port. A host
@@ -107,9 +107,9 @@ class ChronyConnection:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls that other threads are in end with an error.
+        """Close the connection. Calls in progress in other threads end with an error.
 
-        It may be called more than once.
+        Closing it again does nothing.
         """
         pool, self._pool = self._pool, None
         if pool is not None:
@@ -147,7 +147,10 @@ class ChronyConnection:
         return next(iter(self._read(RTCData)), None)
 
     def get_select_data(self) -> list[SelectData]:
-        """Return each source's role in source selection, in chronyd's order."""
+        """Return each source's role in source selection, in chronyd's order.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return self._read(SelectData)
 
     def get_activity(self) -> Activity:
@@ -155,15 +158,24 @@ class ChronyConnection:
         return self._read(Activity)[0]
 
     def get_auth_data(self) -> list[AuthData]:
-        """Return the authentication of each NTP source, without reference clocks."""
+        """Return the authentication of each NTP source, without reference clocks.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return self._read(AuthData)
 
     def get_ntp_data(self) -> list[NTPData]:
-        """Return the last measurement of each NTP source, without reference clocks."""
+        """Return the last measurement of each NTP source, without reference clocks.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return self._read(NTPData)
 
     def get_server_stats(self) -> ServerStats:
-        """Return the number of requests that chronyd has received since it started."""
+        """Return the number of requests that chronyd has received since it started.
+
+        By default, chronyd serves this report over its Unix socket only.
+        """
         return self._read(ServerStats)[0]
 
     def get_smoothing(self) -> Smoothing | None:
@@ -174,9 +186,9 @@ class ChronyConnection:
         """Return several reports, read together; without names, return every report.
 
         The names are libchrony's, such as "sourcestats"; others raise `ValueError`. All lists are
-        about the same sources, unless these change all the time. A report that is not permitted,
-        off or unusable is `None`, and `missing` has the error. If chronyd cannot be reached, the
-        call raises the error.
+        about the same sources, unless the sources change all the time. A report that is `None` is
+        not permitted, turned off or unusable; `missing` has the error. If chronyd cannot be
+        reached, the call raises the error instead.
         """
         models = named_models(names)
         answers = self._ask(Together(models))
@@ -200,7 +212,7 @@ class ChronyConnection:
         """Wait until the clock is synchronised to a source, and return the report that says so.
 
         With `max_error`, it also waits until `error_bound` is at most that many seconds. A chronyd
-        that is its own reference is not synchronised to a source. chronyd may restart meanwhile.
+        that is its own reference is not synchronised to a source. chronyd may restart in the meantime.
         `timeout` limits the whole wait, in seconds; `None` waits for ever.
 
         Raises `ChronyNotSynchronizedError` when the timeout has passed.
@@ -236,7 +248,7 @@ def named_models(names: Sequence[str]) -> list[type[Report]]:
 
 
 def gather(answers: Mapping[str, list[Report] | ChronyError], address: str) -> AllReports:
-    """Put the answers to several reports that have just come together."""
+    """Return answers that have just arrived as `AllReports`, with the current time."""
     now = time.time_ns()
     missing = {name: answer for name, answer in answers.items() if isinstance(answer, ChronyError)}
     values = {
@@ -265,13 +277,21 @@ def _close_dropped(pool: Pool, process: int) -> None:
 
 
 def get_tracking(address: AnyAddress = None, *, timeout: float | None = 5.0) -> TrackingStatus:
-    """Ask once for the state of the system clock."""
+    """Return the state of the system clock, and the source to which it is synchronised.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_tracking()
 
 
 def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[Source]:
-    """Ask once for all sources, in chronyd's order."""
+    """Return the state and the last sample of each source, in chronyd's order.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_sources()
 
@@ -279,55 +299,91 @@ def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0) -> l
 def get_source_stats(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[SourceStats]:
-    """Open a connection, and return what is estimated of each source, in chronyd's order."""
+    """Return the estimated drift and offset of each source, in chronyd's order.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_source_stats()
 
 
 def get_rtc_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> RTCData | None:
-    """Ask once for what is known of the hardware clock; `None` if it is not watched."""
+    """Return the state of the hardware clock; `None` if chronyd is not tracking it.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_rtc_data()
 
 
 def get_select_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[SelectData]:
-    """Ask once for how each source stands in the selection, in chronyd's order."""
+    """Return each source's role in source selection, in chronyd's order.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_select_data()
 
 
 def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.0) -> Activity:
-    """Ask once for how many sources are in which state."""
+    """Return the number of NTP sources in each state.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_activity()
 
 
 def get_auth_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[AuthData]:
-    """Ask once for how each NTP source is authenticated."""
+    """Return the authentication of each NTP source, without reference clocks.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_auth_data()
 
 
 def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[NTPData]:
-    """Ask once for the last measurement of each NTP source."""
+    """Return the last measurement of each NTP source, without reference clocks.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_ntp_data()
 
 
 def get_server_stats(address: AnyAddress = None, *, timeout: float | None = 5.0) -> ServerStats:
-    """Ask once for what chronyd has served since it started."""
+    """Return the number of requests that chronyd has received since it started.
+
+    By default, chronyd serves this report over its Unix socket only. The function opens a
+    connection for this one call; `ChronyConnection` describes its arguments and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_server_stats()
 
 
 def get_smoothing(address: AnyAddress = None, *, timeout: float | None = 5.0) -> Smoothing | None:
-    """Ask once for how the served time is smoothed; `None` if it is not."""
+    """Return the state of smoothing; `None` if chronyd does not smooth the time it serves.
+
+    The function opens a connection for this one call; `ChronyConnection` describes its arguments
+    and errors.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_smoothing()
 
 
 def get_all(*names: str, address: AnyAddress = None, timeout: float | None = 5.0) -> AllReports:
-    """Ask once for several reports at the same time; without names, for all."""
+    """Return several reports, read together; without names, return every report.
+
+    The function opens a connection for this one call. `ChronyConnection` describes `address`,
+    `timeout` and the errors, and its method `get_all()` the names and the result.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_all(*names)
 
@@ -335,6 +391,10 @@ def get_all(*names: str, address: AnyAddress = None, timeout: float | None = 5.0
 def get_report(
     name: str, address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[dict[str, ReportField]]:
-    """Ask once for any report that the loaded libchrony knows, by its own names."""
+    """Return any report that the loaded libchrony knows, under libchrony's own names.
+
+    The function opens a connection for this one call. `ChronyConnection` describes `address`,
+    `timeout` and the errors, and its method `get_report()` the result.
+    """
     with ChronyConnection(address, timeout=timeout) as connection:
         return connection.get_report(name)
