@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import NoReturn, TypedDict
 
 from .._durations import parse
@@ -23,6 +24,19 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=columns() - 2)
+
+    if sys.version_info >= (3, 14) and sys.version_info < (3, 15):
+        # That version imports `dataclasses` for the colours of each formatter that is made.
+
+        def _set_color(self, color: bool, **options: object) -> None:
+            self._color_options = color, options
+
+        def __getattr__(self, name: str) -> object:
+            if name not in ("_theme", "_decolor"):
+                raise AttributeError(name)
+            color, options = self._color_options
+            super()._set_color(color, **options)
+            return object.__getattribute__(self, name)
 
 
 def columns() -> int:
