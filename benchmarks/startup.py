@@ -22,6 +22,11 @@ IMPORTS = {
 
 CHECK, CHECK_BASE = "pychrony check", "argparse, dataclasses, cffi"
 
+# Without the bytecode, Python would compile the sources of an editable package at each start.
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
+
 # Interpreter and standard library are up, and the bytecode is there: what is left is the import.
 _TIMED = """
 import time
@@ -38,7 +43,9 @@ def imports(starts: int) -> Iterator[tuple[Label, list[float]]]:
         for name, statement in IMPORTS.items():
             python = released_python() if name == RELEASED else sys.executable
             command = [python, "-c", _TIMED.format(statement=statement)]
-            output = subprocess.run(command, capture_output=True, check=True).stdout
+            output = subprocess.run(
+                command, env=ENVIRONMENT, capture_output=True, check=True
+            ).stdout
             times[name].append([int(part) / 1e9 for part in output.split()])
     for name, measured in times.items():
         for kind, values in zip(("wall", "cpu"), zip(*measured[1:], strict=True), strict=True):
@@ -64,7 +71,7 @@ def _run(command: list[str]) -> tuple[float, float]:
     """Run a command that succeeds; return its wall and CPU time in seconds."""
     begun = time.perf_counter()
     silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    process = os.posix_spawn(command[0], command, os.environ, file_actions=silent)
+    process = os.posix_spawn(command[0], command, ENVIRONMENT, file_actions=silent)
     _, status, usage = os.wait4(process, 0)
     passed = time.perf_counter() - begun
     if status:
