@@ -1,46 +1,47 @@
 /*
  * How a batch runs.
  *
- * A client has slots: sockets with a libchrony session on them, each with one request in flight at
- * most. A batch is a set of reports to ask for, the asks, within one deadline. step_batch() moves
- * it on as far as it goes without waiting: it takes in what has arrived, repeats what is overdue,
- * hands the next requests to slots that are free, and says when it is due again. The loop (loop.c)
- * calls it when a socket of the client is readable, or the client is due. All kinds of waiting,
- * and one daemon or thousands, are this one function.
+ * A client has slots: each is a socket with a libchrony session on it, and at most one request in
+ * flight. A batch is a set of reports to ask for (the asks) and one deadline for all of them.
+ * step_batch() moves it on as far as possible without waiting: it takes in the answers that have
+ * arrived, repeats overdue requests, gives the next requests to free slots, and computes when it is
+ * due again. The loop (loop.c) calls it when a socket of the client is readable, or when the client
+ * is due. Blocking calls, event loops and thousands of daemons at once all use this one function.
  *
- * Reports with a single record are asked for at any time. Lists are not: sources come and go
- * between two requests, and then their indices shift. chronyd appends a new source, and closes the
- * gap that one leaves behind (sources.c of chrony), so whatever shifts a source shifts the last
- * one too. All lists of a batch are read in one round:
+ * Reports with a single record can be asked for at any time. Lists cannot: sources come and go
+ * between two requests, which shifts the indices of other sources. chronyd appends a new source,
+ * and closes the gap when it removes one (sources.c of chrony), so every change that shifts a
+ * source also shifts the last one. All lists of a batch are read in one round:
  *
- *   counting   their number, which is the same for all of them;
- *   opening    the last record of one of them, the guard;
- *   the rest   all other records, of all lists, in parallel;
- *   closing    the guard's last record again. If it is of another source now, or of none, the
- *              round begins again. That goes on until the deadline.
+ *   counting   the number of records, which is the same for all lists;
+ *   opening    the last record of one of the lists, the guard;
+ *   the rest   all other records of all lists, in parallel;
+ *   closing    the last record of the guard again. If it belongs to another source now, or does
+ *              not exist, the round begins again, until the deadline.
  *
- * A client that has read a list before opens where the last one was then, and counts after that:
- * a count within the bracket proves that nothing stood behind the last source. In its first round
- * the count comes before: one source that goes and two that come between these two requests would
- * be overlooked.
+ * A client that has read a list before opens with the last index of that time, and counts
+ * afterwards: a count between opening and closing proves that there was nothing behind the last
+ * source. In a client's first round, the count comes first. Such a round would overlook one source
+ * that is removed and two that are added between the count and the opening.
  *
- * Over UDP a step waits for the answers of the one before. A Unix socket delivers in the order of
- * sending: there, a request that was sent after another is served after it, and all of a round can
- * be under way at once. In both cases the stamps of the requests whose answers were taken, which
- * count them in their order, prove that the bracket held: also when requests were lost and
- * repeated. Two more checks find what the bracket cannot see: no source is in a list twice, and
- * all lists are of the same sources. If not, they are read again, until two rounds agree.
+ * Over UDP, each of these steps waits for the answers of the one before. chronyd serves the
+ * requests on a Unix socket in the order in which they were sent, so there the whole round can be
+ * in flight at once. In both cases requests carry stamps, numbers in the order of sending. The
+ * stamps of the requests that were answered prove that opening and closing enclose the others,
+ * even when requests were lost and repeated. Two further checks find what these stamps cannot
+ * show: no list has a source twice, and all lists are about the same sources. If a check fails,
+ * the lists are read again, until two rounds agree.
  *
- * The authentication and the NTP data of a source are asked for by its address. libchrony takes
- * that from the sourcestats record that its session holds: this is the request by index, which the
- * round is about, and the other follows in the same slot.
+ * libchrony asks for the authentication and the NTP data of a source by its address, which it takes
+ * from the sourcestats record that its session holds. So the round asks for sourcestats by index,
+ * and the request by address follows in the same slot.
  *
- * A request that is overdue (RFC 6298) is repeated on another socket, since the old one may be
- * why; the first one stays, as its answer may be just slow. An exchange that did not end cleanly
- * could surface in the next answer, so its session is replaced. A Unix socket does not survive a
- * restart of chronyd: then all sockets are, and the lists begin anew. A round trip that is long
- * against the opening of a socket decides how many there are: few on the same machine, and far
- * away one for each request that could be under way.
+ * An overdue request (RFC 6298) is repeated on another socket, since the old socket may be the
+ * reason; the first request stays in flight, since its answer may only be slow. An exchange that
+ * did not end cleanly could affect the next answer, so its session is replaced. A Unix socket does
+ * not survive a restart of chronyd: all sockets are then replaced, and the lists begin again. The
+ * number of sockets depends on how long a round trip takes compared with opening a socket: a few on
+ * the same machine, and one for each request that can be in flight to a distant chronyd.
  */
 #include "engine.h"
 
@@ -49,11 +50,11 @@
 #include <string.h>
 
 enum {
-    MOST_PATIENCE = 250 * MILLISECOND, /* before a first repetition, while no round trip is known */
-    FAR = 5 * MILLISECOND,             /* a round trip that is worth many sockets */
-    MOST_GONE = 16,                    /* rounds that miss a source that was counted */
+    MOST_PATIENCE = 250 * MILLISECOND, /* before a first repetition, if no round trip is known */
+    FAR = 5 * MILLISECOND,             /* a round trip that makes many sockets worthwhile */
+    MOST_GONE = 16,                    /* rounds in which a source that was counted did not exist */
     MOST_ROUNDS = 1000,                /* for callers without a deadline */
-    MANY_ROUNDS = 3                    /* so many changes are why a deadline passes */
+    MANY_ROUNDS = 3                    /* after these, changes explain a deadline that passes */
 };
 
 bool has(const shim_ask *ask, int flag) { return (ask->flags & flag) != 0; }
@@ -76,8 +77,7 @@ static int open_list(const shim_client *client, int flag)
     return -1;
 }
 
-/* Whether a request is for what stands at an index, or for the number of these: all that a round
-   is about. */
+/* Whether a request is part of a round: for a record by its index, or for their number. */
 static bool by_index(const shim_client *client, const struct item *item)
 {
     if (!client->progress[item->ask].list)
@@ -85,7 +85,7 @@ static bool by_index(const shim_client *client, const struct item *item)
     return item->kind != RECORD || !has(&client->asks[item->ask], SHIM_ADDRESSED);
 }
 
-/* How many requests of the round are not answered. */
+/* The number of requests of the round that are not answered yet. */
 static int outstanding(const shim_client *client)
 {
     int count = 0;
@@ -107,7 +107,7 @@ static void conclude(shim_client *client, int ask)
 
 static void begin_round(shim_client *client);
 
-/* Give up what is in flight for one ask, but for what all lists have in common. */
+/* Give up the requests of one ask, except those that serve all lists. */
 static void release_ask(shim_client *client, int ask)
 {
     for (struct slot *slot = client->slots; slot != NULL; slot = slot->next) {
@@ -118,7 +118,7 @@ static void release_ask(shim_client *client, int ask)
     }
 }
 
-/* End an ask with an error; but lists that disagreed are better than none. */
+/* End an ask with an error, or with an earlier reading of its list if the lists only disagreed. */
 static void fail(shim_client *client, int ask, int error, int system)
 {
     struct progress *progress = &client->progress[ask];
@@ -156,8 +156,8 @@ static void fail_lists(shim_client *client, int error, int records)
 
 /* ---- Rounds ---- */
 
-/* Read one of the lists' last record first: if that can be, of one whose records need the address
-   of their source, which then is asked for once. */
+/* Choose the list whose last record is read first. A list that is asked for by address is best,
+   since the opening then also yields that address. */
 static int choose_guard(const shim_client *client)
 {
     int guard = open_list(client, SHIM_ADDRESSED);
@@ -166,7 +166,7 @@ static int choose_guard(const shim_client *client)
     return guard >= 0 ? guard : open_list(client, 0);
 }
 
-/* Make places for `number` records of a list; those of an earlier round, if there are enough.
+/* Make places for `number` records of a list; reuse those of an earlier round if there are enough.
    False: no memory. */
 static bool make_places(shim_client *client, int ask, int number)
 {
@@ -207,7 +207,7 @@ static bool make_identities(struct roster *roster, int number)
     return true;
 }
 
-/* All lists are of so many records. */
+/* Set the number of records of all lists. */
 static void set_number(shim_client *client, int number)
 {
     struct roster *roster = &client->roster;
@@ -250,7 +250,7 @@ static void read_again(shim_client *client)
         fail_lists(client, SHIM_CHANGING, client->roster.rounds);
 }
 
-/* A source is not there that was counted. */
+/* A source that was counted does not exist. */
 static void miss_source(shim_client *client)
 {
     client->known = -1;
@@ -260,7 +260,7 @@ static void miss_source(shim_client *client)
         fail_lists(client, UNEXPECTED_STATUS, 0);
 }
 
-/* Whether a request is for the record that is read first. */
+/* Whether a request is the opening of the round. */
 static bool opens(const shim_client *client, const struct item *item)
 {
     const struct roster *roster = &client->roster;
@@ -289,8 +289,8 @@ static bool has_duplicates(const struct roster *roster)
     return found;
 }
 
-/* All lists of this round are right, each by itself. Conclude them if they can be, together; true:
-   they are to be read again. */
+/* Each list of this round is complete and consistent. Conclude them if they also agree with each
+   other; true: they must be read again. */
 static bool doubt_round(shim_client *client)
 {
     struct roster *roster = &client->roster;
@@ -315,7 +315,7 @@ static bool doubt_round(shim_client *client)
     return true;
 }
 
-/* See whether the round is at its end. True: there is more to ask for. */
+/* End the round if it is complete. True: there is more to ask for. */
 static bool check_round(shim_client *client)
 {
     struct roster *roster = &client->roster;
@@ -327,7 +327,7 @@ static bool check_round(shim_client *client)
             return false;
     if (outstanding(client) > 0)
         return false;
-    if (roster->latest > 0) { /* something was read after the opening */
+    if (roster->latest > 0) { /* the opening was not the only request */
         if (roster->closing != ANSWERED)
             return false;
         if (roster->earliest < roster->opened || roster->last_again != roster->last) {
@@ -344,21 +344,21 @@ static bool check_round(shim_client *client)
 
 /* ---- Requests ---- */
 
-/* Whether requests that must come after others may be sent: when these are answered, or else when
-   they are sent, if chronyd takes them in that order. */
+/* Whether requests that must follow others may be sent: once those are answered, or once they are
+   sent if chronyd serves requests in order. */
 static bool may_follow(const shim_client *client, bool answered)
 {
     return answered || (client->ordered && client->stuck == 0);
 }
 
-/* The next request of the lists' rest. */
+/* The next request between opening and closing. */
 static bool next_of_rest(shim_client *client, struct item *item)
 {
     const struct roster *roster = &client->roster;
     bool addressed = open_list(client, SHIM_ADDRESSED) >= 0;
     for (int i = 0; i < client->batch.asked; i++) {
         struct progress *progress = &client->progress[i];
-        /* The addresses of the sources come along with what they are asked for. */
+        /* Its records arrive anyway, as the addresses for the other lists. */
         if (!is_open_list(client, i) || (addressed && has(&client->asks[i], SHIM_ADDRESSES)))
             continue;
         while (progress->next < roster->number &&
@@ -422,7 +422,7 @@ static bool next_request(shim_client *client, struct item *item)
     return false;
 }
 
-/* How many requests there are to hand out, now or soon. */
+/* The number of requests that remain to be handed out. */
 static int pending(const shim_client *client)
 {
     int count = 0, number = client->roster.number > 0 ? client->roster.number : 0;
@@ -487,7 +487,7 @@ static void note_stamp(struct roster *roster, int stamp)
         roster->latest = stamp;
 }
 
-/* Note whose the record is that was read by its index. */
+/* Note which source a record belongs to that was read by its index. */
 static void note_source(shim_client *client, const struct item *item, const struct slot *slot)
 {
     struct roster *roster = &client->roster;
@@ -532,7 +532,7 @@ static void take_closing(shim_client *client, const struct slot *slot)
     roster->last_again = read_identity(slot->link.session, -1).whole;
 }
 
-/* Go on with the record for which an address was asked. */
+/* Take the address of a source, and ask for the record that needs it. */
 static void take_address(struct slot *slot, int64_t now)
 {
     shim_client *client = slot->client;
@@ -555,7 +555,7 @@ void take_answer(struct slot *slot, int64_t now)
     set_state(slot, IDLE);
     release_twins(slot);
     if (item->kind == NUMBER && !client->progress[item->ask].list) {
-        client->progress[item->ask].probing = false; /* libchrony answers: it is no list */
+        client->progress[item->ask].probing = false; /* libchrony answered: not a list */
         client->progress[item->ask].next = 0;
     } else if (item->kind == NUMBER) {
         take_number(client, slot);
@@ -576,7 +576,7 @@ void take_list(struct slot *slot)
     bool alone = open_list(client, 0) < 0;
     client->progress[slot->item.ask].list = true;
     if (!alone) {
-        begin_round(client); /* of which it is a part from now on */
+        begin_round(client); /* which includes it from now on */
         return;
     }
     client->roster.guard = slot->item.ask;
@@ -694,7 +694,7 @@ static bool make_asks(shim_client *client, const shim_ask *asks, int asked)
     return true;
 }
 
-/* A single record has its place from the beginning. */
+/* Make the places of all reports with a single record. */
 static bool make_single_places(shim_client *client)
 {
     for (int i = 0; i < client->batch.asked; i++)

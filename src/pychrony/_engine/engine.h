@@ -4,24 +4,24 @@
  *
  * Locks. Nothing waits for chronyd under any of them. In the order in which they are taken:
  *
- *   load_lock    (library.c)  the table of libchrony's functions, until it is complete; it never
- *                             changes then, and whoever uses it has gone through shim_load().
+ *   load_lock    (library.c)  the table of libchrony's functions until it is complete. After that,
+ *                             it never changes, and all its users have called shim_load() before.
  *   loops_lock   (loop.c)     the list of all loops. Taken to add or remove one, to fork, to exit,
  *                             and, if it is free, to close idle sockets of other clients.
  *   loop->lock   (loop.c)     the loop, its clients, their batches and sockets. Taken by each
  *                             function of shim.h for as long as it runs, but never while it waits
  *                             for chronyd. Sockets are opened and closed under it: it is the lock
- *                             of one caller, and whoever else wants it only tries (loops_lock's
- *                             holders, but for fork and exit, which must wait).
- *   text_lock    (library.c)  the one buffer in which libchrony formats all addresses. Held around
- *                             each call that writes to it and the copying of what it wrote.
+ *                             of one caller. Holders of loops_lock only try to take it, except
+ *                             for fork and exit, which must wait.
+ *   text_lock    (library.c)  the single buffer in which libchrony formats addresses. Held while
+ *                             libchrony writes to it and until the text has been copied.
  *   shapes_lock  (records.c)  adding a shape. Reading takes no lock: a shape is complete before
  *                             the number of shapes, an atomic, counts it.
  *
  * A finished batch is read by its owner without a lock: only shim_start() on the same client
- * changes it. The budget of sockets is one atomic number. So the engine does not rely on the GIL.
+ * changes it. The budget of sockets is one atomic number. The engine does not rely on the GIL.
  *
- * fork() takes all locks first, so that the child finds nothing half done (library.c).
+ * fork() takes all locks first, so that the child sees no half-finished change (library.c).
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -53,16 +53,16 @@ struct link {
 
 enum state {
     IDLE,    /* nothing to do */
-    BLOCKED, /* a request is to be sent; chronyd's queue is full */
-    WAITING, /* a request is out */
-    LATER    /* chronyd is away; try again when it is time */
+    BLOCKED, /* a request could not be sent: chronyd's queue is full */
+    WAITING, /* a request was sent */
+    LATER    /* chronyd is not there; try again later */
 };
 
 /* What a request is for. */
 enum kind {
     NUMBER, /* the number of records */
     RECORD, /* a record of a report */
-    ADDRESS, /* the sourcestats of a source, whose address the record is then asked by */
+    ADDRESS, /* the sourcestats record with the address by which to ask for the record */
     CLOSING /* the last record again: see batch.c */
 };
 
@@ -72,19 +72,19 @@ struct item {
     int record;
 };
 
-/* What has one request in flight at most. A request that is repeated is in several slots. */
+/* A socket with at most one request in flight. A repeated request occupies several slots. */
 struct slot {
     struct link link;
     shim_client *client;
     struct slot *next;
     struct item item;
     enum state state;
-    bool ready;   /* epoll told of it */
-    bool fresh;   /* the socket was opened for this batch, and nothing has come */
-    bool dirty;   /* an answer, or what is left of it, may yet surface in the session */
-    bool writing; /* epoll waits until the socket can be written to */
+    bool ready;   /* epoll has reported it */
+    bool fresh;   /* the socket was opened for this batch, and has received nothing yet */
+    bool dirty;   /* an old exchange may still affect the session */
+    bool writing; /* epoll also watches for the socket becoming writable */
     int tries;
-    int stamp;    /* when the request was sent, in the order of all requests of the batch */
+    int stamp;    /* number of the request, in the order in which the batch sent them */
     int64_t sent;
     int64_t again;    /* when to ask again */
     int64_t interval; /* from `sent` to `again` */
@@ -93,14 +93,14 @@ struct slot {
 
 /* ---- Batches ---- */
 
-/* How far the reading of one report is. */
+/* How much of one report has been read. */
 struct progress {
     bool list;
-    bool probing; /* whether it is a list is to be found out */
+    bool probing; /* it is not known yet whether it is a list */
     bool done;
     int next;     /* the next record to ask for */
-    int left;     /* records that have not come yet */
-    int room;     /* for so many records there are places, from the ask's `first` on */
+    int left;     /* records that have not arrived yet */
+    int room;     /* number of records that have places, from the ask's `first` on */
     int shape;    /* of the last record, to try first for the next */
     int kept;     /* an earlier complete reading: its first place, or -1 */
     int kept_records;
@@ -112,40 +112,40 @@ enum stage { TO_ASK, ASKED, ANSWERED };
 struct roster {
     int number; /* of sources; -1 while unknown */
     enum stage counting, opening, closing;
-    int guard;     /* the ask that has the last record read first; -1: there is no open list */
-    uint64_t last, last_again; /* the identity of the last source, at the opening and the closing */
-    int opened, closed;   /* the stamps of these readings */
-    int earliest, latest; /* the stamps of what was read besides; 0: nothing */
-    bool differ;          /* the lists are not of the same sources */
-    uint64_t seen, seen_before; /* a sum over all identities, in this round and the last */
-    bool compared;              /* the last round was complete */
+    int guard;     /* the ask whose last record is read first; -1: there is no open list */
+    uint64_t last, last_again; /* identity of the last source, at opening and closing */
+    int opened, closed;   /* the stamps of these two */
+    int earliest, latest; /* the stamps of all other requests; 0: none */
+    bool differ;          /* the lists are not about the same sources */
+    uint64_t seen, seen_before; /* sum over all identities, in this round and the previous one */
+    bool compared;              /* the previous round was complete */
     int rounds; /* how often the lists were begun again */
-    int gone;   /* how often since a source was missing */
-    uint64_t *identities; /* of the sources, as far as they were read; 0: not yet */
-    int room;             /* for so many of them */
+    int gone;   /* how often because a source did not exist */
+    uint64_t *identities; /* of each source; 0: not read yet */
+    int room;             /* number of identities there is memory for */
 };
 
 struct shim_client {
-    shim_batch batch; /* what the caller sees of it */
+    shim_batch batch; /* the part that the caller sees */
     shim_loop *loop;
     shim_client *next, *last;   /* in the loop */
-    shim_client *next_ready;    /* in the loop's list of those to step */
-    shim_client *next_finished; /* in the loop's list of those that are done */
+    shim_client *next_ready;    /* in the loop's list of clients to step */
+    shim_client *next_finished; /* in the loop's list of clients that are done */
     bool ready, finished, running;
     char address[128]; /* the longest path of a Unix socket has 107 characters */
-    bool ordered;      /* chronyd takes requests in the order they were sent in: a Unix socket */
+    bool ordered;      /* chronyd serves requests in the order of sending: a Unix socket */
 
     struct slot *slots;
-    int kept;  /* the caller's own limit of what KEPT limits */
+    int kept;  /* the caller's limit, at most KEPT */
     int open;  /* sockets */
     int busy;  /* slots that are not idle */
-    int stuck; /* slots with a request that is not sent */
+    int stuck; /* slots with a request that is not sent yet */
     int64_t idle_since;
     int batches;
 
     int64_t round_trip, variation, best; /* RFC 6298's SRTT and RTTVAR, and the shortest; or 0 */
 
-    shim_ask *asks; /* as many as `ask_room`; the batch's own */
+    shim_ask *asks; /* memory for `ask_room` of them */
     struct progress *progress;
     int ask_room;
     char *bytes;
@@ -154,15 +154,15 @@ struct shim_client {
     int capacity;
 
     int unfinished; /* asks */
-    int64_t deadline, patience; /* how long to wait for an answer at first, at most */
+    int64_t deadline, patience; /* the longest first wait for an answer */
     int64_t due; /* when to step at the latest */
     int stamp;   /* of the last request */
-    bool reached;  /* chronyd was there */
+    bool reached;  /* chronyd accepted a request */
     bool answered; /* and has answered */
     bool full;   /* no further socket could be opened */
     bool repeated; /* a request is in several slots */
-    bool forked;   /* in a child whose parent had this batch under way */
-    int error;     /* why chronyd is away; 0 when it has answered since */
+    bool forked;   /* in a forked child: the batch was running in the parent */
+    int error;     /* why chronyd is not there; 0 once it has answered */
     int system;
     int known;     /* the number of sources when last read; -1: never */
     struct roster roster;
@@ -171,18 +171,18 @@ struct shim_client {
 struct shim_loop {
     pthread_mutex_t lock;
     shim_loop *next, *last; /* in the list of all */
-    int references; /* the caller's, and one of each client */
+    int references; /* one of the caller, and one of each client */
     int epoll;      /* -1 until the first socket is opened */
-    unsigned freed; /* how many clients: an event may be of one */
-    int64_t due;    /* no client is due before */
+    unsigned freed; /* number of freed clients, to which events at hand may belong */
+    int64_t due;    /* no client is due earlier */
     int done;       /* clients in `finished` */
     shim_client *clients, *ready;
     shim_client *finished, *finished_last;
-    struct link spares[SPARES]; /* clean sessions of clients that have ended; UDP sockets */
+    struct link spares[SPARES]; /* clean sessions of ended clients, on UDP sockets */
     int spared;
-    bool sparing;   /* whether it keeps any */
+    bool sparing;   /* whether it keeps spare sessions */
     bool abandoned; /* the caller has let go of it */
-    bool over;      /* the process ends, and all is closed */
+    bool over;      /* the process is ending, and everything is closed */
 };
 
 /* ---- library.c ---- */
@@ -195,7 +195,7 @@ void drop_text(void);
 
 #define NO_ADDRESS 1 /* of a reference clock */
 
-/* Whose a record is. */
+/* The source that a record belongs to, as hashes. */
 struct identity {
     uint64_t address; /* of its address, or NO_ADDRESS; never 0 */
     uint64_t whole;   /* of its address and reference ID */
@@ -203,14 +203,14 @@ struct identity {
 
 void copy_string(char *to, const char *text);
 
-/* Whose the record is that `session` holds; `likely` is the shape to try first, or -1. */
+/* The source of the record that `session` holds; `likely` is the shape to try first, or -1. */
 struct identity read_identity(chrony_session *session, int likely);
 
-/* Copy the address that is in the record of `session` to `to`, as a string of a record. */
+/* Copy the address in the session's record to `to`, in the form of a record's strings. */
 void read_address(char *to, chrony_session *session);
 
-/* Copy the record that `session` holds to the client's bytes, behind `address` if it is to have
-   one. Returns 0 or an error. */
+/* Copy the record that `session` holds to the client's bytes, after `address` if the ask has
+   SHIM_JOINED. Returns 0 or an error. */
 int copy_record(shim_client *client, int ask, int record, chrony_session *session,
                 const char *address);
 
@@ -219,41 +219,41 @@ void unlock_shapes(void);
 
 /* ---- sockets.c ---- */
 
-/* Open the slot's socket and a session on it, if that is within the budget. Returns 0, or an error
+/* Open the slot's socket and a session on it, if the budget allows it. Returns 0, or an error
    with errno set. */
 int open_slot(struct slot *slot);
 void close_slot(struct slot *slot);
-/* A slot without a socket, which may be a new one; NULL without memory. */
+/* Return a slot without a socket, a new one if necessary; NULL: no memory. */
 struct slot *spare_slot(shim_client *client);
-/* Forget what the session of a slot has under way. */
+/* Replace the session of a slot, and with it any unfinished exchange. */
 int renew_session(struct slot *slot);
-/* Have epoll tell also when the socket can be written to, or no longer. */
+/* Set whether epoll also watches for the socket becoming writable. */
 void watch_writing(struct slot *slot, bool writing);
 void close_link(struct link *link);
 void close_spares(shim_loop *loop);
 void close_client(shim_client *client);
 /* Move all links but one to `to`, for the caller to close; returns how many. */
 int take_further_links(shim_client *client, struct link *to, int room);
-/* In a forked child: close what is the parent's, without harm to the parent. */
+/* In a forked child: close the parent's sockets without affecting the parent. */
 void leave_client_to_parent(shim_client *client);
 
 /* ---- exchange.c ---- */
 
 void set_state(struct slot *slot, enum state state);
-/* Let the slot do something else, though what it has asked may still be answered. */
+/* Free the slot for another request, even if the current one may still be answered. */
 void release(struct slot *slot);
-/* Let those do something else that have asked for the same. */
+/* Free the other slots that have the same request. */
 void release_twins(struct slot *slot);
 struct slot *vacant(shim_client *client, int wanted, bool far);
 /* Send the request that the slot has just been given. */
 void begin(struct slot *slot, int64_t now);
-/* Send the slot's request, on a new socket if the one at hand is of no use. */
+/* Send the slot's request, on a new socket if the current one cannot be used. */
 void send_request(struct slot *slot, int64_t now);
 void receive_all(shim_client *client, int64_t now);
-/* Have receive_all() look for answers at all sockets. */
+/* Make receive_all() look for answers at all sockets. */
 void look_again(shim_client *client);
 void repeat_overdue(shim_client *client, int64_t now);
-/* Have everything due later. */
+/* Move the deadline and all repetitions by `pause`. */
 void postpone(shim_client *client, int64_t pause);
 /* When the client must be stepped at the latest. */
 int64_t next_due(const shim_client *client);
@@ -267,10 +267,10 @@ void step_batch(shim_client *client, int64_t now);
 void take_answer(struct slot *slot, int64_t now);
 /* libchrony or chronyd refused the slot's request. */
 void take_refusal(struct slot *slot, int error);
-/* A report that libchrony has to ask chronyd for the number of is a list. */
+/* The report is a list, since libchrony asked chronyd for its number of records. */
 void take_list(struct slot *slot);
 void fail_all(shim_client *client, int error, int system);
-/* Ask for everything anew that is not there yet. */
+/* Ask again for everything that has not arrived. */
 void begin_again(shim_client *client);
 
 /* ---- loop.c ---- */
@@ -288,8 +288,8 @@ void add_client(shim_client *client);
 void remove_client(shim_client *client);
 /* Step the client at the next step of the loop. */
 void make_ready(shim_client *client);
-/* The client's batch is done, for shim_finished() to return; or not, after all. */
+/* Add the client's batch to those that shim_finished() returns, or remove it. */
 void finish(shim_client *client);
 void remove_finished(shim_client *client);
-/* Close the further sockets of the client that has been idle longest. False: there is none. */
+/* Close all sockets but one of the client that has been idle longest. False: there is none. */
 bool close_idlest(shim_loop *own);

@@ -1,12 +1,12 @@
 /*
- * Requests and answers, one by one: sent, received, repeated, and what to do if chronyd is away.
+ * Sends, receives and repeats single requests, and handles a chronyd that is not there.
  */
 #include "engine.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 
-enum { LEAST_PATIENCE = 200 * MILLISECOND }; /* as in TCP: less, and a busy machine is too slow */
+enum { LEAST_PATIENCE = 200 * MILLISECOND }; /* as in TCP: a busy machine may need that long */
 static const int64_t MOST_INTERVAL = 4 * (int64_t)SECOND;
 
 /* ---- Slots ---- */
@@ -20,15 +20,15 @@ void set_state(struct slot *slot, enum state state)
     slot->state = state;
 }
 
-/* Whether the address of the item's source is asked for, in this exchange. */
+/* Whether this exchange asks for the address of the source. */
 static bool is_addressed(const struct slot *slot)
 {
     return has(&slot->client->asks[slot->item.ask], SHIM_ADDRESSED) &&
            (slot->item.kind == RECORD || slot->item.kind == ADDRESS);
 }
 
-/* A late answer is known by its number, and ignored. But libchrony may have something to follow on
-   an address in mind, and the next request would get it. */
+/* libchrony ignores a late answer, by its sequence number. But if a session was about to ask by
+   address, the next request in it would be affected. */
 static bool leaves_traces(const struct slot *slot)
 {
     return is_addressed(slot) && slot->item.kind == RECORD;
@@ -38,13 +38,13 @@ void release(struct slot *slot)
 {
     slot->dirty |= slot->state == WAITING && leaves_traces(slot);
     set_state(slot, IDLE);
-    watch_writing(slot, false); /* it can be written to all the time */
+    watch_writing(slot, false); /* epoll would report a writable socket all the time */
 }
 
 static bool same_source(const struct item *one, const struct item *other)
 {
     bool same_kind = one->kind == other->kind ||
-                     (one->kind == RECORD && other->kind == ADDRESS); /* it began once more */
+                     (one->kind == RECORD && other->kind == ADDRESS); /* repeated from its start */
     return same_kind && one->ask == other->ask && one->record == other->record;
 }
 
@@ -57,9 +57,9 @@ void release_twins(struct slot *slot)
             release(twin);
 }
 
-/* A slot for one of `wanted` requests; NULL if these must wait for one. Opening a socket takes as
-   long as a few requests: on the same machine a client opens more of them only for long lists, or
-   if it is kept. */
+/* Return a slot for one of `wanted` requests; NULL if they must wait. Opening a socket takes as
+   long as a few requests: on the same machine, a client opens more sockets only for long lists, or
+   after several batches. */
 struct slot *vacant(shim_client *client, int wanted, bool far)
 {
     for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
@@ -73,7 +73,7 @@ struct slot *vacant(shim_client *client, int wanted, bool far)
     struct slot *slot = spare_slot(client);
     if (slot != NULL && open_slot(slot) == OK)
         return slot;
-    client->full = true; /* those that are open will do */
+    client->full = true; /* the open ones must do */
     return NULL;
 }
 
@@ -123,10 +123,9 @@ static int64_t first_interval(const shim_client *client)
     return interval < least ? least : interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
 }
 
-/* ---- chronyd is away ---- */
+/* ---- chronyd is not there ---- */
 
-/* Leave all sockets, and what has been read of lists: chronyd was restarted, and its sources may be
-   others now. */
+/* Close all sockets and discard the lists: chronyd was restarted, and its sources may differ. */
 static void start_over(shim_client *client)
 {
     for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
@@ -134,8 +133,8 @@ static void start_over(shim_client *client)
     begin_again(client);
 }
 
-/* chronyd is not there. It may come back while a batch waits that has reached it before; one that
-   has not fails at once. */
+/* chronyd is not there. A batch that has reached it before waits for it to come back; any other
+   batch fails at once. */
 static void miss(struct slot *slot, int error, int system)
 {
     shim_client *client = slot->client;
@@ -149,8 +148,8 @@ static void miss(struct slot *slot, int error, int system)
     client->system = system;
 }
 
-/* Whether chronyd has been away since the slot was opened. A Unix socket tells it with an empty
-   datagram, which chronyd ignores. */
+/* Whether chronyd was stopped since the slot was opened. On a Unix socket, sending an empty
+   datagram shows that; chronyd ignores it. */
 static bool was_away(const struct slot *slot)
 {
     if (slot->state == LATER)
@@ -166,7 +165,7 @@ static int request(const struct slot *slot)
 {
     const shim_ask *ask = &slot->client->asks[slot->item.ask];
     chrony_session *session = slot->link.session;
-    /* libchrony may keep the pointer to a name: its own names last. */
+    /* libchrony may keep the pointer to a name: its own names stay valid. */
     const char *name = chrony.get_report_name(ask->report);
     if (slot->item.kind == NUMBER)
         return (int)chrony.request_report_number_records(session, name);
@@ -174,22 +173,22 @@ static int request(const struct slot *slot)
     if (by_address && slot->item.kind != RECORD)
         name = "sourcestats";
     else if (by_address)
-        take_text(); /* libchrony formats the address */
+        take_text(); /* libchrony formats the address in the common buffer */
     int error = (int)chrony.request_record(session, name, slot->item.record);
     if (by_address && slot->item.kind == RECORD)
         drop_text();
     return error;
 }
 
-/* An exchange that was cut short begins with the address again: on another session, or because
-   this one does not hold it any more. */
+/* Let an exchange that was cut short begin with the address again, since its session does not hold
+   the address any more. */
 static void rewind_item(struct slot *slot)
 {
     if (is_addressed(slot))
         slot->item.kind = ADDRESS;
 }
 
-/* Have an open socket, and a session with nothing left in it. False: there is none. */
+/* Make sure that the slot has a socket and a clean session. False: that is not possible. */
 static bool be_ready(struct slot *slot)
 {
     int error = OK;
@@ -236,13 +235,13 @@ void send_request(struct slot *slot, int64_t now)
         slot->dirty = true;
         take_refusal(slot, error);
     } else if (!chrony.needs_response(slot->link.session)) {
-        /* Answered by libchrony: the number of records of a report that is no list, or the absence
-           of a record that reference clocks lack. */
+        /* libchrony itself answered: with the number of records of a report that is not a list, or
+           because reference clocks have no such record. */
         take_answer(slot, now);
     } else {
         set_state(slot, WAITING);
         watch_writing(slot, false);
-        slot->client->reached |= slot->client->ordered; /* a Unix socket tells */
+        slot->client->reached |= slot->client->ordered; /* sending succeeds only if it is there */
         if (slot->item.kind == NUMBER && !slot->client->progress[slot->item.ask].list)
             take_list(slot);
     }
@@ -260,7 +259,7 @@ void begin(struct slot *slot, int64_t now)
 
 static bool is_answer(int error) { return error >= UNAUTHORIZED && error <= INVALID_RESPONSE; }
 
-/* chronyd is there, and has answered. */
+/* chronyd has answered. */
 static void note_answer(struct slot *slot, int64_t now)
 {
     shim_client *client = slot->client;
@@ -292,11 +291,11 @@ static void receive(struct slot *slot, int64_t now)
     } else if (slot->fresh) {
         miss(slot, SHIM_UNREACHABLE, errno);
     } else {
-        start_over(slot->client); /* the error may be a late one, of an earlier call */
+        start_over(slot->client); /* the error may be due to an earlier call */
     }
 }
 
-/* Take what nobody waits for any more from the socket, lest epoll tell of it for ever. */
+/* Discard late answers, which epoll would otherwise report for ever. */
 static void drain(const struct slot *slot)
 {
     char byte;
@@ -331,9 +330,9 @@ void look_again(shim_client *client)
 
 /* ---- Repetitions ---- */
 
-/* Where to repeat a request that waits: on a new socket while there are few; then the first one and
-   the last one may still be answered. Without a new one, a request replaces the one before in the
-   same session. */
+/* Return the slot in which to repeat a request that waits. At first, that is a new socket. Later, a
+   slot in between is closed and reused, so that the first and the last can still be answered. If no
+   new socket can be opened, the repetition replaces the request in its own session. */
 static struct slot *place_to_repeat(struct slot *slot)
 {
     shim_client *client = slot->client;
@@ -356,11 +355,11 @@ static struct slot *place_to_repeat(struct slot *slot)
     if (open_slot(twin) == OK)
         return twin;
     if (errno != EMFILE && errno != ENFILE)
-        close_slot(slot); /* chronyd is away: have the next attempt tell */
+        close_slot(slot); /* chronyd is not there: the next attempt reports it */
     return slot;
 }
 
-/* Ask again for what got no answer. */
+/* Repeat a request that was not answered. */
 static void repeat(struct slot *slot, int64_t now)
 {
     shim_client *client = slot->client;
@@ -368,7 +367,7 @@ static void repeat(struct slot *slot, int64_t now)
         start_over(client);
         return;
     }
-    int64_t interval = slot->interval + slot->interval / 4; /* many may be lost in a row */
+    int64_t interval = slot->interval + slot->interval / 4; /* several in a row may get lost */
     int tries = slot->tries + 1;
     struct item item = slot->item;
     struct slot *other = slot;

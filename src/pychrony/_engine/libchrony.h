@@ -55,8 +55,8 @@ enum { CONTENT_NONE = 0, CONTENT_ENUM = 12, CONTENT_FLAGS = 14, CONTENT_ADDRESS 
     X(const char *, get_field_constant_name, (chrony_session *, int, uint64_t))
 
 #ifdef HAVE_CHRONY_H
-/* A declaration of ours that differs from the header's does not compile, and no number does that
-   differs: of those here, and of those that Python knows. */
+/* A declaration or a number that differs from the header does not compile. The numbers are those
+   defined here and those that Python code uses. */
 #define SAME_DECLARATION(result, name, arguments) result chrony_##name arguments;
 #define SAME_NUMBER(name, number) _Static_assert(CHRONY_##name == (int)(number), "CHRONY_" #name);
 LIBCHRONY(SAME_DECLARATION)

@@ -33,15 +33,16 @@ static void after_fork(void)
     pthread_mutex_unlock(&load_lock);
 }
 
-/* A child that used its parent's sockets would steal the answers, and libchrony would draw the
-   same sequence numbers in both; closed by libchrony, they would take the parent's files along. */
+/* A child that used its parent's sockets would receive the parent's answers, and libchrony would
+   use the same sequence numbers in both. Closed by libchrony, they would take the parent's socket
+   files with them. */
 static void in_child(void)
 {
     leave_loops_to_parent();
     after_fork();
 }
 
-/* When the shim is loaded, before any lock can be held. */
+/* Runs when the shim is loaded, before any lock can be held. */
 __attribute__((constructor)) static void register_fork_handlers(void)
 {
     pthread_atfork(before_fork, after_fork, in_child);

@@ -1,5 +1,5 @@
 /*
- * Loops: wait for the sockets of clients, and step the clients that have something to do.
+ * Implements loops, which wait for the sockets of clients, and step clients that are ready or due.
  */
 #include "engine.h"
 
@@ -10,10 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 64 }; /* that are taken in at a time */
+enum { EVENTS = 64 }; /* taken in at a time */
 
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
-static shim_loop *loops; /* all there are */
+static shim_loop *loops; /* all loops of the process */
 
 int64_t clock_now(void)
 {
@@ -46,11 +46,11 @@ void leave_loops_to_parent(void)
     for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
         for (shim_client *client = loop->clients; client != NULL; client = client->next)
             leave_client_to_parent(client);
-        close_spares(loop); /* they would draw the same random numbers as in the parent */
+        close_spares(loop); /* they would use the same random numbers as the parent */
         if (loop->epoll >= 0)
             close(loop->epoll);
         loop->epoll = -1;
-        loop->freed++; /* events in hand are the parent's */
+        loop->freed++; /* events at hand are the parent's */
         loop->due = 0;
     }
 }
@@ -99,8 +99,8 @@ void shim_spare_sessions(shim_loop *loop)
     unlock_loop(loop);
 }
 
-/* Close the loop's own descriptors if no client has a socket. A client that the caller lost before
-   it was opened, to the exception of a signal handler, keeps the loop's memory, but nothing else. */
+/* Close the loop's own descriptors if no client has a socket. If an exception of a signal handler
+   made the caller lose a client before it was opened, only the loop's memory stays in use. */
 static void close_unused(shim_loop *loop)
 {
     for (shim_client *client = loop->clients; client != NULL; client = client->next)
@@ -116,7 +116,7 @@ void leave_loop(shim_loop *loop)
 {
     lock_loop(loop);
     bool used = --loop->references > 0;
-    if (used && loop->abandoned) /* a caller that is still there waits for the descriptor */
+    if (used && loop->abandoned) /* otherwise, the caller may be waiting for the descriptor */
         close_unused(loop);
     unlock_loop(loop);
     if (used)
@@ -262,13 +262,13 @@ static shim_client *idlest(const shim_loop *loop)
     return found;
 }
 
-/* The same of all loops, with the lock of its loop, unless that is `own`, whose lock is held. */
+/* The same among all loops; returns with its loop's lock held, as that of `own` already is. */
 static shim_client *lock_idlest(shim_loop *own)
 {
     shim_client *found = idlest(own);
     for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
         if (loop == own || pthread_mutex_trylock(&loop->lock) != 0)
-            continue; /* in use, and so not idle */
+            continue; /* in use, so it is not idle */
         shim_client *other = idlest(loop);
         bool better = other != NULL && (found == NULL || other->idle_since < found->idle_since);
         if (better && found != NULL && found->loop != own)
@@ -284,7 +284,7 @@ static shim_client *lock_idlest(shim_loop *own)
 bool close_idlest(shim_loop *own)
 {
     if (pthread_mutex_trylock(&loops_lock) != 0)
-        return false; /* a fork, or the end of the process: they want our lock */
+        return false; /* a fork, or the end of the process, which waits for our lock */
     struct link links[KEPT];
     shim_client *client = lock_idlest(own);
     int count = client != NULL ? take_further_links(client, links, KEPT) : 0;
@@ -292,7 +292,7 @@ bool close_idlest(shim_loop *own)
         unlock_loop(client->loop);
     pthread_mutex_unlock(&loops_lock);
     for (int i = 0; i < count; i++)
-        close_link(&links[i]); /* under our own lock alone: its owner need not wait for it */
+        close_link(&links[i]); /* after releasing its lock, so that its owner does not wait */
     return count > 0;
 }
 
@@ -327,7 +327,7 @@ static void step(shim_loop *loop, int64_t now)
         return;
     for (shim_client *client = loop->clients; client != NULL; client = client->next)
         if (client->due <= now) {
-            look_again(client); /* its events may be among those that are not taken in yet */
+            look_again(client); /* its events may not have been taken in yet */
             step_client(client, now);
         }
     loop->due = first_due(loop);
@@ -365,14 +365,14 @@ void shim_postpone(shim_loop *loop, int64_t pause)
     unlock_loop(loop);
 }
 
-/* Wait for events for so long. Returns their number, or -1 if a signal came. */
+/* Wait for events for `time` nanoseconds. Returns their number, or -1 after a signal. */
 static int wait_for(int epoll, struct epoll_event *events, int64_t time)
 {
     int milliseconds = time > 0 ? (int)((time + MILLISECOND - 1) / MILLISECOND) : 0;
     int found = epoll >= 0 ? epoll_wait(epoll, events, EVENTS, milliseconds) : 0;
     if (found < 0 && errno == EINTR)
         return -1;
-    /* Without a socket there is nothing but time to wait for. */
+    /* Without a socket, only time can pass. */
     if (found < 0 || epoll < 0)
         return poll(NULL, 0, milliseconds) < 0 ? -1 : 0;
     return found;
@@ -394,8 +394,8 @@ int shim_run(shim_loop *loop, int64_t longest)
         int found = wait_for(epoll, events, time);
         lock_loop(loop);
         if (found < 0)
-            break; /* its handler may be Python's */
-        /* Events may be of a client that another thread has freed. What is still true comes again. */
+            break; /* a signal: let Python run its handler */
+        /* Another thread may have freed the client of an event. epoll reports the others again. */
         if (loop->freed == freed)
             take_events(events, found);
         now = clock_now();

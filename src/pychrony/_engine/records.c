@@ -1,5 +1,5 @@
 /*
- * Copies the record that a libchrony session holds to a client's memory, and tells whose it is.
+ * Copies the record that a libchrony session holds to a client's memory, and identifies its source.
  */
 #include "engine.h"
 
@@ -10,14 +10,14 @@
 enum { MAX_FIELDS = (int)(sizeof((shim_shape *)0)->fields / sizeof(shim_field)) };
 enum { MAX_SHAPES = 64 }; /* libchrony has two dozen */
 
-/* Which fields of a record tell whose it is; -1: none. */
+/* Which fields of a record identify its source; -1: none. */
 struct whose {
     int address, id;
 };
 
 static shim_shape shapes[MAX_SHAPES];
 static struct whose whose[MAX_SHAPES];
-static atomic_int shapes_known; /* those before it are complete, and never change */
+static atomic_int shapes_known; /* shapes below this number are complete and never change */
 static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void lock_shapes(void) { pthread_mutex_lock(&shapes_lock); }
@@ -60,7 +60,7 @@ static bool has_shape(chrony_session *session, int joined, const shim_shape *sha
     return joined == 0 || strcmp(shape->fields[0].name, "address") == 0;
 }
 
-/* The number of a shape that is known, from `from` on; -1 if there is none. */
+/* The number of a known shape, not below `from`, that fits the record; -1: there is none. */
 static int search_shape(chrony_session *session, int joined, int from)
 {
     for (int i = from; i < shapes_known; i++)
@@ -93,14 +93,15 @@ static void describe(chrony_session *session, int joined, shim_shape *shape)
         set_field(&shape->fields[0], "address", STRING, CONTENT_ADDRESS);
     for (int i = joined; i < shape->count; i++) {
         int type = (int)chrony.get_field_type(session, i - joined);
-        /* Whether an address is set is a matter of the record, not of its shape. */
+        /* In a record without the address, libchrony gives the field no content; shapes are
+           for all records. */
         int content = type == STRING ? CONTENT_ADDRESS
                                      : (int)chrony.get_field_content(session, i - joined);
         set_field(&shape->fields[i], chrony.get_field_name(session, i - joined), type, content);
     }
 }
 
-/* Only with shapes_lock. */
+/* The caller holds shapes_lock. */
 static int add_shape(chrony_session *session, int joined)
 {
     int number = shapes_known;
@@ -122,7 +123,7 @@ static int find_shape(chrony_session *session, int joined, int likely)
     if (found >= 0)
         return found;
     lock_shapes();
-    found = search_shape(session, joined, known); /* by another thread, meanwhile */
+    found = search_shape(session, joined, known); /* another thread may have added it */
     if (found < 0)
         found = add_shape(session, joined);
     unlock_shapes();
@@ -168,9 +169,9 @@ static void copy_value(char *to, chrony_session *session, int field, int type)
     }
 }
 
-/* ---- Whose a record is ---- */
+/* ---- The source of a record ---- */
 
-/* FNV-1a: the sources are chronyd's, who gains nothing from a collision. */
+/* FNV-1a. chronyd chooses the input, and gains nothing from a collision. */
 static uint64_t hash(uint64_t start, const char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++)
@@ -217,8 +218,8 @@ static const char *name_of(chrony_session *session, int field, uint64_t value)
     return name != NULL ? name : "";
 }
 
-/* Write the names that apply to a field, a line each, and a zero byte to `to`, unless that is NULL.
-   Returns their length. */
+/* Write the names that apply to a field to `to`, one per line, and a zero byte; write nothing if it
+   is NULL. Returns the length. */
 static size_t write_names(char *to, chrony_session *session, int field, int content)
 {
     uint64_t value = chrony.get_field_uinteger(session, field);
@@ -253,7 +254,7 @@ static size_t write_all_names(char *to, chrony_session *session, const shim_shap
     return length;
 }
 
-/* Room for `size` bytes at `place`: what an earlier reading left there, or new. False: no memory. */
+/* Make room for `size` bytes at `place`, or reuse that of an earlier reading. False: no memory. */
 static bool reserve(shim_client *client, shim_place *place, size_t size)
 {
     shim_batch *batch = &client->batch;

@@ -6,8 +6,8 @@
 
 /* ---- The library ---- */
 
-/* Load libchrony from `path` (a path, or a name for the dynamic loader), once and for ever.
-   Returns 0, or -1 with the loader's words in `reason`. */
+/* Load libchrony from `path` (a path, or a name for the dynamic loader), once for the process.
+   Returns 0, or -1 with the loader's message in `reason`. */
 int shim_load(const char *path, char *reason, size_t size);
 
 /* Path of the loaded library; NULL while there is none. */
@@ -23,26 +23,26 @@ const char *shim_error(int code);
 
 enum {
     SHIM_SOURCES = 1,   /* one record for each source: all such lists have the same length */
-    SHIM_ADDRESSED = 2, /* asked by the source's address, which "sourcestats" must tell first */
+    SHIM_ADDRESSED = 2, /* asked for by the source's address, which "sourcestats" has */
     SHIM_JOINED = 4,    /* put that address in front of each record */
     SHIM_NAMED = 8,     /* append the names of constants and flags to each record */
     SHIM_ADDRESSES = 16 /* this is "sourcestats" */
 };
 
-/* Errors of ours, beside libchrony's 1 to 14. */
+/* The shim's own errors, in addition to libchrony's 1 to 14. */
 enum {
     SHIM_UNOPENED = -1,     /* libchrony's open_socket() failed, with its own -1: see `system` */
     SHIM_TIMEOUT = 100,     /* no answer in time */
     SHIM_UNREACHABLE = 101, /* a socket could not be prepared or used: see `system` */
     SHIM_ABSURD = 102,      /* a number of records or fields that cannot be true: see `records` */
-    SHIM_CHANGING = 103     /* the sources changed whenever the list was read: see `records` */
+    SHIM_CHANGING = 103     /* the sources kept changing while the lists were read: see `records` */
 };
 
 /* One report to ask for, and the result. The caller sets the first two. */
 typedef struct {
     int report;  /* its place in libchrony's list */
     int flags;
-    int error;   /* 0, a code of libchrony's, or one of ours */
+    int error;   /* 0, libchrony's code, or the shim's */
     int system;  /* errno, where a system call failed */
     int records; /* how many there are */
     int first;   /* where the first of them is among the batch's places */
@@ -58,10 +58,10 @@ typedef struct {
     unsigned int size;
 } shim_place;
 
-/* One or more whole reports, read within one deadline. All of it is the client's memory, and stays
-   as it is from the end of the batch to the next shim_start() on the client. */
+/* One or more whole reports, read within one deadline. The memory is the client's, and stays
+   unchanged from the end of the batch until the next shim_start() on the client. */
 typedef struct {
-    int64_t tag; /* the caller's own */
+    int64_t tag; /* for the caller's use */
     const shim_ask *asks;
     int asked;
     int placed; /* of `places` */
@@ -85,25 +85,25 @@ typedef struct {
 /* The shape of that number; it never changes. NULL if there is none. */
 const shim_shape *shim_get_shape(int shape);
 
-/* ---- Loops: what is waited for ---- */
+/* ---- Loops ---- */
 
-/* Any number of clients that one thread drives, and the epoll descriptor that all their sockets
-   are in. A blocking connection has a loop for each client, many daemons or an event loop share
-   one. */
+/* Any number of clients that one thread drives, and the epoll descriptor that watches their
+   sockets. A blocking connection has a loop for each client. All clients of an event loop, or of a
+   call that asks many daemons, share one. */
 typedef struct shim_loop shim_loop;
 
 /* A loop without clients; NULL without memory. */
 shim_loop *shim_loop_new(void);
 
-/* Keep the sessions of clients that have ended for those to come, up to 64 of them with their
-   descriptors: a new session costs more than all else that a single question takes. */
+/* Keep up to 64 sessions of ended clients, with their descriptors, for new clients: creating a
+   session takes longer than everything else that a single question requires. */
 void shim_spare_sessions(shim_loop *loop);
 
 /* Let go of the loop. It ends with the last of its clients. */
 void shim_loop_free(shim_loop *loop);
 
-/* The descriptor that is readable when a step has something to take in; -1 before the first
-   shim_open(). It is the loop's: it must not be closed, and a forked child gets another one. */
+/* The descriptor that is readable when an answer has arrived; -1 before the first shim_open(). The
+   loop owns it: the caller must not close it, and a forked child gets another one. */
 int shim_loop_fd(shim_loop *loop);
 
 /* Move all batches on as far as they go without waiting. Returns in how many nanoseconds the next
@@ -114,23 +114,23 @@ int64_t shim_step(shim_loop *loop);
    arrives. Returns how many batches are done. */
 int shim_run(shim_loop *loop, int64_t longest);
 
-/* Leave a pause of so many nanoseconds, in which nobody stepped, out of all deadlines. */
+/* Move all deadlines by a pause, in nanoseconds, during which nobody stepped. */
 void shim_postpone(shim_loop *loop, int64_t pause);
 
-/* The next batch that is done and was not returned before; NULL if there is none. */
+/* The next batch that is done and has not been returned yet; NULL if there is none. */
 shim_batch *shim_finished(shim_loop *loop);
 
-/* ---- Clients: what asks one chronyd ---- */
+/* ---- Clients ---- */
 
-/* The sockets and sessions to one chronyd, kept between batches. */
+/* Sockets and sessions for one chronyd, kept between batches. */
 typedef struct shim_client shim_client;
 
-/* A client in the loop; NULL without memory, which is an error when it is opened. It keeps at most
-   `kept` sockets (up to 16) between batches, and opens no more on the same machine; to a chronyd
-   far away it opens more for a batch, one for each request that can be under way. */
+/* Add a client to the loop; NULL without memory, which shim_open() reports. It keeps at most `kept`
+   sockets (up to 16) between batches, and opens no more on the same machine. For a distant chronyd
+   it opens more during a batch: one for each request that can be in flight. */
 shim_client *shim_client_new(shim_loop *loop, int kept);
 
-/* Close everything, and give up the batch under way. */
+/* Close everything, and give up the running batch. */
 void shim_client_free(shim_client *client);
 
 /* Open a first socket to `address` (empty: where libchrony finds chronyd first). Returns 0, or an
@@ -144,11 +144,11 @@ const char *shim_address(const shim_client *client);
 shim_batch *shim_batch_of(shim_client *client);
 
 /* Begin a batch with a copy of `asks`; the next step sends the first requests. `timeout` is in
-   nanoseconds; negative: none. A batch under way is given up. Returns 0, or an error. */
+   nanoseconds; negative: none. A running batch is given up. Returns 0, or an error. */
 int shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
 
-/* Give up the batch under way, if there is one; it does not come from shim_finished() any more. */
+/* Give up the running batch, if there is one; shim_finished() will not return it. */
 void shim_stop(shim_client *client);
 
-/* Close all sockets of this process, for good: it ends, and nothing else will. */
+/* Close all sockets of this process for good, if it is about to end without destructors. */
 void shim_close_all(void);

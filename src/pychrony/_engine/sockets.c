@@ -1,5 +1,5 @@
 /*
- * Clients, their sockets and the budget of these: opened, closed, left to a parent process.
+ * Opens and closes clients and their sockets, within a budget; leaves them to the parent at a fork.
  */
 #include "engine.h"
 
@@ -18,11 +18,11 @@
 
 /* ---- The budget ---- */
 
-/* The first socket of a client is always allowed. Of all others there are so many in the process,
-   and each takes two descriptors: with /dev/urandom, which libchrony opens for each session. */
+/* The first socket of a client is always allowed. This is the number of all other sockets of the
+   process. Each takes two descriptors, since libchrony opens /dev/urandom for each session. */
 static atomic_int further;
 
-/* A quarter of the descriptors may be taken by further sockets. */
+/* Further sockets may take a quarter of all descriptors. */
 static int most_further(void)
 {
     struct rlimit limit;
@@ -61,8 +61,8 @@ void close_spares(shim_loop *loop)
         close_link(&loop->spares[--loop->spared]);
 }
 
-/* Keep the session of a client that ends, if nothing is left in it. The socket under it stays until
-   another takes its place. */
+/* Keep the session of a client that ends, if the session is clean. Its socket stays open until
+   another one replaces it. */
 static void spare_session(struct slot *slot)
 {
     shim_loop *loop = slot->client->loop;
@@ -77,8 +77,8 @@ static void spare_session(struct slot *slot)
         return_budget();
 }
 
-/* Put the slot's new socket under a session that was spared: a new session would read 4 KiB of
-   /dev/urandom, which takes longer than all else. */
+/* Give the slot's new socket a spare session: a new session would read 4 KiB of /dev/urandom, which
+   takes longer than everything else. */
 static void take_spare(struct slot *slot)
 {
     shim_loop *loop = slot->client->loop;
@@ -129,7 +129,7 @@ static int prepare(struct slot *slot)
     return OK;
 }
 
-/* Open the slot's socket; without the spare sessions, if these are too many. */
+/* Open the slot's socket; close the spare sessions if there are no descriptors left. */
 static bool open_socket(struct slot *slot)
 {
     shim_loop *loop = slot->client->loop;
@@ -253,7 +253,7 @@ shim_client *shim_client_new(shim_loop *loop, int kept)
     return client;
 }
 
-/* Note where the socket leads, so that others are opened to the same place. */
+/* Note the address that the socket is connected to, for further sockets. */
 static void note_peer(shim_client *client, int fd)
 {
     union {
@@ -261,7 +261,7 @@ static void note_peer(shim_client *client, int fd)
         struct sockaddr_un un;
         struct sockaddr_in in;
         struct sockaddr_in6 in6;
-        char room[sizeof(struct sockaddr_un) + 1]; /* a path of full length has no end */
+        char room[sizeof(struct sockaddr_un) + 1]; /* a path of full length has no terminator */
     } peer;
     char host[INET6_ADDRSTRLEN] = "";
     socklen_t length = sizeof(struct sockaddr_un);
