@@ -558,6 +558,7 @@ def test_importing_the_package_imports_no_asyncio() -> None:
     assert subprocess.run([sys.executable, "-c", dedent(code)]).returncode == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of forks beside threads
 @each_loop
 def test_a_forked_child_leaves_the_connection_alone(kind: str, chronyd: ScriptedChronyd) -> None:
     async def main() -> None:

@@ -142,6 +142,25 @@ def test_a_child_forked_while_a_class_is_completed_can_use_it() -> None:
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
 
 
+IMPORT_AT_FORK = """
+import os
+os.register_at_fork(before=lambda: __import__("pychrony.models"))
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+import pychrony.models
+pychrony.models.Activity(1, 2, 3, 4, 5)
+"""
+
+
+def test_an_import_while_a_process_forks_is_safe() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_AT_FORK], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 CUT_SHORT = """
 import dataclasses, sys
 from pychrony.models import Activity

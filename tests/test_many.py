@@ -472,6 +472,7 @@ def test_several_iterators_may_be_open_in_one_thread() -> None:
         assert [(stratum(a), stratum(b)) for a, b in both] == [(1, 2)] * 50
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of forks beside threads
 def test_a_forked_child_may_drop_the_iterator_of_its_parent() -> None:
     with daemons(1, transport="unix") as [chronyd]:
         answers = pychrony.get_many([chronyd.address] * 20, "tracking")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .many import *
     from .models import *
 else:
-    from _thread import RLock
     from importlib import import_module
-    from os import register_at_fork
+
+    from ._engine.forks import fork_lock
 
     _MODULES = (
         "_engine.library",
@@ -35,13 +35,7 @@ else:
     # The modules are imported when a name is first used (PEP 562): pytest imports this package in
     # every project, for the plug-in, and must not wait there for what it may not need.
 
-    # A fork waits for another thread's imports: in the child, these would never come to their end.
-    _importing = RLock()
-    register_at_fork(
-        before=_importing.acquire,
-        after_in_parent=_importing.release,
-        after_in_child=_importing.release,
-    )
+    _importing = fork_lock()  # in the child, another thread's imports would never come to their end
 
     def __getattr__(name):
         if name in ("__all__", "__version__") or not name.startswith("__"):

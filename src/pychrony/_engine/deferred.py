@@ -8,8 +8,7 @@ do its work on the class. From then on, the class is as if it had been decorated
 
 from __future__ import annotations
 
-from _thread import RLock
-from os import register_at_fork
+from .forks import fork_lock
 
 TYPE_CHECKING = False  # as type checkers know it: to import typing takes milliseconds
 
@@ -42,13 +41,7 @@ class _Field:
         self.options = options
 
 
-_completing = RLock()
-# A fork waits for another thread that completes a class: the child's would stay as it is then.
-register_at_fork(
-    before=_completing.acquire,
-    after_in_parent=_completing.release,
-    after_in_child=_completing.release,
-)
+_completing = fork_lock()  # the class would stay as it is in the child
 
 NOT_EMPTY = "Not empty, or the decorator would write a docstring."
 
