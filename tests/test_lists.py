@@ -139,7 +139,7 @@ def test_sources_that_never_stop_changing_are_told_of(transport: Transport) -> N
 
     with (
         ScriptedChronyd({c: turn(c) for c in scripts[0]}, transport) as chronyd,
-        pytest.raises(ChronyTimeoutError, match="sources changed whenever they were read"),
+        pytest.raises(ChronyTimeoutError, match="sources kept changing for"),
     ):
         pychrony.get_sources(chronyd.address, timeout=0.5)
 

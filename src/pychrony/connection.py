@@ -212,7 +212,7 @@ class ChronyConnection:
         """Wait until the clock is synchronised to a source, and return the report that says so.
 
         With `max_error`, it also waits until `error_bound` is at most that many seconds. A chronyd
-        that is its own reference is not synchronised to a source. chronyd may restart in the meantime.
+        that is its own reference is not synchronised to a source. chronyd may restart meanwhile.
         `timeout` limits the whole wait, in seconds; `None` waits for ever.
 
         Raises `ChronyNotSynchronizedError` when the timeout has passed.

@@ -1,4 +1,4 @@
-"""Checks addresses and timeouts that a caller gives, and translates them for libchrony."""
+"""Validates the addresses and timeouts that callers give, and translates them for libchrony."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Address(NamedTuple):
     def candidates(self) -> list[str]:
         """Return the addresses to try in turn, in libchrony's notation; resolve a host name.
 
-        libchrony tries the Unix socket, 127.0.0.1 and ::1, but takes the second for good whether
-        or not chronyd is there; so the third is ours to try.
+        libchrony tries the Unix socket, 127.0.0.1 and ::1 in turn, but never gets beyond 127.0.0.1,
+        even if chronyd is not there. So the last one is tried here.
         """
         if not self.host:
             return ["", f"[::1]:{PORT}"]
@@ -118,7 +118,7 @@ def parse_timeout(timeout: float | None) -> int:
 
 
 def _parse_host(text: str) -> Address:
-    """Take apart `host`, `host:port`, an IPv6 address, `[IPv6]` or `[IPv6]:port`."""
+    """Parse `host`, `host:port`, an IPv6 address, `[IPv6]` or `[IPv6]:port`."""
     if dotted := _IPV4.fullmatch(text):
         return Address(dotted[1], _parse_port(text, dotted[2]))
     match = re.fullmatch(r"\[([^]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?|([^][]*)", text, re.DOTALL)

@@ -1,7 +1,8 @@
-"""Compiles `_shim` for the wheel: CFFI's script and hatchling's build hook in one; never imported.
+"""Compiles the extension module `_shim` when a wheel is built, as a build hook of hatchling.
 
-CFFI reads `shim.h` and writes the C of the Python module; the C compiler makes one extension of
-that and the C files beside this one. Nothing of libchrony is needed: the shim finds it at run time.
+CFFI reads `shim.h` and generates the C source of the Python module; the C compiler links that and
+the C files in this folder into one extension. libchrony is not needed: the shim loads it at run
+time. The installed package never imports this module.
 """
 
 import os
@@ -17,8 +18,8 @@ from typing import Any, NamedTuple
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = Path(__file__).parent
-OLDEST = (3, 10)  # the stable ABI of this version, and so its wheel for all later ones
-FREE_THREADED = (3, 15)  # the first whose stable ABI is for free-threaded Pythons, too (PEP 803)
+OLDEST = (3, 10)  # a wheel for its stable ABI serves all later versions, too
+FREE_THREADED = (3, 15)  # the first with a stable ABI for free-threaded Pythons (PEP 803)
 
 
 class StableABI(NamedTuple):
@@ -30,21 +31,21 @@ class StableABI(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """The wheel's."""
+        """The wheel's tag."""
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         return f"cp{self.since[0]}{self.since[1]}-{self.name}-{platform}"
 
     @property
     def definition(self) -> str:
-        """What Python's headers want to be told."""
+        """The compiler option that selects it in Python's headers."""
         return f"-D{self.macro}=0x{self.since[0]:02X}{self.since[1]:02X}0000"
 
 
 def stable_abi() -> StableABI | None:
-    """Choose the ABI; a free-threaded Python before 3.15 has no stable one."""
+    """Return the stable ABI; `None` for a free-threaded Python before 3.15, which has none."""
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     if "Py_TARGET_ABI3T" in os.environ.get("CPPFLAGS", ""):
-        free_threaded = True  # cross-compiled: Python 3.15 itself may be of either kind
+        free_threaded = True  # cross-compiled: the Python that runs this may be of the other kind
     if not free_threaded:
         return StableABI("abi3", OLDEST, "Py_LIMITED_API")
     if sys.version_info >= FREE_THREADED:
@@ -54,7 +55,7 @@ def stable_abi() -> StableABI | None:
 
 def write_module(target: Path) -> None:
     """Let CFFI write the C source of the Python module."""
-    from cffi import FFI  # only there when a wheel is built
+    from cffi import FFI  # installed when a wheel is built
 
     ffi = FFI()
     ffi.cdef((SOURCES / "shim.h").read_text())
@@ -70,14 +71,14 @@ def words(variable: str, default: str = "") -> list[str]:
 
 
 def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
-    """Return the compiler's command line: the caller's flags come last, and win."""
+    """Return the compiler's command line; the caller's flags come last and take precedence."""
     compiler = words("CC") or shlex.split(sysconfig.get_config_var("CC") or "cc")
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
-    flags.append("-fvisibility=hidden")  # of all but what Python looks for
-    # Some compilers define it themselves, and warn of another value.
+    flags.append("-fvisibility=hidden")  # of everything except the module's entry point
+    # Some compilers define it themselves, and warn about another value.
     fortify = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
     hardening = ["-fstack-protector-strong", *fortify, "-Wl,-z,relro,-z,now"]
-    # The same bytes wherever the build happens.
+    # Produce the same bytes in whichever folder the build runs.
     same = [f"-ffile-prefix-map={folder}=.", f"-ffile-prefix-map={SOURCES}=."]
     if abi and abi.macro not in os.environ.get("CPPFLAGS", ""):
         flags.append(abi.definition)
@@ -89,7 +90,7 @@ def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
 
 
 def replace(target: Path, source: Path) -> None:
-    """Put a file in another one's place, which may be in use and must not change then."""
+    """Replace a file that may be in use, without changing the old one."""
     new = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copy(source, new)
     new.replace(target)
@@ -99,9 +100,9 @@ class ShimBuildHook(BuildHookInterface[Any]):
     """Puts the compiled extension into the wheel, or beside the sources of an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and tell hatchling what came of it."""
+        """Compile the extension, and tell hatchling where it is."""
         self.require_platform()
-        # Goes away with the process, too, if the build stops before `finalize()`.
+        # It is also removed if the build stops before `finalize()`.
         self.scratch = tempfile.TemporaryDirectory(prefix="pychrony-build-")
         folder = Path(self.scratch.name)
         abi = stable_abi()
@@ -120,18 +121,18 @@ class ShimBuildHook(BuildHookInterface[Any]):
             build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove what was compiled."""
+        """Remove the compiled extension."""
         self.scratch.cleanup()
 
     def require_platform(self) -> None:
-        """Stop where the wheel could not work."""
+        """Stop on a platform where the wheel could not work."""
         if sys.platform != "linux" or sys.maxsize < 2**32:
             self.app.abort(f"pychrony needs 64-bit Linux, as chronyd's clients do: {sys.platform}")
         if sys.implementation.name != "cpython":
             self.app.abort(f"pychrony is built for CPython, not {sys.implementation.name}")
 
     def compile(self, line: list[str]) -> None:
-        """Run the compiler; its own words are the error."""
+        """Run the compiler, which prints its own messages."""
         try:
             subprocess.run(line, check=True)
         except FileNotFoundError:

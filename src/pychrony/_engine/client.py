@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from ._shim import Ask, Batch, Loop
 
 Answers = dict[str, "list[Report] | ChronyError"]
-"""Of several reports, the records of each, or what is wrong with it."""
+"""The records of each of several reports, or the error in their place."""
 R = TypeVar("R", bound=Report)
 A = TypeVar("A")
 
 KEPT = 16
-"""How many sockets a client keeps at most: from eight on, chronyd itself is what waits."""
+"""The most sockets that a client keeps; with more than eight, chronyd itself is the bottleneck."""
 SLICE = 200_000_000
-"""Nanoseconds between two chances for signal handlers, and for `close()` in another thread."""
+"""Nanoseconds after which a wait lets signal handlers run, and notices `close()` elsewhere."""
 
 _LISTS = {"sources", "sourcestats", "selectdata", "authdata", "ntpdata"}
 _ADDRESSED = {"authdata", "ntpdata"}
@@ -53,16 +53,16 @@ def remaining(timeout: int, start: int) -> int:
 
 
 class Terms:
-    """What a connection tells its clients, which may be in a call."""
+    """What all clients of a connection share, including those that are in a call."""
 
     def __init__(self, timeout: int) -> None:
-        """Take the timeout of each call, in nanoseconds; negative for none."""
+        """Set the timeout of each call, in nanoseconds; negative for none."""
         self.timeout = timeout
         self.closed = False
 
 
 class Question(Generic[A]):
-    """Some reports to ask for, and how their answers are decoded; it may be asked again."""
+    """Reports to ask for, and how to decode their answers; can be asked any number of times."""
 
     def __init__(self, *names: str, flags: int = 0) -> None:
         """Take libchrony's names of the reports, and flags for all of them."""
@@ -74,7 +74,7 @@ class Question(Generic[A]):
             ask.flags = flags | _flags(name)
 
     def answer(self, client: Client) -> A:
-        """Decode the finished batch of a client, or raise what is wrong."""
+        """Decode the finished batch of a client, or raise its error."""
         raise NotImplementedError
 
 
@@ -86,7 +86,7 @@ class Reading(Question[list[R]]):
         self._model = model
 
     def answer(self, client: Client) -> list[R]:
-        """Return the records; none if chronyd has the report off."""
+        """Return the records; an empty list if the report is turned off in chronyd."""
         ask = client.batch.asks[0]
         if ask.error == DISABLED and self._model._report in OFF:
             return []
@@ -103,7 +103,7 @@ class Together(Question[Answers]):
             ask.flags |= _joined(model)
 
     def answer(self, client: Client) -> Answers:
-        """Return the records of each report, or what is wrong with it."""
+        """Return the records of each report, or the error in their place."""
         answers: Answers = {}
         for number, model in enumerate(self._models):
             try:
@@ -114,7 +114,7 @@ class Together(Question[Answers]):
 
 
 class Fields(Question["list[dict[str, ReportField]]"]):
-    """The records of any report by libchrony's names."""
+    """The records of any report, under libchrony's own names."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, flags=lib.SHIM_NAMED)
@@ -137,7 +137,7 @@ _READINGS: dict[type[Report], Reading[Any]] = {}
 
 
 def reading(model: type[R]) -> Reading[R]:
-    """Return the question for one report, which every call for it shares."""
+    """Return the question for one report; all calls share it."""
     question = _READINGS.get(model)
     if question is None:
         question = _READINGS[model] = Reading(model)
@@ -145,17 +145,17 @@ def reading(model: type[R]) -> Reading[R]:
 
 
 class Client:
-    """The sockets to one chronyd, and the memory of one batch at a time.
+    """The sockets for one chronyd, and the memory for one batch at a time.
 
-    It closes itself when it is dropped: an exception that a signal handler raises may lose it.
+    It closes itself when it is dropped, since an exception from a signal handler may lose it.
     """
 
     def __init__(
         self, address: str, terms: Terms, *, kept: int = KEPT, loop: Loop | None = None
     ) -> None:
-        """Open a first socket to `address`, which may be empty for libchrony's own choice.
+        """Open a first socket to `address`; if that is empty, libchrony chooses.
 
-        Without a loop that it is to share with others, the client has one of its own.
+        `loop` is shared with other clients; without it, the client creates its own.
         """
         reports()
         self.wanted = address
@@ -178,26 +178,26 @@ class Client:
             ffi.release(self.loop)
 
     def ask(self, question: Question[A], timeout: int) -> A:
-        """Start a question, wait for its answer, and return that."""
+        """Ask a question, wait, and return the answer."""
         self.start(question, timeout)
         self.wait()
         return question.answer(self)
 
     def start(self, question: Question[Any], timeout: int) -> None:
-        """Begin to ask, in place of what is under way; `timeout` is what is left of the call's."""
+        """Start asking, in place of a running batch; `timeout` is the rest of the call's."""
         error = lib.shim_start(self._client, question.asks, question.asked, timeout)
         if error:
             raise failure(f"asking {self.address}", self.address, error, 0)
 
     def wait(self) -> None:
-        """Block until the batch is done; signal handlers run meanwhile."""
+        """Block until the batch is done, but let signal handlers run."""
         while not lib.shim_run(self.loop, SLICE):
             if self._terms.closed:
                 self.stop()
                 raise ChronyConnectionError(f"asking {self.address}: closed by another thread")
 
     def stop(self) -> None:
-        """Give up what is under way."""
+        """Give up the running batch."""
         lib.shim_stop(self._client)
 
     def records(self, model: type[R], ask: Ask) -> list[R]:
@@ -212,7 +212,7 @@ class Client:
         ]
 
     def places(self, ask: Ask) -> Iterator[tuple[int, int, int]]:
-        """Where the records of one report are: shape, offset and size."""
+        """Return shape, offset and size of each record of one report."""
         start, records = ask.first * _PLACE.size, ask.records * _PLACE.size
         every = ffi.buffer(self.batch.places, self.batch.placed * _PLACE.size)
         return _PLACE.iter_unpack(every[start : start + records])
@@ -227,18 +227,18 @@ class Client:
 
 
 def new_loop() -> Loop:
-    """Return a loop that closes itself when it and its clients are dropped."""
+    """Return a loop that closes itself once it and its clients are dropped."""
     return ffi.gc(lib.shim_loop_new(), lib.shim_loop_free)
 
 
 def finished(loop: Loop) -> Iterator[int]:
-    """Return the tags of the batches that are done, each once."""
+    """Yield the tag of each batch that is done, once."""
     while batch := lib.shim_finished(loop):
         yield batch.tag
 
 
 def _flags(name: str) -> int:
-    """What the engine must know of a report."""
+    """Return what the engine must know about a report."""
     flags = lib.SHIM_SOURCES if name in _LISTS else 0
     flags |= lib.SHIM_ADDRESSED if name in _ADDRESSED else 0
     return flags | (lib.SHIM_ADDRESSES if name == "sourcestats" else 0)
@@ -249,7 +249,7 @@ def _joined(model: type[Report]) -> int:
 
 
 class _Readers(dict[int, Callable[[Any, int], Any]]):
-    """The function that reads a model from a record of each shape, written when first needed."""
+    """For each shape, the function that builds a model from its records; generated on first use."""
 
     def __init__(self, model: type[Report]) -> None:
         super().__init__()
@@ -261,7 +261,7 @@ class _Readers(dict[int, Callable[[Any, int], Any]]):
 
 
 class _AllReaders(dict[type[Report], _Readers]):
-    """The readers of each model, from its first record on."""
+    """The readers of each model, added on first use."""
 
     def __missing__(self, model: type[Report]) -> _Readers:
         self[model] = readers = _Readers(model)

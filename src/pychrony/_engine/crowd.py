@@ -1,4 +1,4 @@
-"""Asks any number of daemons over one loop; how one waits for them is left to the caller."""
+"""Asks any number of daemons over one loop; the caller decides how to wait."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .failures import nowhere
 from .names import Member, Names, Resolver
 
 MOST = 2000
-"""How many daemons are asked at the same time at most: each takes some kilobytes of memory."""
+"""The most daemons to ask at the same time; each takes some kilobytes of memory."""
 YOUNG = 64
-"""How many of them may have been asked within `YOUTH` and not have answered: a burst would
-overflow queues on the way, and a chronyd's own holds less than 300 requests."""
+"""The most daemons asked within `YOUTH` that have not answered yet. A larger burst would overflow
+queues on the way; chronyd's own queue holds fewer than 300 requests."""
 YOUTH = 10_000_000  # nanoseconds
 SLICE = 200_000_000
-"""Nanoseconds to wait at once, so that signal handlers run."""
+"""The longest wait in nanoseconds, so that signal handlers can run."""
 NAME_SLICE = 5_000_000
-"""The same while names are looked up in threads, which cannot end the wait."""
+"""The longest wait while threads resolve names, since they cannot end the wait."""
 PAUSE = 10_000_000
-"""Nanoseconds from which on a pause of the caller's is left out of timeouts."""
+"""The shortest pause of the caller, in nanoseconds, that does not count towards timeouts."""
 
 
 class Outcome(NamedTuple):
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 class Crowd:
-    """Takes addresses as they can be asked, and gathers answers.
+    """Takes addresses as fast as they can be asked, and collects the answers.
 
     `run()` drives it where a thread may block, `step()` in an event loop.
     """
@@ -51,7 +51,7 @@ class Crowd:
     def __init__(
         self, addresses: Iterable[object], question: Together, timeout: int, resolver: Resolver
     ) -> None:
-        """Take the timeout of each daemon in nanoseconds; negative for none."""
+        """`timeout` is that of each daemon, in nanoseconds; negative for none."""
         self.loop = new_loop()
         lib.shim_spare_sessions(self.loop)
         self.names = Names(resolver, timeout)
@@ -70,11 +70,11 @@ class Crowd:
 
     @property
     def ended(self) -> bool:
-        """Whether all addresses were taken, and all have their answers."""
+        """Whether all addresses were taken, and all have an outcome."""
         return not (self._more or self._asked or self._ready or self.names)
 
     def run(self) -> None:
-        """Ask further daemons, wait for a while unless there are outcomes, and take answers."""
+        """Ask further daemons, wait for a while if there are no outcomes, and collect answers."""
         due = self._fill()
         if self.outcomes:
             lib.shim_step(self.loop)
@@ -84,9 +84,9 @@ class Crowd:
         self._collect()
 
     def step(self) -> int:
-        """Do the same without waiting; return in how many nanoseconds to come again at the latest.
+        """Do the same without waiting; return the nanoseconds until the next step is due.
 
-        The result is negative if there is nothing to wait for but the loop's descriptor.
+        The result is negative if only the loop's descriptor can make a step necessary.
         """
         due = self._fill(), lib.shim_step(self.loop)
         self._collect()
@@ -94,7 +94,7 @@ class Crowd:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Leave the time that the caller spends on outcomes out of all timeouts."""
+        """Exclude the time that the caller spends on outcomes from all timeouts."""
         start = time.monotonic_ns()
         yield
         pause = time.monotonic_ns() - start
@@ -113,7 +113,7 @@ class Crowd:
         ffi.release(self.loop)
 
     def _fill(self) -> int:
-        """Ask further daemons; return in how many nanoseconds that may go on, negative: never."""
+        """Ask further daemons; return the nanoseconds until more can be asked (negative: never)."""
         now = time.monotonic_ns()
         self._settle_names(now)
         while self._has_room() and len(self.outcomes) < YOUNG:
@@ -126,7 +126,7 @@ class Crowd:
         return self._patience(now)
 
     def _collect(self) -> None:
-        """Take the answers that are complete, after a step of the loop."""
+        """Take all complete answers, after a step of the loop."""
         tags = list(finished(self.loop))
         for tag in tags:
             self._young.pop(tag, None)
@@ -180,7 +180,7 @@ class Crowd:
             self._ask(member)
 
     def _ask(self, member: Member) -> None:
-        """Begin to ask a daemon at the next address where it may be."""
+        """Start asking a daemon at the next of its possible addresses."""
         try:
             client = Client(member.candidates[0], self._terms, loop=self.loop)
             client.start(self._question, remaining(self._timeout, member.start))
@@ -208,7 +208,7 @@ class Crowd:
             client.close()
 
     def _try_next(self, member: Member, error: ChronyError) -> None:
-        """Ask a daemon at another address if it was not there, or let it fail."""
+        """Ask a daemon at its next address if it was not there; otherwise note the error."""
         place = member.candidates.pop(0)
         member.tried[place] = error
         if _is_away(error) and member.candidates:
@@ -221,19 +221,19 @@ class Crowd:
 
 
 def _is_away(error: ChronyError) -> bool:
-    """Whether chronyd is not where it was asked, and may be somewhere else."""
+    """Whether there was no chronyd at this address, so that the next one is worth a try."""
     return isinstance(error, ChronyConnectionError) and not isinstance(error, ChronyTimeoutError)
 
 
 def room() -> int:
-    """Return how many daemons the limit of descriptors allows to ask at the same time.
+    """Return how many daemons can be asked at the same time within the limit of descriptors.
 
-    Each takes two: libchrony opens /dev/urandom for each socket. Half of what is free is left to
-    the rest of the program.
+    Each takes two, since libchrony opens /dev/urandom for each socket. Half of the free ones are
+    left to the rest of the program.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MOST
-    with suppress(OSError):  # without /proc, take it that most are free
+    with suppress(OSError):  # without /proc, assume that most are free
         limit -= len(os.listdir("/proc/self/fd"))
     return max(1, min(MOST, limit // 4))

@@ -1,9 +1,9 @@
-"""Lets a class become a dataclass when that is first needed.
+"""Turns classes into dataclasses when that is first needed.
 
-To import `dataclasses` and to write the methods of all models takes longer than all else that a
-program needs to read a report and look at it. So the decorator here only notes the class; whatever
-needs the dataclass finds a stand-in in the base class, which has the standard library's decorator
-do its work on the class. From then on, the class is as if it had been decorated at once.
+Importing `dataclasses` and generating the methods of all models takes longer than everything else
+that a program needs to read a report and look at it. So the decorator here only notes the class.
+Whatever needs the dataclass finds a stand-in in the base class, which then applies the standard
+library's decorator. From then on, the class is as if it had been decorated at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _StandIn:
-    """What the decorator has yet to write into a class."""
+    """Stands for an attribute that the decorator has not added to a class yet."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -29,7 +29,7 @@ class _StandIn:
     def __get__(self, record: object, owner: type) -> Any:
         _complete(owner)
         found = next(vars(cls)[self._name] for cls in owner.__mro__ if self._name in vars(cls))
-        if found is self:  # this version of Python writes none
+        if found is self:  # this version of Python does not add it
             raise AttributeError(f"type object {owner.__name__!r} has no attribute {self._name!r}")
         return getattr(owner if record is None else record, self._name)
 
@@ -41,13 +41,13 @@ class _Field:
         self.options = options
 
 
-_completing = fork_lock()  # the class would stay as it is in the child
+_completing = fork_lock()  # otherwise, the child could not finish the work of another thread
 
 NOT_EMPTY = "Not empty, or the decorator would write a docstring."
 
 
 class _Noted:
-    """What is noted of a class until it becomes a dataclass."""
+    """What is known about a class until it becomes a dataclass."""
 
     def __init__(self, cls: type, options: dict[str, Any]) -> None:
         self.options = options
@@ -55,15 +55,15 @@ class _Noted:
         self.text: object = None
 
 
-_pending: dict[type, _Noted] = {}  # the classes that are no dataclasses yet
+_pending: dict[type, _Noted] = {}  # the classes that are not dataclasses yet
 _fields: dict[type, dict[str, dict[str, Any]]] = {}
 
 
 def fields(cls: type) -> dict[str, dict[str, Any]]:
-    """Return the arguments that `field()` was called with, for each field that has it."""
+    """Return the arguments of `field()` for each field of a class."""
     if cls in _fields:
         return _fields[cls]
-    import dataclasses  # a class of somebody else's, decorated at once
+    import dataclasses  # a class from elsewhere, decorated at once
 
     found: dict[str, dict[str, Any]] = {}
     for own in dataclasses.fields(cls):
@@ -73,7 +73,7 @@ def fields(cls: type) -> dict[str, dict[str, Any]]:
 
 
 def new(cls: type[T], **values: Any) -> T:
-    """Return a record with these values; what has a plain default may be left out."""
+    """Return a record with these values; fields with a plain default may be left out."""
     record = object.__new__(cls)
     vars(record).update(values)
     return record
@@ -88,9 +88,9 @@ def _complete(owner: type) -> None:
 
 
 def _decorate(cls: type, noted: _Noted) -> None:
-    """Make the class a dataclass; an exception of a signal handler may have cut this short before.
+    """Make the class a dataclass, even if a signal handler's exception interrupted that before.
 
-    The decorator refuses a class that has some of the methods that it writes.
+    The decorator refuses a class that already has some of the methods that it adds.
     """
     import dataclasses
 
@@ -110,11 +110,11 @@ def _decorate(cls: type, noted: _Noted) -> None:
 if not TYPE_CHECKING:
 
     def field(**options):
-        """Take the arguments of `dataclasses.field`."""
+        """Note the arguments of `dataclasses.field`."""
         return _Field(**options)
 
     def dataclass(**options):
-        """Note what `dataclasses.dataclass` is to do with a subclass of `Deferred`."""
+        """Note the arguments of `dataclasses.dataclass` for a subclass of `Deferred`."""
 
         def note(cls):
             noted = {name: value for name, value in vars(cls).items() if isinstance(value, _Field)}

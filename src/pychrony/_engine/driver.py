@@ -1,4 +1,4 @@
-"""Lets an event loop of asyncio drive clients, and wait for them."""
+"""Drives clients from an asyncio event loop, and waits for them there."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from ._shim import Loop
 
 AT_ONCE = 16
-"""How many calls of a connection are under way at the same time. From eight on, chronyd itself is
-what takes the time."""
+"""The most calls of a connection that are served at the same time; with more than eight, chronyd
+itself is the bottleneck."""
 
 
 class Driver:
-    """Drives the clients of all connections of one event loop, over one descriptor."""
+    """Drives the clients of all connections in one event loop, through one descriptor."""
 
     def __init__(self, events: asyncio.AbstractEventLoop) -> None:
         self.events = events
@@ -41,7 +41,7 @@ class Driver:
 
     @classmethod
     def of(cls, events: asyncio.AbstractEventLoop) -> Driver:
-        """Return the driver of an event loop, for one more connection."""
+        """Return the driver of an event loop, and count one more connection."""
         driver = _DRIVERS.get(events)
         if driver is None:
             driver = _DRIVERS[events] = cls(events)
@@ -49,12 +49,12 @@ class Driver:
         return driver
 
     def check(self) -> None:
-        """Raise `RuntimeError` in another event loop."""
+        """Raise `RuntimeError` if another event loop is running."""
         if asyncio.get_running_loop() is not self.events:
             raise RuntimeError("this ChronyConnection was opened in another event loop")
 
     def watch(self) -> None:
-        """Have the event loop watch the descriptor, which is there once a socket is open."""
+        """Let the event loop watch the descriptor, which exists once a socket is open."""
         if self._watched < 0:
             self._watched = lib.shim_loop_fd(self.loop)
             self.events.add_reader(self._watched, self._drive)
@@ -72,7 +72,7 @@ class Driver:
         ffi.release(self.loop)
 
     def release_from_anywhere(self) -> None:
-        """Release it for a connection that was dropped, in whichever thread."""
+        """Release it for a connection that was dropped, possibly in another thread."""
         with suppress(RuntimeError):  # the event loop is closed
             self.events.call_soon_threadsafe(self.release)
             return
@@ -90,7 +90,7 @@ class Driver:
             self._waiting.pop(tag, None)
 
     def end(self, pool: Pool, error: ChronyConnectionError) -> None:
-        """Let all calls that wait for a client of this pool fail."""
+        """Let all calls fail that wait for a client of this pool."""
         for future, owner in self._waiting.values():
             if owner is pool and not future.done():
                 future.set_exception(error)
@@ -105,7 +105,7 @@ class Driver:
             self._set_timer(self.events.time() + due / 1e9)
 
     def _set_timer(self, due: float) -> None:
-        """Come back then, or earlier: that does no harm, and spares a timer for each call."""
+        """Make sure that a step comes by then; an earlier timer will do, and saves a new one."""
         if self._timer is not None:
             if self._due <= due:
                 return
@@ -122,7 +122,7 @@ _DRIVERS: dict[asyncio.AbstractEventLoop, Driver] = {}
 
 
 class Turns:
-    """Limits how many calls of a connection go on at a time; the others wait, in order."""
+    """Limits how many calls of a connection are served at once; the others wait in order."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -130,7 +130,7 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self, timeout: int) -> int:
-        """Wait for a turn; return what is left of a timeout in nanoseconds."""
+        """Wait for a turn; return the rest of the timeout, in nanoseconds."""
         if self._free > 0:
             self._free -= 1
             return timeout
@@ -162,7 +162,7 @@ class Turns:
         self._free += 1
 
     def end(self, error: ChronyConnectionError) -> None:
-        """Let all that wait fail."""
+        """Let all waiting calls fail."""
         for turn in self._waiting:
             if not turn.done():
                 turn.set_exception(error)
@@ -189,7 +189,7 @@ async def look_up(address: Address, events: asyncio.AbstractEventLoop) -> list[s
 
 
 class Waiter:
-    """Waits for many daemons and their names in an event loop; resolves the names, too."""
+    """Waits for many daemons in an event loop, and resolves their names there."""
 
     def __init__(self, events: asyncio.AbstractEventLoop) -> None:
         self._events = events
@@ -198,7 +198,7 @@ class Waiter:
         self._found: deque[Found] = deque()
 
     async def wait(self, loop: Loop, nanoseconds: int) -> None:
-        """Wait until a step of the loop is due or a name is resolved; negative: for no time."""
+        """Wait until the loop is ready, a name is resolved or a time (if not negative) is over."""
         descriptor = lib.shim_loop_fd(loop)
         self._future = self._events.create_future()
         timer = None
@@ -216,18 +216,18 @@ class Waiter:
                 timer.cancel()
 
     def start(self, member: Member) -> None:
-        """Begin to look up the name of a daemon."""
+        """Start to resolve the name of a daemon."""
         task = self._events.create_task(look_up(member.address, self._events))
         self._tasks[task] = member
         task.add_done_callback(self._resolved)
 
     def found(self) -> Iterator[Found]:
-        """Return the results since the last time."""
+        """Yield the results since the last call."""
         while self._found:
             yield self._found.popleft()
 
     def close(self) -> None:
-        """Forget what has not been found yet."""
+        """Cancel what is not resolved yet."""
         for task in self._tasks:
             task.cancel()
 

@@ -1,8 +1,8 @@
-"""Leaves no folder beside chronyd's socket where a process ends without Python's usual exit.
+"""Removes libchrony's sockets beside chronyd's when a `multiprocessing` worker ends.
 
-`multiprocessing` ends its workers with `os._exit()`, which runs neither `atexit` nor destructors of
-C libraries; but before, it runs finalizers. Nothing of ours can run at a plain `os._exit()`, at
-`exec`, or when a signal kills the process.
+`multiprocessing` ends its workers with `os._exit()`, which runs neither `atexit` handlers nor
+destructors of C libraries, but it runs its own finalizers before. Nothing can be cleaned up at a
+plain `os._exit()`, at `exec`, or when a signal kills the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ._shim import lib
 
 
 class _Token:
-    """What `multiprocessing` holds a weak reference to."""
+    """An object for `multiprocessing` to hold a weak reference to."""
 
 
 _token = _Token()
@@ -23,7 +23,7 @@ _watched: set[int] = set()  # the process that has a finalizer
 
 
 def watch_process() -> None:
-    """Have all sockets closed when this process ends, if it is a worker of `multiprocessing`."""
+    """Arrange that all sockets are closed at the end of a `multiprocessing` worker."""
     util = sys.modules.get("multiprocessing.util")  # in a worker, it is loaded
     if util is not None and os.getpid() not in _watched:
         _add_finalizer(util)
@@ -37,7 +37,7 @@ def _add_finalizer(util: ModuleType) -> None:
 
 
 def _watch_worker() -> None:
-    """Run in a forked child: a worker drops its parent's finalizers, and then asks for its own."""
+    """Add the finalizer in a forked child, once a worker has dropped those of its parent."""
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.register_after_fork(_token, lambda _: _add_finalizer(util))

@@ -33,10 +33,10 @@ OFF = {
     "rtcdata": "chronyd is not tracking the hardware clock (rtcfile)",
     "smoothing": "chronyd does not smooth the time that it serves (smoothtime)",
 }
-"""What to say of a report that is off in chronyd, which is an answer and not an error."""
+"""What to say about a report that is turned off in chronyd, which is an answer and not an error."""
 
 _SYSTEM = (lib.SHIM_UNOPENED, lib.SHIM_UNREACHABLE)
-"""Codes for what the system refused, with an errno."""
+"""Codes of errors that come with an errno."""
 
 START = "start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu)"
 MAX_FOLDER = 62  # bytes, of the folder of chronyd's socket, in libchrony 0.2
@@ -50,7 +50,7 @@ def failure(
         words = f"no answer within {waited:g} s; {_why_silent(address)}"
         return ChronyTimeoutError(f"{action}: {words}")
     if code == lib.SHIM_CHANGING:
-        words = f"its sources changed whenever they were read, for {waited:g} s; ask again"
+        words = f"its sources kept changing for {waited:g} s; ask again"
         return ChronyTimeoutError(f"{action}: {words}")
     if code in (*_SYSTEM, NO_MEMORY, NO_RANDOM, RANDOM_FAILED):
         return _unreachable(action, address, code, system)
@@ -60,7 +60,7 @@ def failure(
 
 
 def nowhere(action: str, tried: Mapping[str, ChronyError]) -> ChronyError:
-    """Return the exception for a chronyd that was found at none of the addresses `tried`."""
+    """Return the exception for a chronyd that is at none of the addresses `tried`."""
     *most, last = [f"{address} ({_brief(error)})" for address, error in tried.items()]
     words = f"{action}: not found at {', '.join(most)} or {last}"
     for address, error in tried.items():
@@ -77,7 +77,7 @@ def _brief(error: ChronyError) -> str:
 
 
 def _is_bound(path: str) -> bool:
-    """Whether a process listens on a Unix socket, also in a folder that this user cannot enter."""
+    """Whether a process listens on a Unix socket, even in a folder that this user cannot enter."""
     try:
         with open("/proc/net/unix") as sockets:
             return any(line.endswith(f" {os.path.realpath(path)}\n") for line in sockets)
@@ -86,7 +86,7 @@ def _is_bound(path: str) -> bool:
 
 
 def is_off(report: str, error: ChronyError) -> bool:
-    """Whether chronyd itself does not keep the report, which is an answer."""
+    """Whether the report is turned off in chronyd, which is an answer and not a failure."""
     return report in OFF and error.error_code == DISABLED
 
 

@@ -1,8 +1,8 @@
-"""Describes how a field of a libchrony report becomes an attribute of a model.
+"""Defines how the fields of a libchrony report become attributes of a model.
 
-A model's field names its libchrony field, its unit and its converter with `of()`. The shim hands
-over a record as bytes of a known `Shape`; `reader()` writes, once for a model and a shape, the
-function that builds the one from the other.
+Each field of a model names its libchrony field, its unit and its converter with `of()`. The shim
+returns a record as bytes of a known `Shape`. For each model and shape, `reader()` generates the
+function that builds the model from these bytes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class OpenEnum(Enum):
         member = object.__new__(cls)
         member._name_ = f"UNKNOWN_{value}"
         member._value_ = value
-        # As in any enum, a value has one member.
+        # As in any enum, there is one member per value.
         return cls._value2member_map_.setdefault(value, member)
 
     def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
-        """Pickle by value: early releases of Python 3.11 would look for the name."""
+        """Pickle by value: early releases of Python 3.11 would pickle by name."""
         return type(self), (self.value,)
 
 
@@ -78,17 +78,17 @@ class ReportField(NamedTuple):
     """One field of a record, as the loaded libchrony describes it."""
 
     value: int | float | str | bool
-    """The value: a time in nanoseconds since 1970, an address that is not set as an empty text."""
+    """The value. A time is in nanoseconds since 1970 (UTC); an address that is not set is empty."""
     type: FieldType
     """How libchrony holds the value."""
     content: FieldContent
     """What the value means, and its unit; `NONE` for a reserved field or an address not set."""
     names: tuple[str, ...]
-    """libchrony's names of the constant or of the flags that the value stands for; often empty."""
+    """libchrony's names for the value, of a constant or of each flag that is set; often empty."""
 
 
 class Report(Deferred):
-    """Base of the models: one class for each libchrony report."""
+    """Base class of all reports."""
 
     _report: ClassVar[str]
     """libchrony's name of the report."""
@@ -98,9 +98,9 @@ class Report(Deferred):
     """Whether the record lacks its source's address, so that the shim must put it in front."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, as `json.dumps()` takes them.
+        """Return a dictionary of all fields, ready for `json.dumps()`.
 
-        Enums are their names, flags are lists of names.
+        Enums are represented by their names, and flags by lists of names.
         """
         return fields_of(self)
 
@@ -133,19 +133,20 @@ def of(
     given: tuple[str, ...] = (),
     positive: str = "",
 ) -> Mapping[str, Origin]:
-    """Metadata of a model's field: it is the first of libchrony's `names` that a record has.
+    """Return the metadata of a model's field.
 
-    `content` is libchrony's class of the field, and with it the unit. `convert` makes the
-    attribute's value from the raw one, followed by the raw values of the fields in `given`; it
-    raises `ValueError` for what it cannot represent. `positive` says what a value above zero means,
-    as in "system clock is behind"; below zero, it is the opposite. A default marks a field that
-    older versions of chronyd do not send.
+    The field is the first of libchrony's `names` that a record has. `content` is libchrony's class
+    of the field, which implies the unit. `convert` takes the raw value, followed by the raw values
+    of the fields in `given`, and returns the attribute's value; it raises `ValueError` for a value
+    that it cannot represent. `positive` says what a value above zero means, such as "system clock
+    is behind"; a value below zero means the opposite. A field of the model that has a default is
+    one that older versions of chronyd do not send.
     """
     return {"origin": Origin(names, content, convert, given, positive)}
 
 
 def origins(model: type[Report]) -> dict[str, Origin]:
-    """Where each attribute of `model` comes from."""
+    """Return where each attribute of `model` comes from."""
     return {name: options["metadata"]["origin"] for name, options in fields(model).items()}
 
 
@@ -175,7 +176,11 @@ def yes_or_no(raw: int) -> bool:
 
 
 def nanoseconds(seconds: int, fraction: int) -> int:
-    """A chronyd with 32-bit time marks the high half of the seconds; nothing checks the rest."""
+    """Return a time in nanoseconds.
+
+    A chronyd with 32-bit time marks the high half of the seconds; chronyd and libchrony do not
+    check the fraction.
+    """
     if seconds >> 32 == 0x7FFF_FFFF:
         seconds &= 0xFFFF_FFFF
     return seconds * 1_000_000_000 + (fraction if fraction < 1_000_000_000 else 999_999_999)
@@ -239,7 +244,7 @@ _CODES = {
 
 
 def layout(shape: Shape) -> tuple[Struct, dict[str, tuple[int, ...]]]:
-    """How the shim packs a record of `shape`, and where each field's raw values stand in it."""
+    """Return how the shim packs a record, and the positions of each field's raw values."""
     codes = [_CODES.get(kind, "") for kind in shape.types]
     places: dict[str, tuple[int, ...]] = {}
     position = 0
@@ -251,11 +256,11 @@ def layout(shape: Shape) -> tuple[Struct, dict[str, tuple[int, ...]]]:
 
 
 def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
-    """Return the function that builds a `model` from the bytes of a record and its offset there.
+    """Return the function that builds a `model` from a buffer and the offset of a record there.
 
-    It is written as source, like a dataclass's own methods: it runs for every record, and this
-    spares it all look-ups by name. Setting `__dict__` whole spares a frozen class one guarded
-    assignment a field.
+    It is generated as source code, like the methods of a dataclass: it runs for every record, and
+    this avoids all look-ups by name. Setting the whole `__dict__` avoids a guarded assignment for
+    each field of the frozen class.
     """
     struct, places = layout(shape)
     scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
@@ -308,7 +313,7 @@ def read(buffer, offset):
 
 
 def _refuse(model: type[Report], shape: Shape, raw: tuple[Any, ...]) -> NoReturn:
-    """Find the field that could not be converted, and say so."""
+    """Raise the error that names the field which could not be converted."""
     _, places = layout(shape)
     for origin in origins(model).values():
         for name in origin.names:

@@ -18,7 +18,7 @@ UPSTREAM = "https://gitlab.com/chrony/libchrony"
 
 
 class Attempt(NamedTuple):
-    """One place where libchrony was looked for."""
+    """One attempt to load libchrony."""
 
     path: str
     reason: str
@@ -29,29 +29,29 @@ _reports: dict[str, int] = {}  # libchrony's number of each report, once it is l
 
 
 def reports() -> dict[str, int]:
-    """Load libchrony unless that was done; return its number of each report."""
+    """Load libchrony if necessary; return its number of each report."""
     return _reports or _load()
 
 
 def supported_reports() -> tuple[str, ...]:
     """Return the names of all reports that the loaded libchrony knows.
 
-    Raises `ChronyLibraryError` without libchrony.
+    Raises `ChronyLibraryError` if libchrony cannot be found or used.
     """
     return tuple(reports())
 
 
 def library_path() -> str:
-    """Return the path of the libchrony in use, after loading it.
+    """Load libchrony if necessary, and return its path.
 
-    Raises `ChronyLibraryError` without libchrony.
+    Raises `ChronyLibraryError` if libchrony cannot be found or used.
     """
     reports()
     return os.fsdecode(ffi.string(lib.shim_path()))
 
 
 def search() -> list[Attempt]:
-    """Look for libchrony where `reports()` does; the last attempt may have succeeded."""
+    """Try to load libchrony from each place in turn; only the last attempt can have succeeded."""
     chosen = _chosen()
     if chosen is not None:
         relative = "" if os.path.isabs(chosen) else f"{chosen!r} is not an absolute path"
@@ -78,12 +78,12 @@ def how_to_install(release: Mapping[str, str]) -> str:
 
 
 def _chosen() -> str | None:
-    """Return what the user chose, which alone is tried then."""
+    """Return the path that the user chose; if there is one, nothing else is tried."""
     return None if _set_uid() else os.environ.get(VARIABLE)
 
 
 def _candidates() -> list[str]:
-    """Where to look otherwise: as the loader does, then in Python's own folders.
+    """Return where else to look: where the dynamic loader does, then in Python's own folders.
 
     A conda environment keeps its libraries in the `lib` folder of Python's prefix.
     """
@@ -92,12 +92,12 @@ def _candidates() -> list[str]:
 
 
 def _set_uid() -> bool:
-    """Whether the caller's environment must not choose what this process loads."""
+    """Whether this process runs set-uid or set-gid, and must not trust its environment."""
     return os.getuid() != os.geteuid() or os.getgid() != os.getegid()
 
 
 def _try(path: str) -> str:
-    """Load libchrony from `path`; return why that failed, or nothing."""
+    """Load libchrony from `path`; return why that failed, or an empty text."""
     reason = ffi.new("char[]", 512)
     if lib.shim_load(os.fsencode(path), reason, 512) == 0:
         return ""

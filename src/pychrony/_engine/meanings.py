@@ -1,8 +1,8 @@
-"""Tells what each field of a report means, from the docstring below it and the report's table.
+"""Describes each field of a report, from the docstring below it and the report's table.
 
-An editor shows that docstring; Python itself drops it. It is read from the source file, and only
-when somebody asks: importing the models costs no time for it. Where there is no source file, a
-field keeps its name and its unit.
+Editors show that docstring, but Python itself discards it. So it is read from the source file, and
+only when needed, which keeps the import of the models fast. Without a source file, a field is
+described by its name and unit alone.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Meaning(NamedTuple):
     unit: str
     """Its unit, such as `s`; empty for a count and for what is no number."""
     positive: str
-    """What a value above zero means, such as "system clock is behind"; empty without a sign."""
+    """What a value above zero means, such as "system clock is behind"; empty if it has no sign."""
     none: str
     """The sentence or clause that says when the field is `None`; empty if it never is."""
     since: str
-    """The version of chronyd that was the first to send it; empty for that of the report."""
+    """The first version of chronyd that sends it; empty if all that have the report do."""
     names: tuple[str, ...]
     """libchrony's names of the field, the first of which a record usually has."""
 
@@ -75,7 +75,7 @@ texts: dict[type[Report], str] = {}
 
 
 def describe_fields(model: type[Report]) -> None:
-    """Let the docstring of a model tell the meaning of its fields, too, as `help()` shows it."""
+    """Add the meaning of the fields to the docstring of a model, as `help()` shows it."""
     texts[model] = model.__doc__ or ""
     model.__doc__ = _Docstring()  # type: ignore[assignment]
 

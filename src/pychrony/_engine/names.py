@@ -1,4 +1,4 @@
-"""Resolves the host names among many addresses, without holding up the others."""
+"""Resolves the host names among many addresses without delaying the other addresses."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 from .address import Address
 
 AT_ONCE = 16
-"""How many names are looked up at the same time; they mostly wait for a server."""
+"""The most names to resolve at the same time."""
 WAITING = 1000
-"""How many names wait for their turn at most."""
+"""The most names that wait for their turn."""
 
 
 class Member:
-    """One daemon that is asked, or is going to be."""
+    """One daemon to ask."""
 
     def __init__(self, given: str, address: Address, start: int) -> None:
         self.given = given
-        """Its address as it was given."""
+        """Its address as given."""
         self.address = address
         self.start = start
         """When its timeout began to run, on the monotonic clock in nanoseconds."""
         self.candidates: list[str] = []
-        """Where it may be, to be tried in turn."""
+        """The addresses that are still to be tried, in order."""
         self.tried: dict[str, ChronyError] = {}
-        """Where it was not, and why."""
+        """The addresses that were tried, and their errors."""
 
 
 class Found(NamedTuple):
-    """The result for a name: addresses to try in turn, or an error."""
+    """The result for a name: addresses to try in order, or an error."""
 
     member: Member
     candidates: list[str]
@@ -40,31 +40,31 @@ class Found(NamedTuple):
 
 
 class Resolver(Protocol):
-    """Looks up names in one way or another."""
+    """A way to resolve names."""
 
     def start(self, member: Member) -> None:
-        """Begin to look up the name of a daemon."""
+        """Start to resolve the name of a daemon."""
 
     def found(self) -> Iterable[Found]:
-        """Return the results since the last time."""
+        """Return the results since the last call."""
         ...
 
     def close(self) -> None:
-        """Forget what has not been found yet."""
+        """Stop resolving names."""
 
 
 class Names:
-    """Names that wait for their turn, and those that are looked up, each within its timeout.
+    """Names that wait for their turn, and names that are being resolved, each within its timeout.
 
-    The timeout of a name begins to run when it is looked up. Until then it waits for as long as
-    other names are being found: a resolver that is slow with many names is no failure of theirs.
+    The timeout of a name starts when its resolution starts. Until then it waits for as long as
+    other names are found: many names on a slow resolver are not a failure.
     """
 
     def __init__(self, resolver: Resolver, timeout: int) -> None:
         self._resolver = resolver
         self._timeout = timeout
         self._waiting: deque[Member] = deque()
-        self._looked_up: dict[Member, None] = {}  # the longest first
+        self._looked_up: dict[Member, None] = {}  # the oldest first
         self._progress = 0
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class Names:
 
     @property
     def full(self) -> bool:
-        """Whether no further name should be added now."""
+        """Whether no further name should be added at present."""
         return len(self._waiting) >= WAITING
 
     def add(self, member: Member) -> None:
@@ -80,7 +80,7 @@ class Names:
         self._waiting.append(member)
 
     def settle(self, now: int) -> Iterator[Found]:
-        """Return the results since the last time, and begin to look up those whose turn it is."""
+        """Yield the results since the last call, and start to resolve the next names."""
         for found in self._resolver.found():
             self._progress = now
             if found.member in self._looked_up:
@@ -95,13 +95,13 @@ class Names:
             yield self._give_up()
 
     def due(self, now: int) -> int | None:
-        """Return in how many nanoseconds the next name is given up; `None` if none will be."""
+        """Return the nanoseconds until the next name times out; `None` if none will."""
         if self._timeout < 0 or not self:
             return None
         return min(start for _, start in self._oldest()) + self._timeout - now
 
     def postpone(self, pause: int) -> None:
-        """Leave a pause out of all timeouts."""
+        """Exclude a pause from all timeouts."""
         self._progress += pause
         for member in (*self._waiting, *self._looked_up):
             member.start += pause
@@ -113,7 +113,7 @@ class Names:
         self._resolver.close()
 
     def _oldest(self) -> Iterator[tuple[Member, int]]:
-        """Return the name that is given up first of each kind, and since when it has waited."""
+        """Yield the oldest name of each kind, and since when it has waited."""
         for member in self._looked_up:
             yield member, member.start
             break
@@ -138,7 +138,7 @@ class Names:
 
 
 class ThreadedResolver:
-    """Looks up names in threads, which end with it, or when the system's resolver returns."""
+    """Resolves names in threads, which end after `close()`, once the system's resolver returns."""
 
     def __init__(self) -> None:
         self._wanted: deque[Member] = deque()
@@ -148,17 +148,17 @@ class ThreadedResolver:
         self._closed = False
 
     def start(self, member: Member) -> None:
-        """Begin to look up a name, in a new thread if all are busy and they are not too many."""
+        """Start to resolve a name, in a new thread if all are busy and there are not too many."""
         with self._changed:
             self._wanted.append(member)
             if len(self._wanted) > self._idle and self._threads < AT_ONCE:
                 self._threads += 1
-                # A daemon: the end of the program does not wait for the system's resolver.
+                # A daemon thread: the end of the program does not wait for the resolver.
                 threading.Thread(target=self._work, name="pychrony names", daemon=True).start()
             self._changed.notify()
 
     def found(self) -> Iterator[Found]:
-        """Return the results since the last time."""
+        """Yield the results since the last call."""
         while self._found:
             yield self._found.popleft()
 

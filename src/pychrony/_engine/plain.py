@@ -11,7 +11,7 @@ from ..exceptions import ChronyError
 
 def fields_of(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by name, with plain values."""
-    import dataclasses  # only here: it takes long
+    import dataclasses  # slow to import, and only needed here
 
     return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
 

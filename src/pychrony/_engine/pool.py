@@ -1,4 +1,4 @@
-"""Keeps the clients of one connection, one for each call under way, and finds its chronyd."""
+"""Keeps the clients of one connection, one for each concurrent call, and finds its chronyd."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 
-FIRST_CHOICE = "/var/run/chrony/chronyd.sock"  # of libchrony, which says nothing of why it failed
+FIRST_CHOICE = "/var/run/chrony/chronyd.sock"  # of libchrony, which does not report why it failed
 
 
 class Pool:
-    """Lends clients to calls; needs no lock, since a list's own operations are atomic.
+    """Lends clients to calls; needs no lock, since the operations of a list are atomic.
 
-    The first client keeps up to 16 sockets, as long lists need them; the others, for calls that
-    come while it is lent, keep one each.
+    The first client keeps up to 16 sockets, which long lists need. The others keep one each, and
+    serve calls that come while the first one is lent.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Pool:
         *,
         loop: Loop | None = None,
     ) -> None:
-        """Open a client to the first of the addresses where that is possible.
+        """Open a client for the first of the addresses where that is possible.
 
-        `name` is what the caller gave as address, for messages. Without a loop that they are to
-        share with others, each client has its own.
+        `name` is the address as the caller gave it, for messages. The clients share `loop` if
+        there is one; otherwise, each creates its own.
         """
         watch_process()
         self._name = name or "the local chronyd"
@@ -53,15 +53,15 @@ class Pool:
         self._idle: list[Client] = []
         self._first: Any = lambda: None  # the client that keeps many sockets, if it is alive
         self.found = len(candidates) == 1
-        """Whether it is known where chronyd is: where it has answered, or at the only address."""
+        """Whether chronyd has answered at `address`, or there is no other candidate."""
         self.address = ""
-        """Where chronyd is, in libchrony's notation; until it is found, where it may be."""
+        """Where chronyd was found, in libchrony's notation; until then, where it may be."""
         client = self._open_one()
         self.address = client.address
         self._idle.append(client)
 
     def ask(self, question: Question[A], timeout: int) -> A:
-        """Ask a question, and block until it is answered."""
+        """Ask a question, block, and return the answer."""
         if self.found:
             client = self.take(self.address)
             try:
@@ -81,11 +81,11 @@ class Pool:
                 client.wait()
 
     def conversation(self, question: Question[A], timeout: int) -> Generator[Client, None, A]:
-        """Ask a question, at one address after the other until chronyd answers at one.
+        """Ask a question at one address after the other until chronyd answers.
 
-        Yields a client each time one must be waited for, and returns the answer. Closing the
-        generator gives the question up. Each call searches for itself until one has found chronyd,
-        so that neither threads nor exceptions can take an address from another call.
+        Yields each client that must be waited for, and returns the answer. Closing the generator
+        gives the question up. Until one call has found chronyd, every call does its own search, so
+        that neither threads nor exceptions can affect the search of another call.
         """
         start = time.monotonic_ns()
         asked = "connecting to"
@@ -116,7 +116,7 @@ class Pool:
         raise nowhere(f"{asked} {self._name}", tried)
 
     def take(self, place: str) -> Client:
-        """Return a client for one call to an address: an idle one, or a new one."""
+        """Return a client for one call at an address: an idle one, or a new one."""
         while True:
             try:
                 client = self._idle.pop()
@@ -124,21 +124,21 @@ class Pool:
                 return self._open(place)
             if place in (client.wanted, client.address):
                 return client
-            client.close()  # it was of use in the search alone
+            client.close()  # it was only used in the search
 
     def give(self, client: Client) -> None:
-        """Take a client back after its call, unless it is of another address."""
+        """Take a client back after its call, unless it is for another address."""
         if self.found and client.address != self.address:
             client.close()
         elif client is self._first():
-            self._idle.append(client)  # to be the next to go
+            self._idle.append(client)  # to be lent next
         else:
             self._idle.insert(0, client)
         if self._terms.closed:
             self.close()
 
     def close(self) -> None:
-        """Close all clients; one that is in a call is closed when it comes back."""
+        """Close all clients; a client that is in a call is closed when the call returns it."""
         self._terms.closed = True
         for _ in range(len(self._idle)):
             try:
@@ -147,7 +147,7 @@ class Pool:
                 return
 
     def _open_one(self) -> Client:
-        """Open a client to the first of the addresses where that is possible."""
+        """Open a client for the first of the addresses where that is possible."""
         for place in self._candidates[:-1]:
             try:
                 return self._open(place)
@@ -156,7 +156,7 @@ class Pool:
         return self._open(self._candidates[-1])
 
     def _open(self, place: str) -> Client:
-        """Open a client; the first one again, if an exception lost it or it was elsewhere."""
+        """Open a client; replace the first one if an exception lost it or its address was wrong."""
         if self._first() is not None:
             return Client(place, self._terms, kept=1, loop=self._loop)
         client = Client(place, self._terms, kept=KEPT, loop=self._loop)
@@ -164,13 +164,13 @@ class Pool:
         return client
 
     def _stay(self, client: Client) -> None:
-        """Take it that chronyd is where it has answered."""
+        """Note that chronyd is where it has answered."""
         if not self.found:
             self.address = client.address
             self.found = True
 
     def _why_not_first(self) -> ChronyError:
-        """Return what is wrong with the Unix socket, which libchrony keeps to itself."""
+        """Return the error of the Unix socket, which libchrony does not report."""
         try:
             Client(FIRST_CHOICE, self._terms, kept=1).close()
         except ChronyError as error:
