@@ -116,7 +116,7 @@ def test_an_exception_while_many_daemons_are_asked_leaves_nothing_behind(
         gc.collect()
         before = fds()
         end = time.monotonic() + (60 if LONG else 2)
-        while time.monotonic() < end:
+        while time.monotonic() < end or interrupted <= 20:  # the machine may be busy
             try:
                 arm(interrupt, random.uniform(0.00005, 0.02), 0)
                 for _ in range(ENOUGH):
