@@ -218,6 +218,12 @@ def test_an_answer_that_cannot_be_used_is_code_4(
         ["--json", "doctor"],
         ["-h", "127.0.0.1", "tracking"],
         ["tracking", "-h", "localhost"],
+        ["wait", "-h", "localhost"],
+        ["fleet", "-h", "localhost"],
+        ["exporter", "--timeout", "1", "-h", "localhost"],
+        ["plot", "-h", "localhost", "clock.log"],
+        ["doctor", "-h", "localhost"],
+        ["demo", "-h", "localhost"],
         ["tracking", "--address", "http://ntp.example.net/"],
     ],
 )
@@ -233,7 +239,27 @@ def test_a_wrong_command_line_is_code_2_in_two_lines(
     assert shown[1] in {"see 'pychrony --help'", f"see 'pychrony {' '.join(arguments[:1])} --help'"}
 
 
-@pytest.mark.parametrize("arguments", [["-h"], ["-h", "tracking"], ["tracking", "-h"]])
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        ("tracking", "here it is '--address ntp1'"),
+        ("doctor", "here it is '--address ntp1'"),
+        ("fleet", "here it is 'pychrony fleet ntp1'"),
+        ("demo", "none is needed"),
+    ],
+)
+def test_chronycs_h_is_answered_with_what_to_write_here(
+    command: str, instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "-h", "ntp1"])
+    said = f"pychrony: '-h ntp1' is how chronyc names a host; {instead}, and -h shows the help"
+    assert capsys.readouterr().err.splitlines()[0] == said
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-h"], ["-h", "tracking"], ["tracking", "-h"], ["fleet", "-h"], ["demo", "-h"]]
+)
 def test_h_without_a_host_shows_the_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pickle
@@ -42,6 +43,7 @@ from pychrony import (
     ChronyError,
     ChronyPermissionError,
     ChronyTimeoutError,
+    aio,
 )
 from pychrony import Transport as Reached
 
@@ -439,6 +441,26 @@ def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
     said = raised.value.message
     assert said.startswith(f"reading tracking from both.example:{port}: not found at ")
     assert f" {shown}:{port} (connection refused)" in said
+
+
+@pytest.mark.parametrize(
+    "read", [pychrony.get_tracking, lambda name: asyncio.run(aio.get_tracking(name))]
+)
+def test_the_error_of_a_name_leads_with_the_name(
+    read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedChronyd() as chronyd:
+        chronyd.stop()
+        place = ("127.0.0.1", int(chronyd.address.rpartition(":")[2]))
+        found = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", place)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
+        name = f"one.example:{place[1]}"
+        with pytest.raises(ChronyConnectionError) as raised:
+            read(name)
+        (answer,) = pychrony.get_many([name], "tracking")
+    said = f"reading tracking from {name} ({chronyd.address}): connection refused; "
+    assert raised.value.message.startswith(said)
+    assert str(answer.error).startswith(said)
 
 
 @two_families

@@ -96,7 +96,8 @@ class ChronyConnection:
             raise RuntimeError("this ChronyConnection is already open")
         driver = Driver.of(events)
         try:
-            pool = Pool(candidates, self._timeout, self._given, loop=driver.loop)
+            name = self._given if self._wanted.is_name else None
+            pool = Pool(candidates, self._timeout, name, loop=driver.loop)
             driver.watch()
         except BaseException:
             driver.release()
@@ -127,7 +128,7 @@ class ChronyConnection:
         self._pool = None
         self._finalizer.detach()
         pool.close()
-        error = ChronyConnectionError(f"asking {pool.address}: closed by another task")
+        error = ChronyConnectionError(f"asking {pool.label}: closed by another task")
         self._turns.end(error)
         self._driver.end(pool, error)
         self._driver.release()
@@ -289,7 +290,7 @@ def _close_dropped(pool: Pool, driver: Driver, process: int) -> None:
         return
     driver.release_from_anywhere()
     warnings.warn(
-        f"unclosed ChronyConnection to {pool.address}: use an 'async with' block, or aclose()",
+        f"unclosed ChronyConnection to {pool.label}: use an 'async with' block, or aclose()",
         ResourceWarning,
         stacklevel=2,
     )

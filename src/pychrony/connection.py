@@ -93,7 +93,8 @@ class ChronyConnection:
     def __enter__(self) -> ChronyConnection:
         if self._pool is not None:
             raise RuntimeError("this ChronyConnection is already open")
-        pool = Pool(self._wanted.candidates(), self._timeout, self._given)
+        name = self._given if self._wanted.is_name else None
+        pool = Pool(self._wanted.candidates(), self._timeout, name)
         self._finalizer = weakref.finalize(self, _close_dropped, pool, os.getpid())
         self._pool = pool
         return self
@@ -270,7 +271,7 @@ def _close_dropped(pool: Pool, process: int) -> None:
     pool.close()
     if os.getpid() == process:  # a child has nothing to close
         warnings.warn(
-            f"unclosed ChronyConnection to {pool.address}: use a 'with' block, or close()",
+            f"unclosed ChronyConnection to {pool.label}: use a 'with' block, or close()",
             ResourceWarning,
             stacklevel=2,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import NoReturn, TypedDict
 
 from .._durations import parse
@@ -52,11 +54,31 @@ def columns() -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows an error in one line, and keeps the line breaks of its epilog."""
+    """Shows an error in one line, keeps the line breaks of its epilog, and knows chronyc's `-h`."""
+
+    commands: Collection[str] = ()
+    """Words that may follow `-h`: the help of a subcommand."""
+    host_as = "--address {}"
+    """How a host is given here; empty if no host can be."""
 
     def __init__(self, **options: object) -> None:
         options.setdefault("formatter_class", _Formatter)
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    def parse(
+        self, argv: Sequence[str], defaults: Mapping[str, object] | None = None
+    ) -> argparse.Namespace:
+        """Parse the arguments of the command; end with an error if `-h` is followed by a host."""
+        self._refuse_chronycs_habit(argv)
+        return self.parse_args(argv, argparse.Namespace(**(defaults or {})))
+
+    def _refuse_chronycs_habit(self, argv: Sequence[str]) -> None:
+        """`-h HOST` is how chronyc names a host; argparse would show the help and end well."""
+        host = next((word for option, word in pairwise(argv) if option == "-h"), "-")
+        if host.startswith("-") or host in self.commands:
+            return
+        here = f"here it is '{self.host_as.format(host)}'" if self.host_as else "none is needed"
+        self.error(f"'-h {host}' is how chronyc names a host; {here}, and -h shows the help")
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""

@@ -6,7 +6,6 @@ https://www.monitoring-plugins.org/doc/guidelines.html
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -54,7 +53,7 @@ class _Parser(Parser):
 def run(argv: Sequence[str]) -> int:
     """Print the judgement, and return its state as an exit code."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.parse(argv)
     wanted = limits(parser, options)
     try:
         connection = ChronyConnection(options.address, timeout=options.timeout)
@@ -134,7 +133,7 @@ def _number(value: float) -> str:
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = _Parser(prog="pychrony check", description=DESCRIPTION, epilog=EPILOG)
     add_address(parser, "-H")
     parser.add_argument(

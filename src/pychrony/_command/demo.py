@@ -32,12 +32,13 @@ Both run in temporary folders and on free ports, and neither touches this machin
 
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
-    demonstrate(json=_parser().parse_args(arguments).json)
+    demonstrate(json=_parser().parse(arguments).json)
     return 0
 
 
 def _parser() -> Parser:
     parser = Parser(prog="pychrony demo", description=ABOUT)
+    parser.host_as = ""
     add_json(parser, "the reports")
     return parser
 

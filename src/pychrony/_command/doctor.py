@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,8 +33,7 @@ answers, and which reports this user can read there.
 def run(arguments: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
     parser = _parser()
-    defaults = Namespace(address=None, timeout=TIMEOUT)
-    options = parser.parse_args(arguments, defaults)
+    options = parser.parse(arguments, {"address": None, "timeout": TIMEOUT})
     connection(parser, options)  # checks the address and the timeout
     diagnosis = examine(options.address, options.timeout)
     write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))

@@ -43,7 +43,7 @@ PATIENCE = 30.0  # seconds for a client to send its request
 def run(argv: Sequence[str]) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.parse(argv)
     if (options.certfile is None) != (options.keyfile is None):
         parser.error("--certfile and --keyfile belong together")
     if options.client_cafile is not None and options.certfile is None:
@@ -117,7 +117,7 @@ def _harden(server: WSGIServer) -> None:
         server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="pychrony exporter",
         description=f"{ABOUT}.",

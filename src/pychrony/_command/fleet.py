@@ -78,7 +78,7 @@ class Row(NamedTuple):
 def run(argv: Sequence[str]) -> int:
     """Judge all hosts, and return whether any is bad; with `--watch`, until Ctrl-C."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.parse(argv)
     wanted = limits(parser, options)
     hosts = list(dict.fromkeys([*options.hosts, *_listed(parser, options.file)]))
     if not hosts:
@@ -220,8 +220,9 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return [line[: width()] for line in lines] if sys.stdout.isatty() else lines
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(prog="pychrony fleet", description=DESCRIPTION, epilog=EPILOG)
+    parser.host_as = "pychrony fleet {}"
     parser.add_argument("hosts", nargs="*", metavar="HOST", help="a host, with or without a port")
     parser.add_argument("--from", dest="file", metavar="FILE", help="read hosts; '-': from stdin")
     parser.add_argument(

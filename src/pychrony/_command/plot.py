@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ exit codes:
 def run(argv: Sequence[str]) -> int:
     """Draw the logs."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.parse(argv)
     kind = Path(options.output).suffix.lower().removeprefix(".")
     if kind not in KINDS:
         parser.error(f"--output {options.output!r} must end in {', '.join(f'.{k}' for k in KINDS)}")
@@ -91,7 +90,7 @@ def _draw(log: Log, address: str | None, output: str, kind: str, notes: Sequence
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="pychrony plot",
         description="Draw what a log of --json --watch holds: the clock's offset inside its error "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 from .._engine.fields import Report
 from .._engine.meanings import summary
@@ -57,8 +56,7 @@ class _Parser(Parser):
 def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     """Show a report; `others` are the subcommands with their own parsers, listed in the help."""
     parser = _parser(others)
-    _refuse_chronycs_habit(parser, argv, (*REPORTS, *others))
-    options = parser.parse_args(argv, argparse.Namespace(**DEFAULTS))
+    options = parser.parse(argv, DEFAULTS)
     if options.report in others:
         parser.error(f"the options of '{options.report}' come after it")
     chrony = connection(parser, options)
@@ -73,22 +71,11 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     return 0
 
 
-def _refuse_chronycs_habit(
-    parser: argparse.ArgumentParser, argv: Sequence[str], names: Sequence[str]
-) -> None:
-    """End with exit code 2 if `-h` is followed by a host, as chronyc has it."""
-    following = next((word for option, word in pairwise(argv) if option == "-h"), "-")
-    if not following.startswith("-") and following not in names:
-        parser.error(
-            f"'-h {following}' is how chronyc names a host; here it is '--address {following}', "
-            "and -h shows the help"
-        )
-
-
-def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
+def _parser(others: Mapping[str, str]) -> _Parser:
     common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(common)
     parser = _Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
+    parser.commands = (*REPORTS, *others)
     parser.add_argument("--version", action="version", version=f"pychrony {__version__}")
     commands = parser.add_subparsers(dest="report", metavar="REPORT", required=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -45,7 +44,7 @@ TELL_EVERY = 10.0
 def run(argv: Sequence[str]) -> int:
     """Wait; return 0 once the clock is good, and 1 if it is not in time."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.parse(argv)
     try:
         ChronyConnection(options.address)  # checks the address
     except ValueError as error:
@@ -119,7 +118,7 @@ def _timeout(text: str) -> float | None:
     return None if text.lower() == "none" else duration(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(prog="pychrony wait", description=DESCRIPTION, epilog=EPILOG)
     add_address(parser)
     parser.add_argument(

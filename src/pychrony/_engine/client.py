@@ -151,11 +151,18 @@ class Client:
     """
 
     def __init__(
-        self, address: str, terms: Terms, *, kept: int = KEPT, loop: Loop | None = None
+        self,
+        address: str,
+        terms: Terms,
+        *,
+        name: str = "",
+        kept: int = KEPT,
+        loop: Loop | None = None,
     ) -> None:
         """Open a first socket to `address`; if that is empty, libchrony chooses.
 
-        `loop` is shared with other clients; without it, the client creates its own.
+        `name` is the host name that was resolved to it, for messages. `loop` is shared with other
+        clients; without it, the client creates its own.
         """
         reports()
         self.wanted = address
@@ -165,9 +172,11 @@ class Client:
         system = ffi.new("int[]", 1)
         error = lib.shim_open(self._client, os.fsencode(address), system)
         if error:
-            action = f"connecting to {address or 'the local chronyd'}"
+            action = f"connecting to {labelled(name, address or 'the local chronyd')}"
             raise failure(action, address, error, system[0])
         self.address = os.fsdecode(ffi.string(lib.shim_address(self._client)))
+        self.label = labelled(name, self.address)
+        """What messages call this chronyd."""
         self.batch: Batch = lib.shim_batch_of(self._client)
         self._terms = terms
 
@@ -187,14 +196,14 @@ class Client:
         """Start asking, in place of a running batch; `timeout` is the rest of the call's."""
         error = lib.shim_start(self._client, question.asks, question.asked, timeout)
         if error:
-            raise failure(f"asking {self.address}", self.address, error, 0)
+            raise failure(f"asking {self.label}", self.address, error, 0)
 
     def wait(self) -> None:
         """Block until the batch is done, but let signal handlers run."""
         while not lib.shim_run(self.loop, SLICE):
             if self._terms.closed:
                 self.stop()
-                raise ChronyConnectionError(f"asking {self.address}: closed by another thread")
+                raise ChronyConnectionError(f"asking {self.label}: closed by another thread")
 
     def stop(self) -> None:
         """Give up the running batch."""
@@ -219,11 +228,16 @@ class Client:
 
     def failure(self, report: str, ask: Ask) -> ChronyError:
         """Return the exception for a report that could not be read."""
-        action = f"reading {report} from {self.address}"
+        action = f"reading {report} from {self.label}"
         if ask.error == lib.SHIM_ABSURD:
             return absurd(action, ask.records)
         waited = self._terms.timeout / 1e9
         return failure(action, self.address, ask.error, ask.system, report=report, waited=waited)
+
+
+def labelled(name: str, address: str) -> str:
+    """Say first what was asked for."""
+    return f"{name} ({address})" if name else address
 
 
 def new_loop() -> Loop:

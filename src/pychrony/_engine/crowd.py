@@ -182,7 +182,7 @@ class Crowd:
     def _ask(self, member: Member) -> None:
         """Start asking a daemon at the next of its possible addresses."""
         try:
-            client = Client(member.candidates[0], self._terms, loop=self.loop)
+            client = Client(member.candidates[0], self._terms, name=member.name, loop=self.loop)
             client.start(self._question, remaining(self._timeout, member.start))
         except ChronyError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE) and self._asked:
@@ -215,7 +215,7 @@ class Crowd:
             self._ask(member)
             return
         if _is_away(error) and len(member.tried) > 1:
-            asked = error.message.partition(f" {place}: ")[0]
+            asked = error.message.partition(f" {member.given} ({place}): ")[0]
             error = nowhere(f"{asked} {member.given}", member.tried)
         self.outcomes.append(Outcome(member.given, error=error))
 

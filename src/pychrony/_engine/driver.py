@@ -171,7 +171,7 @@ class Turns:
         if not turn.done():
             turn.set_exception(
                 ChronyTimeoutError(
-                    f"asking {self._pool.address}: no answer within {timeout / 1e9:g} s to the "
+                    f"asking {self._pool.label}: no answer within {timeout / 1e9:g} s to the "
                     f"{AT_ONCE} calls of this connection that came first"
                 )
             )

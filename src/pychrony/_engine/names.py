@@ -23,6 +23,8 @@ class Member:
         self.given = given
         """Its address as given."""
         self.address = address
+        self.name = given if address.is_name else ""
+        """The host name as it was given; empty for an IP address or a path."""
         self.start = start
         """When its timeout began to run, on the monotonic clock in nanoseconds."""
         self.candidates: list[str] = []

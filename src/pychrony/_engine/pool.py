@@ -13,7 +13,7 @@ from ..exceptions import (
     ChronyError,
     ChronyTimeoutError,
 )
-from .client import KEPT, Client, Question, Terms, remaining
+from .client import KEPT, Client, Question, Terms, labelled, remaining
 from .exits import watch_process
 from .failures import nowhere
 
@@ -42,11 +42,11 @@ class Pool:
     ) -> None:
         """Open a client for the first of the addresses where that is possible.
 
-        `name` is the address as the caller gave it, for messages. The clients share `loop` if
-        there is one; otherwise, each creates its own.
+        `name` is the host name that the caller gave, for messages; `None` for another address.
+        The clients share `loop` if there is one; otherwise, each creates its own.
         """
         watch_process()
-        self._name = name or "the local chronyd"
+        self._name = name or ""
         self._candidates = candidates
         self._loop = loop
         self._terms = Terms(timeout)
@@ -59,6 +59,11 @@ class Pool:
         client = self._open_one()
         self.address = client.address
         self._idle.append(client)
+
+    @property
+    def label(self) -> str:
+        """What messages call this chronyd."""
+        return labelled(self._name, self.address)
 
     def ask(self, question: Question[A], timeout: int) -> A:
         """Ask a question, block, and return the answer."""
@@ -109,11 +114,11 @@ class Pool:
                 if not place and not client.address.startswith("/"):
                     tried[FIRST_CHOICE] = self._why_not_first()
                 tried[client.address] = error
-                asked = error.message.partition(f" {client.address}: ")[0]
+                asked = error.message.partition(f" {client.label}: ")[0]
             finally:
                 client.stop()
                 self.give(client)
-        raise nowhere(f"{asked} {self._name}", tried)
+        raise nowhere(f"{asked} {self._name or self._candidates[0] or 'the local chronyd'}", tried)
 
     def take(self, place: str) -> Client:
         """Return a client for one call at an address: an idle one, or a new one."""
@@ -158,8 +163,8 @@ class Pool:
     def _open(self, place: str) -> Client:
         """Open a client; replace the first one if an exception lost it or its address was wrong."""
         if self._first() is not None:
-            return Client(place, self._terms, kept=1, loop=self._loop)
-        client = Client(place, self._terms, kept=KEPT, loop=self._loop)
+            return Client(place, self._terms, name=self._name, kept=1, loop=self._loop)
+        client = Client(place, self._terms, name=self._name, kept=KEPT, loop=self._loop)
         self._first = weakref.ref(client)
         return client
 
