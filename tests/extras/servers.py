@@ -48,9 +48,10 @@ class Exporter(NamedTuple):
 
 
 @contextmanager
-def exporter(*arguments: str) -> Iterator[Exporter]:
-    """`pychrony exporter` on a free port."""
-    command = [sys.executable, "-m", "pychrony", "exporter", "--listen", "127.0.0.1:0"]
+def exporter(*arguments: str, files: int | None = None) -> Iterator[Exporter]:
+    """`pychrony exporter` on a free port; it may open so many files."""
+    limited = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
+    command = [*limited, sys.executable, "-m", "pychrony", "exporter", "--listen", "127.0.0.1:0"]
     with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:

@@ -11,8 +11,9 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from servers import Exporter, exporter, fetch
 
 import pychrony
 from pychrony import SourceMode, SourceState
+from pychrony._command.places import NoPlaceError, Places
 from pychrony._command.targets import is_allowed, parse_allowed
 from pychrony._engine.fields import FieldContent, Report, of, origins
 from pychrony._prometheus.metrics import MODES, STATES, metrics
@@ -464,15 +466,44 @@ def test_a_timeout_that_is_none_is_ignored(
 
 
 def test_dead_targets_cost_nobody_else() -> None:
+    """Each takes a thread and eight descriptors until its timeout."""
     with (
         silence() as (dead, _),
         ScriptedChronyd() as alive,
-        exporter("--allow", dead, "--allow", alive.address, "--timeout", "20") as server,
-        ThreadPoolExecutor(50) as pool,
+        ThreadPoolExecutor(60) as pool,  # which waits for the probes that the exporter's end ends
+        exporter(
+            *("--allow", dead, "--allow", alive.address, "--timeout", "50"), files=256
+        ) as server,
     ):
-        probes = [pool.submit(server.probe, dead) for _ in range(49)]
         assert "\nchrony_up 1.0\n" in server.probe(alive.address).text
-        assert not any(probe.done() for probe in probes)
+        probes = [pool.submit(server.probe, dead) for _ in range(60)]
+        refused = [probe.result() for probe in islice(as_completed(probes, timeout=60), 52)]
+        assert {answer.status for answer in refused} == {503}
+        assert "is not asked: all 8 places for new and silent targets are" in refused[0].text
+        assert sum(probe.done() for probe in probes) == 52
+        assert "\nchrony_up 1.0\n" in server.probe(alive.address).text
+        assert "\nchrony_up 0.0\n" in server.metrics()
+        assert sum(probe.done() for probe in probes) == 52
+
+
+def test_there_is_a_place_for_a_stranger_once_another_has_left() -> None:
+    places = Places(4)
+    with places.place("one"):
+        with places.place("two"), pytest.raises(NoPlaceError, match="all 2 places for new"):
+            places.place("three").__enter__()
+        with places.place("three"):
+            pass
+
+
+def test_a_target_that_answered_has_a_place_until_it_does_not() -> None:
+    places = Places(2)
+    places.note("good", answered=True)
+    with places.place("one"):
+        with places.place("good"), pytest.raises(NoPlaceError, match="all 2 places are taken"):
+            places.place("good").__enter__()
+        places.note("good", answered=False)
+        with pytest.raises(NoPlaceError, match="all 1 places for new"):
+            places.place("good").__enter__()
 
 
 def test_a_client_that_says_nothing_holds_up_nobody(running: Exporter) -> None:

@@ -10,7 +10,10 @@ from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
+from ..exceptions import ChronyError
+from ..models import AllReports
 from ..prometheus import ChronyCollector
+from .places import NoPlaceError, places
 from .targets import Allowed, is_allowed
 
 MARGIN = 0.5
@@ -43,6 +46,7 @@ class Scrapes:
         self._timeout = timeout
         self._reports = reports
         self._allowed = allowed
+        self._places = places()
         for _ in ChronyCollector(reports=reports).describe():
             pass  # describes all metrics once, which the first scrape would wait for
 
@@ -68,19 +72,38 @@ class Scrapes:
         if len(targets) != 1:
             words = "one target, such as /probe?target=192.0.2.1\n"
             return text(start_response, HTTPStatus.BAD_REQUEST, words)
+        (target,) = targets
         try:
-            if not is_allowed(targets[0], self._allowed):
-                words = f"target {targets[0]!r} is not allowed: see --allow of pychrony exporter\n"
+            if not is_allowed(target, self._allowed):
+                words = f"target {target!r} is not allowed: see --allow of pychrony exporter\n"
                 return text(start_response, HTTPStatus.FORBIDDEN, words)
         except ValueError as error:
             return text(start_response, HTTPStatus.BAD_REQUEST, f"{error}\n")
-        registry = CollectorRegistry()
-        registry.register(self._collector(targets[0], environ))
-        return exposition(registry, environ, start_response)
+        registry, collector = CollectorRegistry(), self._collector(target, environ)
+        registry.register(collector)
+        try:
+            with self._places.place(target):
+                answer = exposition(registry, environ, start_response)
+        except NoPlaceError as error:
+            words = f"target {target!r} is not asked: {error}; ask again later, or ask fewer\n"
+            return text(start_response, HTTPStatus.SERVICE_UNAVAILABLE, words)
+        self._places.note(target, answered=collector.answered)
+        return answer
 
-    def _collector(self, address: str | None, environ: Environ) -> ChronyCollector:
+    def _collector(self, address: str | None, environ: Environ) -> Asked:
         timeout = min(self._timeout, time_for_a_scrape(environ))
-        return ChronyCollector(address, timeout=timeout, reports=self._reports)
+        return Asked(address, timeout=timeout, reports=self._reports)
+
+
+class Asked(ChronyCollector):
+    """Asks a chronyd for one scrape, and knows whether it answered."""
+
+    answered = False
+
+    def _ask(self) -> tuple[AllReports, ChronyError | None]:
+        reports, error = super()._ask()
+        self.answered = error is None
+        return reports, error
 
 
 def exposition(
