@@ -36,7 +36,6 @@ from scripted.wire import Command, ntp_source, source, tracking
 import pychrony
 from pychrony import (
     ChronyConnectionError,
-    ChronyNotSynchronizedError,
     ChronyPermissionError,
     ChronyTimeoutError,
     aio,
@@ -228,24 +227,6 @@ def test_a_connection_belongs_to_the_loop_that_opened_it(
 
     run(kind, main())
     assert "event loop" in str(failures[0])
-
-
-@each_loop
-def test_a_synchronised_clock_is_waited_for(kind: str) -> None:
-    async def wait(chronyd: ScriptedChronyd) -> None:
-        async with aio.ChronyConnection(chronyd.address) as connection:
-            waiting = asyncio.ensure_future(connection.wait_synchronized(timeout=HANG))
-            await asyncio.sleep(0.1)
-            assert not waiting.done()
-            chronyd.script = script()
-            assert (await waiting).is_synchronized()
-            chronyd.script = unsynchronized
-            with pytest.raises(ChronyNotSynchronizedError):
-                await connection.wait_synchronized(timeout=0.1)
-
-    unsynchronized = script(None, tracking(leap_status=3, reference_id=0, stratum=0))
-    with ScriptedChronyd(unsynchronized) as chronyd:
-        run(kind, wait(chronyd))
 
 
 # The loop goes on.

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from scripted import ScriptedChronyd, in_turn, script
+from loops import BackgroundLoop, each_loop, run
+from scripted import ScriptedChronyd, drop, honest, in_turn, script
+from scripted.requests import Fault
 from scripted.wire import Command, Status, tracking
 
 from pychrony import (
@@ -21,6 +26,8 @@ from pychrony import (
     ChronyConnectionError,
     ChronyNotSynchronizedError,
     ChronyPermissionError,
+    TrackingStatus,
+    aio,
 )
 from pychrony._command.cli import main
 from pychrony.testing import PrivateChronyd
@@ -189,57 +196,186 @@ def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pychrony wait --max-error 10ms" in capsys.readouterr().out
 
 
-def test_a_connection_waits_for_its_clock(server: PrivateChronyd) -> None:
-    with (
-        PrivateChronyd(server.as_source()) as chronyd,
-        ChronyConnection(chronyd.address, timeout=20) as connection,
-    ):
-        first = connection.wait_synchronized()
+# `wait_synchronized()` of both kinds of connections.
+
+LOOP = BackgroundLoop()
+
+
+class Blocking:
+    """A connection that blocks."""
+
+    def __init__(self, address: str, timeout: float | None = 20) -> None:
+        self._connection = ChronyConnection(address, timeout=timeout)
+
+    def __enter__(self) -> Callable[..., TrackingStatus]:
+        return self._connection.__enter__().wait_synchronized
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+
+class Awaited:
+    """A connection of `aio`, on an event loop in a thread."""
+
+    def __init__(self, address: str, timeout: float | None = 20) -> None:
+        self._connection = aio.ChronyConnection(address, timeout=timeout)
+
+    def __enter__(self) -> Callable[..., TrackingStatus]:
+        LOOP.result(self._connection.__aenter__())
+        return lambda **options: LOOP.result(self._connection.wait_synchronized(**options))
+
+    def __exit__(self, *error: object) -> None:
+        LOOP.result(self._connection.aclose())
+
+
+Waits = type[Blocking] | type[Awaited]
+each_way = pytest.mark.parametrize("waits", [Blocking, Awaited])
+
+UNSYNCHRONIZED = tracking(leap_status=3, reference_id=0, stratum=0)
+
+
+@each_way
+def test_a_connection_waits_until_chronyd_follows_a_source(
+    waits: Waits, server: PrivateChronyd
+) -> None:
+    with PrivateChronyd() as chronyd, waits(chronyd.address) as wait:
+        source = threading.Timer(0.5, chronyd.chronyc, ["add", *server.as_source().split()])
+        source.start()
+        first = wait()
         assert first.is_synchronized()
-        chronyd.restart()
-        second = connection.wait_synchronized(max_error=10.0)
-        assert second.error_bound <= 10.0
+        assert first.stratum == 6
+        source.join()
+        assert wait(max_error=10.0).error_bound <= 10.0
 
 
-def test_a_connection_waits_while_chronyd_is_away(server: PrivateChronyd) -> None:
-    with (
-        PrivateChronyd(server.as_source()) as chronyd,
-        ChronyConnection(chronyd.address, timeout=20) as connection,
-    ):
+@each_way
+def test_a_connection_waits_on_while_chronyd_restarts(waits: Waits, server: PrivateChronyd) -> None:
+    with PrivateChronyd(server.as_source()) as chronyd, waits(chronyd.address) as wait:
+        assert wait().is_synchronized()
         chronyd.stop()
         comes_back = threading.Timer(0.5, chronyd.start)
         comes_back.start()
-        assert connection.wait_synchronized().is_synchronized()
+        assert wait().is_synchronized()
         comes_back.join()
 
 
-def test_a_connection_does_not_wait_longer_than_it_may() -> None:
-    with (
-        PrivateChronyd() as chronyd,
-        ChronyConnection(chronyd.command_address, timeout=None) as connection,
-    ):
+@each_way
+def test_a_restart_in_the_middle_of_a_wait_is_no_failure(waits: Waits) -> None:
+    """chronyd is not synchronised, away, not synchronised again, and good at last."""
+    with ScriptedChronyd({**script(), Command.TRACKING: UNSYNCHRONIZED}, "unix") as chronyd:
+
+        def restart() -> None:
+            asked_at_least(chronyd, 2)
+            chronyd.stop(crash=True)
+            time.sleep(0.3)
+            answers = in_turn(UNSYNCHRONIZED, UNSYNCHRONIZED, tracking())
+            chronyd.script = {**script(), Command.TRACKING: answers}
+            chronyd.start()
+
+        with waits(chronyd.address) as wait, ThreadPoolExecutor(1) as pool:
+            done = pool.submit(restart)
+            assert wait().stratum == 3
+            done.result()
+        assert len(chronyd.requests) >= 5
+
+
+def asked_at_least(chronyd: ScriptedChronyd, times: int) -> None:
+    end = time.monotonic() + 20
+    while len(chronyd.requests) < times and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@each_way
+def test_a_connection_waits_for_the_error_bound(waits: Waits) -> None:
+    bad, better = tracking(root_dispersion=0.5), tracking(root_dispersion=0.001)
+    answers = {**script(), Command.TRACKING: in_turn(bad, bad, better)}
+    with ScriptedChronyd(answers) as chronyd, waits(chronyd.address) as wait:
+        found = wait(max_error=0.01)
+        assert found.root_dispersion == pytest.approx(0.001)
+        assert len(chronyd.requests) == 3
+        with pytest.raises(ChronyNotSynchronizedError, match=r"error bound 7.16 ms, above 7.00 ms"):
+            wait(max_error=0.007, timeout=0.2)
+        assert wait(max_error=found.error_bound, timeout=0) == found
+
+
+@each_way
+def test_a_connection_does_not_wait_longer_than_it_may(waits: Waits) -> None:
+    with PrivateChronyd() as chronyd, waits(chronyd.command_address, timeout=None) as wait:
         with pytest.raises(ChronyNotSynchronizedError, match="chronyd is not synchronised") as end:
-            connection.wait_synchronized(timeout=1.0)
+            wait(timeout=1.0)
         assert end.value.__cause__ is None
         chronyd.pause()
         with pytest.raises(ChronyNotSynchronizedError, match="no answer") as end:
-            connection.wait_synchronized(timeout=0.2)
+            wait(timeout=0.2)
         assert isinstance(end.value.__cause__, ChronyConnectionError)
         chronyd.resume()
 
 
-def test_what_does_not_pass_ends_the_wait_of_a_connection() -> None:
+@each_way
+def test_the_timeout_of_a_wait_covers_pauses_and_questions(waits: Waits) -> None:
+    with ScriptedChronyd(fault=drop) as chronyd, waits(chronyd.address, timeout=30) as wait:
+        begun = time.monotonic()
+        with pytest.raises(ChronyNotSynchronizedError, match=r"not good within 1.0 s: .*no answer"):
+            wait(timeout=1.0)
+        assert 1.0 <= time.monotonic() - begun < 20
+
+
+@each_way
+def test_its_own_reference_is_not_waited_for_as_a_source(
+    waits: Waits, server: PrivateChronyd
+) -> None:
+    with (
+        waits(server.address) as wait,
+        pytest.raises(ChronyNotSynchronizedError, match="its own reference"),
+    ):
+        wait(timeout=0.1)
+
+
+@each_way
+def test_what_does_not_pass_ends_the_wait_of_a_connection(waits: Waits) -> None:
     with ScriptedChronyd({**script(), Command.TRACKING: Status.UNAUTH}) as chronyd:
-        connection = ChronyConnection(chronyd.address, timeout=20)
-        with connection, pytest.raises(ChronyPermissionError):
-            connection.wait_synchronized()
+        with waits(chronyd.address) as wait, pytest.raises(ChronyPermissionError):
+            wait()
         with pytest.raises(RuntimeError):
-            connection.wait_synchronized()
+            wait()
 
 
+@each_way
 @pytest.mark.parametrize("options", [{"max_error": -1.0}, {"timeout": -1.0}])
 def test_a_connection_refuses_to_wait_for_what_cannot_be(
-    options: dict[str, float], chronyd: PrivateChronyd
+    waits: Waits, options: dict[str, float], chronyd: PrivateChronyd
 ) -> None:
-    with ChronyConnection(chronyd.address) as connection, pytest.raises(ValueError, match="-1"):
-        connection.wait_synchronized(**options)
+    with waits(chronyd.address) as wait, pytest.raises(ValueError, match="-1"):
+        wait(**options)
+
+
+@each_loop
+@pytest.mark.parametrize("fault", [honest, drop])  # in a pause, and in a question
+def test_a_wait_that_is_cancelled_leaves_the_connection_as_it_was(kind: str, fault: Fault) -> None:
+    async def main(chronyd: ScriptedChronyd) -> None:
+        async with aio.ChronyConnection(chronyd.address, timeout=20) as connection:
+            waiting = asyncio.ensure_future(connection.wait_synchronized(timeout=None))
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            chronyd.fault, chronyd.script = honest, script()
+            assert (await connection.wait_synchronized(timeout=20)).stratum == 3
+
+    with ScriptedChronyd({**script(), Command.TRACKING: UNSYNCHRONIZED}, fault=fault) as chronyd:
+        run(kind, main(chronyd))
+
+
+def test_ctrl_c_ends_a_wait_and_the_connection_works_on() -> None:
+    with (
+        ScriptedChronyd({**script(), Command.TRACKING: UNSYNCHRONIZED}) as chronyd,
+        ChronyConnection(chronyd.address, timeout=20) as connection,
+    ):
+        interruption = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+        interruption.start()
+        with pytest.raises(KeyboardInterrupt):
+            connection.wait_synchronized(timeout=20)
+        interruption.join()
+        chronyd.script = script()
+        assert connection.wait_synchronized(timeout=20).stratum == 3
