@@ -81,7 +81,7 @@ LOCAL = {"reference_id": 0x7F7F0101, "reference_ip": "", "root_dispersion": 0.0,
             tracking(**LOCAL),
             {},
             State.CRITICAL,
-            ["chronyd is its own reference, and follows no source"],
+            ["chronyd is its own reference, without a source"],
         ),
         (tracking(**LOCAL), {"local_ok": True}, State.OK, []),
         (

@@ -86,7 +86,7 @@ def test_a_chronyd_that_is_its_own_reference_is_critical_unless_allowed(
     with PrivateChronyd(local) as chronyd:
         chronyd.wait_until_synchronized()
         line = check("--address", chronyd.address)
-        assert line.startswith("CRITICAL: chronyd is its own reference, and follows no source")
+        assert line.startswith("CRITICAL: chronyd is its own reference, without a source")
         line = check("--address", chronyd.address, "--local-ok")
         assert line.startswith("OK: its own reference, stratum 5, ")
         line = check("--address", chronyd.address, "--local-ok", "--stratum", "4")

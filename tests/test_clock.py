@@ -395,7 +395,7 @@ def test_a_restarted_chronyd_bounds_the_time_once_it_is_synchronized(
         chronyd.wait_until_synchronized()
         assert clock.now()
         chronyd.stop()
-        with pytest.raises(ChronyNotSynchronizedError, match="no report of chronyd"):
+        with pytest.raises(ChronyNotSynchronizedError, match="no report from chronyd"):
             clock.now()
         chronyd.start()
         chronyd.wait_until_synchronized()

@@ -1,10 +1,10 @@
 """Read chronyd's monitoring reports through libchrony.
 
-One-shot functions such as `get_tracking()` open a connection, ask and close it;
-`ChronyConnection` stays open for many questions. libchrony itself is loaded at the first call.
+Functions such as `get_tracking()` open a connection, read one report and close it;
+`ChronyConnection` stays open for any number of calls. The first call loads libchrony.
 """
 
-TYPE_CHECKING = False  # as type checkers know it: to import typing takes milliseconds
+TYPE_CHECKING = False  # type checkers know this name; importing typing takes milliseconds
 
 # A name is public if it is in the `__all__` of one of these modules, and stands nowhere else.
 

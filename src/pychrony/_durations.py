@@ -1,17 +1,17 @@
-"""Lengths of time as text, in the unit that suits them, and back."""
+"""Formats durations in a suitable unit, and parses them."""
 
 from __future__ import annotations
 
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0}
-"""Both of Unicode's signs for micro are on keyboards."""
+"""Seconds in each unit; keyboards have both of Unicode's signs for micro."""
 
 DAY = 86400
 
 
 def parse(text: str) -> float:
-    """Return the seconds that a text such as `10ms`, `2.5us` or `1s` stands for.
+    """Parse a duration such as `10ms`, `2.5us` or `1s`; return seconds.
 
-    A number without a unit is seconds. Raises `ValueError` for anything else, and for a length
+    A number without a unit is in seconds. Raises `ValueError` for anything else, and for a duration
     that is negative or not finite.
     """
     number = text.strip()
@@ -23,12 +23,12 @@ def parse(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{text!r} is not a length of time such as 10ms, 2.5us or 1s")
+        raise ValueError(f"{text!r} is not a duration such as 10ms, 2.5us or 1s")
     return value
 
 
 def seconds(value: float, *, sign: str = "", decimals: int | None = None) -> str:
-    """Return seconds in the unit that suits them; by default with three digits."""
+    """Format seconds in a suitable unit, by default with three digits."""
     size = abs(value)
     if size == 0:
         return "0 s"
@@ -40,7 +40,7 @@ def seconds(value: float, *, sign: str = "", decimals: int | None = None) -> str
 
 
 def interval(value: float) -> str:
-    """Return a length of time, in two units if it is long; fractions of a second as `seconds`."""
+    """Format a duration, in two units if it is long, or like `seconds()` below a second."""
     if abs(value) < 1:
         return seconds(value)
     if abs(value) < 600:

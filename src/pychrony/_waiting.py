@@ -1,4 +1,4 @@
-"""Decides how long to wait for a synchronised clock, and says how far it is."""
+"""Decides when a clock is good enough, and how long to wait until then."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronize
 from .models import TrackingStatus
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
-"""Seconds between two questions: a clock may be good at once, or take minutes."""
+"""Seconds between two questions, at first and at most: the wait may take moments or minutes."""
 
 SHORTEST_QUESTION = 0.25
-"""Seconds that a question may take, also when there is no time left."""
+"""Seconds that a question may take even if no time is left."""
 
 
 class Waiting:
-    """A wait for a clock that is synchronised to a source, with an error bound if one is given.
+    """A wait for a clock that is synchronised to a source and, if asked for, accurate enough.
 
-    Like chronyc's `waitsync`, it does not take a chronyd that is its own reference for one.
+    As with chronyc's `waitsync`, a chronyd that is its own reference does not count.
     """
 
     def __init__(
         self, max_error: float | None, timeout: float | None, *, local_ok: bool = False
     ) -> None:
-        """Begin to wait; raise `ValueError` for numbers that cannot be meant."""
+        """Start the wait; raise `ValueError` for negative numbers."""
         for name, value in (("max_error", max_error), ("timeout", timeout)):
             if value is not None and not value >= 0:
-                raise ValueError(f"{name} must not be negative, but it is {value!r}")
+                raise ValueError(f"{name} must be at least 0, not {value!r}")
         self._max_error, self._timeout, self._local_ok = max_error, timeout, local_ok
         self._start = time.monotonic()
         self._pause = FIRST_PAUSE
         self.state = "no answer yet"
-        """How far it is, in words."""
+        """What is missing, in words."""
 
     @property
     def passed(self) -> float:
@@ -40,7 +40,7 @@ class Waiting:
         return time.monotonic() - self._start
 
     def left(self, most: float | None = None) -> float | None:
-        """Return the seconds left, at most `most`; `None` for ever."""
+        """Return the seconds left, but at most `most`; `None` if there is no limit."""
         if self._timeout is None:
             return most
         left = max(0.0, self._timeout - self.passed)
@@ -72,7 +72,7 @@ class Waiting:
         return self.left(pause)
 
     def _judge(self, answer: TrackingStatus | ChronyError) -> str:
-        """Say what is missing; nothing if the clock is good."""
+        """Return what is missing, in words; an empty text if the clock is good."""
         if isinstance(answer, ChronyConnectionError):
             return answer.message
         if isinstance(answer, ChronyError):
@@ -80,7 +80,7 @@ class Waiting:
         if not answer.is_synchronized():
             return "chronyd is not synchronised"
         if answer.is_local_reference():
-            return "" if self._local_ok else "chronyd is its own reference, and follows no source"
+            return "" if self._local_ok else "chronyd is its own reference, without a source"
         if self._max_error is not None and answer.error_bound > self._max_error:
             return f"error bound {seconds(answer.error_bound)}, above {seconds(self._max_error)}"
         return ""

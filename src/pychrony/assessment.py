@@ -1,4 +1,4 @@
-"""Judges from its reports whether a clock is good: `assess()`, a pure function."""
+"""Judges from chronyd's reports whether a clock is good: `assess()`, a pure function."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from .models import AllReports, LeapStatus, Source, SourceState, TrackingStatus
 __all__ = ["Assessment", "State", "assess"]
 
 OVERDUE = 8
-"""After how many intervals an update is overdue: as many polls as the reachability register has."""
+"""Update intervals after which an update is overdue: the length of the reachability register."""
 BLUR = 2.0
-"""Seconds by which an update may seem older than it is: chronyd blurs its time by up to one."""
-MAX_POLL = 24  # chrony's own limit; anything may be in a report
+"""Seconds by which an update may seem too old: chronyd blurs its time by up to one."""
+MAX_POLL = 24  # chrony's own limit, since a report may contain any number
 
 
 class State(Enum):
     """How good a clock is; the value is the exit code of a monitoring plug-in."""
 
     OK = 0
-    """The clock is synchronised, and everything asked for is met."""
+    """The clock is synchronised, and meets all requirements."""
     WARNING = 1
     """The clock is synchronised, but something needs attention."""
     CRITICAL = 2
     """The clock must not be relied on, or chronyd does not answer."""
     UNKNOWN = 3
-    """The clock cannot be judged, since a report or libchrony is missing."""
+    """The clock cannot be judged: a report or libchrony is missing, or an answer is unusable."""
 
     @property
     def severity(self) -> int:
-        """The place in order from good to bad, for sorting: OK, WARNING, UNKNOWN, CRITICAL."""
+        """A number for sorting, from good to bad: OK, WARNING, UNKNOWN, CRITICAL."""
         return _SEVERITY.index(self)
 
 
@@ -46,7 +46,7 @@ class Assessment(NamedTuple):
     state: State
     """The worst of everything that was found."""
     reasons: tuple[str, ...]
-    """What was found, the worst first; a leap second that is due is named even if all is well."""
+    """What was found, the worst first. A leap second that is due is included even with OK."""
 
 
 def assess(
@@ -60,8 +60,8 @@ def assess(
 ) -> Assessment:
     """Judge a clock by the reports `tracking` and `sources` of its chronyd.
 
-    In place of reports, it takes the error that came instead of them: CRITICAL if chronyd does
-    not answer, UNKNOWN if the answer cannot be read or used.
+    In place of reports, it takes the error that was raised. The state is then CRITICAL if chronyd
+    does not answer, and UNKNOWN if the answer cannot be read or used.
 
     The state is CRITICAL if the clock is not synchronised, if chronyd is its own reference (unless
     `local_ok`), if no source is reachable, if more than half of the sources that chronyd could
@@ -89,7 +89,7 @@ def assess(
         found += _judge_bound(tracking.error_bound, warning, critical)
         found += _judge_age(reports, tracking)
     elif not local_ok:
-        found.insert(0, (State.CRITICAL, "chronyd is its own reference, and follows no source"))
+        found.insert(0, (State.CRITICAL, "chronyd is its own reference, without a source"))
     if tracking.stratum > stratum:
         found.append((State.WARNING, f"stratum {tracking.stratum} is above {stratum}"))
     found += _leap_second(tracking.leap_status)

@@ -1,10 +1,10 @@
-"""A clock that knows how wrong it may be: `BoundedClock` gives the interval that holds true time.
+"""Tells the time as an interval that contains true time: `BoundedClock`.
 
-How it gets there. chronyd's report says how far true time is from the system clock (`offset`), how
-wrong that may be (root dispersion and half the root delay), and how far the hardware's frequency
-is off (`frequency`). So the moment of the report ties true time to `CLOCK_MONOTONIC_RAW`, which
-nobody slews or sets, and from there true time is carried on with that frequency, in an interval
-that grows. What happens to the system clock meanwhile does not matter: steps, slews, a restart.
+How it works: chronyd's report says how far true time is from the system clock (`offset`), the bound
+on the error of that (root dispersion and half the root delay), and the frequency error of the
+hardware (`frequency`). Each report therefore relates true time to `CLOCK_MONOTONIC_RAW`, which
+nobody slews or sets. From there, true time is extrapolated with that frequency, in an interval that
+grows. Steps and slews of the system clock in the meantime do not matter, nor does a restart.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ WIRE_PRECISION = 2.0**-23
 """chronyd sends floats with 25 bits of coefficient, sign included."""
 
 LEAP_MARGIN = 2 * SECOND
-"""How close to the end of the day a leap second may be under way, on whichever clock."""
+"""How close to the end of the day a leap second may be in progress, on any of the clocks."""
 
 UNEXPLAINED = 0.5 * PPM
-"""How far the kernel's clock may run from what chronyd says before it is taken for slewing."""
-UNEXPLAINED_NS = 2000  # and how far, apart from its rate: the clocks are not read at one instant
+"""How far the kernel's clock may deviate from chronyd's frequency before that counts as slewing."""
+UNEXPLAINED_NS = 2000  # allowed in addition, since the clocks are not read at the same instant
 
 MAX_SLEW = 0.15
-"""More than chronyd slews at the most (`maxslewrate`, and the kernel's 10 %)."""
+"""A rate above the fastest slew (`maxslewrate` of chronyd, and 10 % of the kernel)."""
 SUSPENDED_NS = 1_000_000
-"""Beyond that, the machine was suspended, for a time that its clocks know only roughly."""
+"""A larger difference means that the machine was suspended, which its clocks measure roughly."""
 
-BRACKETS = 5  # attempts to read two clocks with no interruption in between
-QUERIES = 3  # attempts to get a report with no step or slew of the system clock meanwhile
+BRACKETS = 5  # attempts to read the clocks without an interruption in between
+QUERIES = 3  # attempts to read a report without a step or slew in the meantime
 
 
 class TimeInterval(NamedTuple):
-    """The interval in which true time lies, in nanoseconds since 1970 (UTC)."""
+    """An interval that contains true time, in nanoseconds since 1970 (UTC)."""
 
     earliest_ns: int
     """True time is not before this."""
@@ -59,7 +59,7 @@ class TimeInterval(NamedTuple):
 
     @property
     def error_bound(self) -> float:
-        """Half the length of the interval, in seconds: no point is further from its middle."""
+        """Half the length of the interval, in seconds."""
         return (self.latest_ns - self.earliest_ns) / 2e9
 
 
@@ -67,45 +67,45 @@ class Clocks(NamedTuple):
     """The clocks of the system, in nanoseconds."""
 
     raw: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
-    """The hardware's own pace; stands still while the machine is suspended."""
+    """Runs at the hardware's own rate; stands still while the machine is suspended."""
     boot: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    """At the pace of the system clock, slewed like it but never set; runs on in suspend."""
+    """Runs at the rate of the system clock, and is slewed but never set; runs on in suspend."""
     system: Callable[[], int] = time.time_ns
 
 
 class Anchor(NamedTuple):
-    """What one tracking report says about true time, and how to carry it on."""
+    """What one tracking report says about true time, and how to extrapolate it."""
 
     raw: int
-    """Reading of the raw clock that the interval belongs to."""
+    """Reading of the raw clock for which the interval holds."""
     boot: int
     """Reading of the boot clock at the same time."""
     low: float
-    """Start of the interval that held true time then, relative to `base`."""
+    """Start of the interval that contained true time then, relative to `base`."""
     high: float
     """End of that interval."""
     base: int
-    """A time since 1970 near that interval: a float has no room for nanoseconds since then."""
+    """A time near that interval, since a float cannot hold nanoseconds since 1970."""
     asked: int
-    """Reading of the raw clock before chronyd was asked: no earlier is the report's own time."""
+    """Reading of the raw clock before chronyd was asked; the report is not older."""
     frequency: float
-    """How much faster the uncorrected clock runs than true time, as a ratio."""
+    """How much faster than true time the uncorrected clock runs, as a ratio."""
     growth: float
-    """By how much both ends move outwards for each nanosecond."""
+    """How far each end moves outwards per nanosecond, as a ratio."""
     leap_margin: int
-    """How close to midnight a leap second may be under way; 0 if none is due."""
+    """How close to midnight a leap second may be in progress; 0 if none is due."""
 
     def interval(self) -> TimeInterval:
-        """Return the interval that held true time when the report was taken."""
+        """Return the interval that contained true time when the report was read."""
         return self.carried_on(0, 0, 0)
 
     def carried_on(self, raw: int, boot: int, age: int) -> TimeInterval:
-        """Return where true time is after `raw` and `boot` nanoseconds on these clocks.
+        """Return the interval after `raw` and `boot` nanoseconds on these clocks.
 
-        chronyd has the kernel's clock run as fast as the raw one times (1 - frequency), and a
-        little faster or slower while it slews. If it runs otherwise, either chronyd slews, or it
-        does not control the clock; then `frequency` is that of the kernel's clock. The interval
-        holds both.
+        chronyd makes the kernel's clock run at the rate of the raw clock times (1 - frequency), and
+        a little faster or slower while it slews. If the kernel's clock runs at another rate, either
+        chronyd is slewing, or it does not control the clock, and `frequency` is relative to the
+        kernel's clock. The interval covers both cases.
         """
         elapsed = raw * (1 - self.frequency)
         least, most = (elapsed, boot) if elapsed < boot else (boot, elapsed)
@@ -119,12 +119,11 @@ class Anchor(NamedTuple):
         )
 
     def around_leap(self, interval: TimeInterval) -> TimeInterval | None:
-        """Allow for a leap second at the end of the day; `None` once it must be over.
+        """Allow for a leap second at the end of the day; return `None` once it must be over.
 
-        A leap second has no number of its own in nanoseconds since 1970. Clocks repeat a second,
-        or skip one, at its start or after it, and chronyd learns of that a little later. So for
-        some seconds both ends move out by one; after that, only a new report tells what became of
-        the clock.
+        Nanoseconds since 1970 do not count leap seconds. Clocks repeat or skip a second when the
+        leap second starts or ends, and chronyd notices that a little later. So for some seconds,
+        both ends move outwards by a second. After that, a new report is needed.
         """
         if self.is_near_midnight(interval):
             return TimeInterval(interval.earliest_ns - SECOND, interval.latest_ns + SECOND)
@@ -133,33 +132,33 @@ class Anchor(NamedTuple):
         return interval if same_day and not self.is_near_midnight(taken) else None
 
     def is_near_midnight(self, interval: TimeInterval) -> bool:
-        """Whether a leap second may be under way, if one is due."""
+        """Whether a leap second may be in progress, if one is due."""
         midnight = (interval.latest_ns + self.leap_margin) // DAY * DAY
         return interval.earliest_ns - self.leap_margin <= midnight
 
 
 class BoundedClock:
-    """Tells the time as an interval that holds true time, as far as the local chronyd knows.
+    """Tells the time as an interval that contains true time, as far as the local chronyd knows.
 
-    It is a context manager, and may be used from many threads: one asks chronyd when the last
-    report is older than `max_age` seconds, the others wait for its answer. While the report is
-    fresh, no call does any input or output.
+    It is a context manager, and several threads can use it at the same time. When the last report
+    is older than `max_age` seconds, one thread asks chronyd and the others wait for the answer.
+    Otherwise, no call does any input or output.
 
-    The interval is what chronyd itself says about true time, at the time of its report: the
-    offset of the system clock, plus and minus the root dispersion and half the root delay. It
-    grows from then on by chronyd's `skew` and `residual_freq` and by `drift_ppm` parts per
-    million, which is chrony's own allowance for the oscillator (`maxclockerror`). True time is
-    carried on with `CLOCK_MONOTONIC_RAW`, so it does not matter whether the system clock is
-    stepped or slewed in the meantime. Around a leap second, when two conventions number the same
-    seconds differently, the interval holds both for some seconds.
+    The interval starts as what chronyd itself says about true time: the system clock corrected by
+    its offset, plus and minus the root dispersion and half the root delay. From then on, it grows
+    at the rate of `skew`, `residual_freq` and `drift_ppm` together, all in ppm; `drift_ppm` is an
+    allowance for the oscillator, as `maxclockerror` is in chrony. The time since the report is
+    measured with `CLOCK_MONOTONIC_RAW`, so steps and slews of the system clock do not matter.
+    Around a leap second, when two conventions number the same seconds differently, the interval
+    covers both for some seconds.
 
-    `address` must be that of the chronyd of this machine; `address` and `timeout` are as for
-    `ChronyConnection`. A chronyd that does not control the clock (option `-x`) works too, at the
-    price of a somewhat wider interval.
+    `address` must be that of the chronyd on this machine; `address` and `timeout` are those of
+    `ChronyConnection`. With a chronyd that does not control the clock (option `-x`), the interval
+    is somewhat wider.
 
-    Entering raises `ChronyLibraryError` without libchrony. `now()` and `wait_past()` raise
-    `ChronyNotSynchronizedError` if the clock is not synchronised, or if a report that is due
-    cannot be read; its `__cause__` says why.
+    Entering raises `ChronyLibraryError` if libchrony cannot be found or used. `now()` and
+    `wait_past()` raise `ChronyNotSynchronizedError` if the clock is not synchronised, or if a
+    report that is due cannot be read; its `__cause__` is the error.
     """
 
     def __init__(
@@ -200,13 +199,13 @@ class BoundedClock:
         self.close()
 
     def close(self) -> None:
-        """Close the connection to chronyd; closing it twice does no harm."""
+        """Close the connection to chronyd. Closing it again does nothing."""
         with self._lock:
             self._is_open, self._anchor = False, None
             self._disconnect()
 
     def now(self) -> TimeInterval:
-        """Return the interval that holds true time at a moment during this call."""
+        """Return an interval that contains true time at some moment during this call."""
         clocks, anchor, is_new = self._clocks, self._anchor, False
         while True:
             raw, boot = clocks.raw(), clocks.boot()
@@ -224,9 +223,10 @@ class BoundedClock:
             anchor, is_new = self._refresh(anchor), True
 
     def wait_past(self, ns: int) -> TimeInterval:
-        """Wait until true time is later than `ns`, in nanoseconds since 1970; return the interval.
+        """Wait until true time is certainly later than `ns`; return the interval.
 
-        What another machine with a `BoundedClock` of its own stamps after that is later, too.
+        `ns` is in nanoseconds since 1970 (UTC). Any timestamp that a `BoundedClock` on another
+        machine gives after that is also later.
         """
         while (interval := self.now()).earliest_ns <= ns:
             remaining = (ns - interval.earliest_ns + 1) / SECOND
@@ -237,7 +237,7 @@ class BoundedClock:
         self._lock = threading.Lock()
 
     def _refresh(self, seen: Anchor | None) -> Anchor:
-        """Return a newer report than the one that this thread has seen."""
+        """Return a report that is newer than the one this thread has used."""
         attempts = self._attempts
         with self._lock:
             if not self._is_open:
@@ -257,7 +257,7 @@ class BoundedClock:
             return self._anchor
 
     def _ask(self) -> Anchor:
-        """Read a report, and read it anew if the system clock was moved meanwhile."""
+        """Read a report; read it again if the system clock was adjusted in the meantime."""
         for left in reversed(range(QUERIES)):
             before = _read_together(self._clocks)
             tracking = self._tracking()
@@ -278,7 +278,7 @@ class BoundedClock:
         except ChronyError as error:
             self._disconnect()
             raise ChronyNotSynchronizedError(
-                f"bounding the time: no report of chronyd: {error.message}"
+                f"bounding the time: no report from chronyd: {error.message}"
             ) from error
 
     def _disconnect(self) -> None:
@@ -291,7 +291,7 @@ _all_clocks: weakref.WeakSet[BoundedClock] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:
-    """In a forked child, no other thread is there to end its refresh and release a lock."""
+    """Replace the locks in a forked child, where no other thread can release them."""
     for clock in list(_all_clocks):
         clock._renew_lock()
 
@@ -300,7 +300,7 @@ os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Reading(NamedTuple):
-    """The clocks of the system at one time, as nearly as they can be read together."""
+    """The system's clocks, read as nearly at the same time as possible."""
 
     raw: int
     boot: int
@@ -310,7 +310,7 @@ class Reading(NamedTuple):
 
 
 def _read_together(clocks: Clocks) -> Reading:
-    """Read the clocks, several times if the thread was interrupted in between."""
+    """Read the clocks several times, and return the reading with the least uncertainty."""
     best: Reading | None = None
     for _ in range(BRACKETS):
         raw = clocks.raw()
@@ -325,11 +325,11 @@ def _read_together(clocks: Clocks) -> Reading:
 def _anchor(
     tracking: TrackingStatus, before: Reading, after: Reading, drift: float
 ) -> tuple[Anchor, float]:
-    """Tie true time to the raw clock; return also how far the system clock was moved meanwhile.
+    """Relate true time to the raw clock; also return how far the system clock was adjusted.
 
-    chronyd formed the report at an unknown time between the two readings. Without a step or a
-    slew, the system clock and the raw one keep their distance, and that time does not matter; else
-    the report belongs to a distance between the two.
+    chronyd made the report at an unknown time between the two readings. That time does not matter
+    if the system clock and the raw clock kept their distance. After a step or a slew, the interval
+    covers both distances.
     """
     if not tracking.is_synchronized():
         raise _unsynchronized()
@@ -352,7 +352,7 @@ def _anchor(
         growth=(tracking.skew + abs(tracking.residual_freq)) * PPM + drift,
         leap_margin=LEAP_MARGIN + math.ceil(abs(tracking.offset) * SECOND) if due else 0,
     )
-    # A synchronised chronyd says otherwise while it applies a leap second.
+    # A synchronised chronyd also reports this while it applies a leap second.
     if tracking.leap_status is LeapStatus.UNSYNC and not anchor.is_near_midnight(anchor.interval()):
         raise _unsynchronized()
     return anchor, high - low
@@ -365,6 +365,6 @@ def _unsynchronized() -> ChronyNotSynchronizedError:
 
 
 def _not_negative(value: float, name: str) -> float:
-    if not 0 <= value < math.inf:  # which raises TypeError for what is no number
-        raise ValueError(f"{name} must be finite and not negative, but it is {value!r}")
+    if not 0 <= value < math.inf:  # raises TypeError for anything but a number
+        raise ValueError(f"{name} must be finite and at least 0, not {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Asks any number of daemons at the same time."""
+"""Reads reports from any number of daemons at the same time: `get_many()`."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ __all__ = ["get_many"]
 def get_many(
     addresses: Iterable[str | os.PathLike[str]], *names: str, timeout: float | None = 5.0
 ) -> Generator[Answer, None, None]:
-    """Ask any number of daemons at the same time; yield an `Answer` for each as it comes.
+    """Read reports from any number of daemons at once; yield each `Answer` as it arrives.
 
-    The reports are those of `get_all(*names)`. An address may be whatever `ChronyConnection` takes,
-    but for `None`. A daemon that cannot be asked, and even an address that cannot be one, is an
-    answer with an `error`, and leaves the others as they are.
+    The reports are those of `get_all(*names)`. An address may be anything that `ChronyConnection`
+    takes, except `None`. A daemon that does not answer, and even an invalid address, results in an
+    answer with an `error`, and does not affect the others.
 
-    `addresses` may be endless: they are taken as they can be asked, up to a few thousand at a time,
-    and fewer where the process may not open so many files: two for each. `timeout` is how long each
-    daemon may take in all, in seconds, with the resolution of its name; `None` waits for ever. The
-    time that the caller spends between two answers does not count.
+    `addresses` may be endless: the iterator takes them as it can ask them, up to 2000 at a time, or
+    fewer if the process may not open two files for each. `timeout` limits the time for each daemon,
+    in seconds, including the resolution of its name; `None` waits for ever. Time that the caller
+    spends between two answers does not count.
 
-    An iterator that is closed or dropped stops asking.
+    Closing or dropping the iterator stops all requests.
 
-    Raises `TypeError` or `ValueError` for other arguments that cannot be right, at once.
+    Other invalid arguments raise `TypeError` or `ValueError` at once.
     """
     question, nanoseconds = Together(named_models(names)), parse_timeout(timeout)
     return _answers(check(addresses), question, nanoseconds)
 
 
 def check(addresses: Iterable[object]) -> Iterable[object]:
-    """Refuse a single address in place of several."""
+    """Return an iterator; raise `TypeError` for a single address."""
     if isinstance(addresses, (str, bytes, os.PathLike)):
-        raise TypeError(f"addresses must be several, such as a list, not {addresses!r} alone")
+        raise TypeError(
+            f"addresses must be an iterable of addresses, such as a list, not {addresses!r}"
+        )
     return iter(addresses)
 
 
 def answer_of(outcome: Outcome) -> Answer:
-    """Return what the caller gets to see of the result for an address."""
+    """Return the public form of the result for an address."""
     if outcome.answers is None:
         return Answer(outcome.given, error=outcome.error)
     return Answer(outcome.given, gather(outcome.answers, outcome.address))

@@ -44,12 +44,14 @@ _REASONS: dict[type[ChronyError], str] = {
 
 
 class ChronyCollector(Collector):
-    """Asks a chronyd for its reports at every scrape, and exports what they say.
+    """Reads a chronyd's reports at every scrape, and exports their values.
 
-    `address` and `timeout` are those of `ChronyConnection`. `reports` limits what is asked for, by
-    libchrony's names. A scrape does not fail: `chrony_up` is 0 if chronyd does not answer, and
-    `chrony_report_missing_info` says why a report could not be read. A registry holds one
-    collector; for several chronyds, use several registries.
+    `address` and `timeout` are those of `ChronyConnection`. `reports` has libchrony's names of the
+    reports to read, by default all. A scrape never fails: `chrony_up` is 0 if chronyd does not
+    answer, and `chrony_report_missing_info` says why a report could not be read. A registry can
+    have one collector; for several chronyds, use several registries.
+
+    Invalid arguments raise `TypeError` or `ValueError`.
     """
 
     def __init__(
@@ -70,13 +72,13 @@ class ChronyCollector(Collector):
         self._reports = tuple(name for name in MODELS if name in reports)
 
     def describe(self) -> Iterator[Family]:
-        """Yield the metrics without values, so that registering does not ask chronyd."""
+        """Yield the metrics without values, so that registering does not contact chronyd."""
         yield from _about_the_scrape(self._reports, AllReports(), None, 0.0)
         for name in self._reports:
             yield from map(_family, metrics(MODELS[name]))
 
     def collect(self) -> Iterator[Family]:
-        """Ask chronyd, and yield the metrics that have values."""
+        """Read the reports, and yield the metrics that have values."""
         start = time.monotonic()
         answers, error = self._ask()
         yield from _about_the_scrape(self._reports, answers, error, time.monotonic() - start)
@@ -87,7 +89,7 @@ class ChronyCollector(Collector):
 
     def _ask(self) -> tuple[AllReports, ChronyError | None]:
         if self._address is not None:
-            # Its timeout covers the resolution of a name, too.
+            # This timeout includes the resolution of a host name.
             (answer,) = get_many([self._address], *self._reports, timeout=self._timeout)
             return answer.reports or AllReports(), answer.error
         try:

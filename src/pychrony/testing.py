@@ -1,11 +1,11 @@
-"""Helps to test programs that use pychrony: plausible reports, and a private chronyd.
+"""Provides plausible reports and a private chronyd for testing programs that use pychrony.
 
 `make_tracking()` and the other factories return a plausible report, in which the given fields
-replace the defaults; `TRACKING_DEFAULTS` and its like hold these. An unknown field raises
-`TypeError`. Give either a time or its `_ns` field: the other one follows.
+replace the defaults; the defaults are in `TRACKING_DEFAULTS` and its siblings. An
+unknown field raises `TypeError`. Give either a time or its `_ns` field; the other one is derived.
 
 The pytest fixtures `tracking_status`, `source`, `source_stats` and `rtc_data` return what the
-factories do. pytest finds them without an import, and imports of them work too.
+factories do. pytest finds them without an import; they can also be imported from here.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ def make_smoothing(**overrides: Any) -> Smoothing:
 
 
 def _with_time(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the two; `ref_time` follows `ref_time_ns` if that alone is given."""
+    """Join the two; derive `ref_time` if only `ref_time_ns` is given."""
     values = {"ref_time_ns": 0, **defaults, **overrides}
     if "ref_time_ns" in overrides and "ref_time" not in overrides:
         values["ref_time"] = values["ref_time_ns"] / 1_000_000_000
@@ -282,7 +282,7 @@ def _with_time(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        """Import the fixtures, and with them pytest, only for those who name one (PEP 562)."""
+        """Import the fixtures, and with them pytest, only if one is used (PEP 562)."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from ._testing import fixtures

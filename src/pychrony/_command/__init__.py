@@ -1,1 +1,1 @@
-"""Holds what only the `pychrony` command needs."""
+"""Implements the `pychrony` command."""

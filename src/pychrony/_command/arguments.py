@@ -1,4 +1,4 @@
-"""Holds what the parsers of all subcommands share: options, their types, and how errors look."""
+"""Provides what the parsers of all subcommands share: options, their types and errors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .._durations import parse
 from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
-TIMEOUT = 5.0  # seconds, as of the functions
+TIMEOUT = 5.0  # seconds, as in the functions
 
-MAX_INTERVAL = 1_000_000  # seconds; more is a typing error
+MAX_INTERVAL = 1_000_000  # seconds; more is probably a mistake
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps line breaks, and asks for the terminal's width without importing `shutil`.
 
-    A parser makes a formatter for each argument that is added, also if no help is shown.
+    A parser makes a formatter for each argument, even if it shows no help.
     """
 
     def __init__(self, prog: str) -> None:
@@ -57,9 +57,9 @@ class Parser(argparse.ArgumentParser):
     """Shows an error in one line, keeps the line breaks of its epilog, and knows chronyc's `-h`."""
 
     commands: Collection[str] = ()
-    """Words that may follow `-h`: the help of a subcommand."""
+    """Subcommands: words that may follow `-h`."""
     host_as = "--address {}"
-    """How a host is given here; empty if no host can be."""
+    """How to give a host here; empty if that is not possible."""
 
     def __init__(self, **options: object) -> None:
         options.setdefault("formatter_class", _Formatter)
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args(argv, argparse.Namespace(**(defaults or {})))
 
     def _refuse_chronycs_habit(self, argv: Sequence[str]) -> None:
-        """`-h HOST` is how chronyc names a host; argparse would show the help and end well."""
+        """Refuse `-h HOST`, chronyc's option, for which argparse would show the help."""
         host = next((word for option, word in pairwise(argv) if option == "-h"), "-")
         if host.startswith("-") or host in self.commands:
             return
@@ -121,7 +121,7 @@ def connection(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
 
 
 class Limits(TypedDict):
-    """What a clock must meet: the options of `pychrony.assess()`."""
+    """The requirements for a clock: the options of `pychrony.assess()`."""
 
     warning: float
     critical: float
@@ -131,38 +131,39 @@ class Limits(TypedDict):
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Add what a clock must meet."""
+    """Add the options for the requirements."""
     for state, default in (("warning", "100ms"), ("critical", "1s")):
         parser.add_argument(
             f"-{state[0]}",
             f"--{state}",
             type=duration,
             metavar="BOUND",
-            help=f"{state.upper()} if the error bound is above this, such as 2.5us ({default})",
+            help=f"{state.upper()} if the error bound is above this, such as 2.5us "
+            f"(default: {default})",
         )
     parser.add_argument(
         "--sources",
         type=count,
         default=1,
         metavar="N",
-        help="WARNING if fewer sources are usable (1); 0: sources do not matter",
+        help="WARNING if fewer sources are usable (default: 1); 0 ignores the sources",
     )
     parser.add_argument(
         "--stratum",
         type=count,
         default=15,
         metavar="N",
-        help="WARNING if the stratum of the clock is higher (15)",
+        help="WARNING if the stratum of the clock is higher (default: 15)",
     )
     parser.add_argument(
         "--local-ok",
         action="store_true",
-        help="a chronyd that is its own reference (its 'local' directive) is good",
+        help="accept a chronyd that is its own reference ('local' directive)",
     )
 
 
 def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limits:
-    """Return what a clock must meet, as `add_limits()` added it."""
+    """Return the requirements that the options of `add_limits()` describe."""
     warning, critical = options.warning, options.critical
     if warning is None:
         warning = 0.1 if critical is None else min(0.1, critical)
@@ -180,7 +181,7 @@ def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limi
 
 
 def duration(text: str) -> float:
-    """Read a length of time such as `10ms`, in seconds."""
+    """Parse a duration such as `10ms`; return seconds."""
     try:
         return parse(text)
     except ValueError as error:
@@ -188,19 +189,19 @@ def duration(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Read a number of things."""
+    """Parse a whole number."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 
 
 def seconds_or_none(text: str) -> float | None:
-    """Read a timeout, for which 'none' is the word for none at all."""
+    """Parse a timeout in seconds; 'none' means no timeout."""
     return None if text.lower() == "none" else seconds(text)
 
 
 def interval(text: str) -> float:
-    """Read the interval of `--watch`, in seconds."""
+    """Parse the interval of `--watch`, in seconds."""
     interval = seconds(text)
     if not 0 < interval <= MAX_INTERVAL:
         raise argparse.ArgumentTypeError(f"{text} must be above 0 and at most {MAX_INTERVAL}")
@@ -208,7 +209,7 @@ def interval(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """Read a number of seconds."""
+    """Parse a number of seconds."""
     try:
         return float(text)
     except ValueError:

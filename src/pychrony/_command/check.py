@@ -24,7 +24,7 @@ Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu).
 CRITICAL: chronyd does not answer, is not synchronised, is its own reference, or has no reachable
 source; most of its sources are falsetickers; the error bound is above --critical.
 WARNING: the error bound is above --warning; the last update is older than eight update intervals;
-fewer usable sources than --sources; a stratum above --stratum.
+fewer than --sources sources are usable; the stratum is above --stratum.
 """
 
 EPILOG = """\
@@ -45,7 +45,7 @@ exit codes:
 
 class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
-        """End with the line and the exit code that a monitoring system expects."""
+        """Exit with the line and the exit code that a monitoring system expects."""
         print(_line(State.UNKNOWN, f"{message}; see '{self.prog} --help'"))
         self.exit(State.UNKNOWN.value)
 
@@ -78,7 +78,7 @@ def _read(connection: ChronyConnection) -> AllReports | ChronyError:
 
 
 def _line(state: State, text: str, measured: Sequence[str] = ()) -> str:
-    """The bar stands before the performance data, and nowhere else."""
+    """Return the line; the only bar in it separates the performance data."""
     words = f"{NAME} {state.name}: {' '.join(text.split())}".replace("|", "/").replace("µ", "u")
     return " | ".join([words, *([" ".join(measured)] if measured else [])])
 
@@ -117,7 +117,7 @@ def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
 def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limits) -> Iterator[str]:
     bounds = f"{_number(wanted['warning'])};{_number(wanted['critical'])};0"
     if not tracking.is_synchronized():
-        yield f"error_bound=U;{bounds}"  # the guidelines' sign for what cannot be determined
+        yield f"error_bound=U;{bounds}"  # the guidelines' value for unknown
         return
     own = tracking.is_local_reference()
     yield f"error_bound={'U' if own else _number(tracking.error_bound) + 's'};{bounds}"
@@ -129,7 +129,7 @@ def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limit
 
 
 def _number(value: float) -> str:
-    """Return a number without an exponent, which not every graph understands."""
+    """Return a number without an exponent, which not all graphing tools understand."""
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
@@ -142,7 +142,7 @@ def _parser() -> Parser:
         type=seconds_or_none,
         default=5.0,
         metavar="SECONDS",
-        help="how long to wait for chronyd, over all requests (5); 'none' waits for ever",
+        help="how long to wait for chronyd, over all requests (default: 5); 'none' waits for ever",
     )
     add_limits(parser)
     return parser

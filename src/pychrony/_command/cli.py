@@ -12,16 +12,16 @@ from .exits import BROKEN_PIPE, INTERRUPTED, UNREACHABLE, complain, exit_code
 
 COMMANDS = {
     "check": "Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu)",
-    "wait": "Wait until the clock is synchronised, as for boot scripts and containers",
-    "fleet": "Judge the clocks of many hosts, the worst first",
+    "wait": "Wait until the clock is synchronised, for boot scripts and containers",
+    "fleet": "Judge the clocks of many hosts, and list the worst first",
     "exporter": "Serve the reports as metrics to Prometheus",
-    "plot": "Draw what a log of --json --watch holds",
+    "plot": "Draw a log of --json --watch",
     "doctor": "Diagnose this machine and suggest fixes",
-    "demo": "Show every report of a private chronyd, synchronised to another one",
+    "demo": "Show every report of a private chronyd that is synchronised to another one",
 }
-"""Subcommands with a module of the same name, which has its own parser, and what each does.
+"""Subcommands with their own module and parser, and what each does.
 
-The other subcommands show reports, and share the parser in `reports`.
+The other subcommands show reports; their parser is in `reports`.
 """
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(error)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # such as with '| head'
+    except BrokenPipeError:  # for example with '| head'
         _discard_output()
         return BROKEN_PIPE
     except OSError as error:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
-        # Imported when it is run: a command does not wait for the imports of others.
+        # Imported when needed, so that no command waits for the imports of others.
         code: int = import_module(f"..{arguments[0]}", __name__).run(arguments[1:])
         return code
     from .reports import run
@@ -58,7 +58,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _discard_output() -> None:
-    """Keep Python from flushing at its end what cannot be written."""
+    """Keep Python from flushing unwritable output when it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

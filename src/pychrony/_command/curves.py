@@ -1,4 +1,4 @@
-"""Prepares rows of numbers for a picture: in the order of time, broken at gaps, thinned out."""
+"""Prepares rows of numbers for a picture: sorts them, breaks them at gaps and thins them out."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .history import Rows
 Numbers = NDArray[np.float64]
 
 COLUMNS = 1500
-"""How many columns a picture has: more cannot be told apart on a page."""
+"""The number of columns in a picture; more cannot be distinguished on a page."""
 
 GAP, NEIGHBOURS = 3.0, 5
-"""An interval is a gap if it is so many times longer than the median of its neighbours."""
+"""An interval is a gap if it is this many times longer than the median of its neighbours."""
 
 
 def table(rows: Rows) -> Numbers:
-    """Return rows as a table in the order of time, their first column."""
+    """Return rows as a table, sorted by time, which is the first column."""
     numbers = np.frombuffer(rows.numbers).reshape(-1, rows.width)
     return numbers[np.argsort(numbers[:, 0], kind="stable")]
 
@@ -60,14 +60,14 @@ class Envelope(NamedTuple):
         return np.repeat(self.time, 2), np.column_stack((self.low, self.high)).ravel()
 
     def lone(self) -> tuple[Numbers, Numbers]:
-        """Return the points that no curve connects with another."""
+        """Return the points that no curve connects to another point."""
         missing = np.concatenate(([True], np.isnan(self.low), [True]))
         alone = ~missing[1:-1] & missing[:-2] & missing[2:]
         return self.time[alone], self.high[alone]
 
 
 def thin(time: Numbers, low: Numbers, high: Numbers) -> Envelope:
-    """Put the values of each column together, so that no extreme is lost."""
+    """Reduce the values to a minimum and a maximum per column, so that no extreme is lost."""
     if len(time) <= 2 * COLUMNS:
         return Envelope(time, low, high)
     column = ((time - time[0]) * (COLUMNS / (time[-1] - time[0]))).astype(int)
@@ -87,7 +87,7 @@ def thin(time: Numbers, low: Numbers, high: Numbers) -> Envelope:
 def spans(states: Rows, state: int) -> list[tuple[float, float]]:
     """Return the start and the end of each time in a state, which lasts until the next line.
 
-    Those that a picture cannot show apart are put together.
+    Spans that a picture could not show separately are merged.
     """
     time, kinds = table(states).T
     usual = float(np.median(np.diff(time))) if len(time) > 1 else 1.0

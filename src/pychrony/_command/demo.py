@@ -1,4 +1,4 @@
-"""Shows the reports of a private chronyd, without the machine's own: `pychrony demo`."""
+"""Shows the reports of a private chronyd, for machines without chronyd: `pychrony demo`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .arguments import Parser, add_json
 from .show import show
 
 SAMPLES = 8
-"""Number of measurements of the source that make the reports worth reading."""
+"""Number of measurements after which the reports have interesting values."""
 PATIENCE = 30.0  # seconds; it usually takes one or two
 
 WIDEST = 45  # characters, so that each line of progress covers the last one
@@ -25,7 +25,7 @@ CLIENT = "smoothtime 400 0.01"  # turns on the smoothing report
 
 
 ABOUT = """\
-Show every report of a private chronyd that is synchronised to another private one.
+Show every report of a private chronyd that is synchronised to another private chronyd.
 Both run in temporary folders and on free ports, and neither touches this machine's clock.
 """
 

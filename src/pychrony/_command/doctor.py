@@ -1,4 +1,4 @@
-"""Diagnoses a machine, and suggests fixes: `pychrony doctor`."""
+"""Diagnoses a machine and suggests fixes: `pychrony doctor`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Diagnosis:
 
 
 def examine(address: str | None, timeout: float | None) -> Diagnosis:
-    """Look for libchrony, and ask for every report at an address, or else at the local ones."""
+    """Look for libchrony, and read every report at an address, by default at each local one."""
     attempts = search()
     python = f"{platform.python_version()} ({sys.executable})"
     found = Diagnosis(__version__, python, _user(), None, attempts)

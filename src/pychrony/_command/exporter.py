@@ -31,7 +31,7 @@ examples:
 'contrib' in pychrony's repository has scrape configurations, rules, alerts and a dashboard.
 
 exit codes:
-    0  it was ended by SIGTERM or Ctrl-C
+    0  SIGTERM or Ctrl-C ended it
     1  it cannot listen at that address
     2  the command line is wrong, a certificate cannot be used, or prometheus-client is missing
     5  libchrony cannot be found or used
@@ -54,7 +54,7 @@ def run(argv: Sequence[str]) -> int:
     except ImportError:
         complain("exporter needs prometheus-client: pip install 'pychrony[prometheus]'")
         return USAGE
-    library_path()  # what is missing shows at once, and not as chrony_up 0
+    library_path()  # report a missing libchrony now, and not as chrony_up 0
     return _serve(options)
 
 
@@ -83,7 +83,7 @@ def _serve(options: argparse.Namespace) -> int:
             client_auth_required=options.client_cafile is not None,
         )
     except OSError as error:
-        if error.errno is None:  # prometheus_client's words about a certificate
+        if error.errno is None:  # prometheus_client's message about a certificate
             complain(str(error))
             return USAGE
         complain(f"listening on {_join(host, port)}: {error.strerror}")
@@ -101,7 +101,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _harden(server: WSGIServer) -> None:
-    """Keep a client that sends nothing from holding up others, or holding a thread for ever."""
+    """Keep a client that sends nothing from delaying others, or occupying a thread for ever."""
     from ssl import SSLSocket
     from wsgiref.simple_server import WSGIRequestHandler
 
@@ -113,7 +113,7 @@ def _harden(server: WSGIServer) -> None:
 
     server.RequestHandlerClass = Handler
     if isinstance(server.socket, SSLSocket):
-        # A handshake is then part of the first read, in the connection's own thread.
+        # The handshake then becomes part of the first read, in the connection's own thread.
         server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
 
 
@@ -129,14 +129,15 @@ def _parser() -> Parser:
         type=seconds,
         default=5.0,
         metavar="SECONDS",
-        help="how long to wait for a chronyd, over all requests (5); less if Prometheus waits less",
+        help="how long to wait for a chronyd, over all requests (default: 5); shorter if "
+        "Prometheus waits for less",
     )
     parser.add_argument(
         "--listen",
         type=_listen,
         default=("127.0.0.1", PORT),
         metavar="HOST:PORT",
-        help=f"where to serve (127.0.0.1:{PORT}); 0.0.0.0 or [::] for all of this host's addresses",
+        help=f"where to listen (default: 127.0.0.1:{PORT}); 0.0.0.0 or [::] means all addresses",
     )
     parser.add_argument(
         "--allow",
@@ -145,21 +146,21 @@ def _parser() -> Parser:
         default=[],
         metavar="NETWORK|NAME",
         help="targets that /probe may ask, such as 10.0.0.0/8, ntp1.example.net, '*.example.net' "
-        "or [2001:db8::/32]:1323, at port 323 unless another is given; by default none",
+        "or [2001:db8::/32]:1323, at port 323 unless another is given (default: none)",
     )
     parser.add_argument(
         "--reports",
         type=_reports,
         default=tuple(MODELS),
         metavar="NAME,…",
-        help="ask for these reports only, such as tracking,sources; by default for all",
+        help="read only these reports, such as tracking,sources (default: all)",
     )
     parser.add_argument("--certfile", metavar="FILE", help="certificate, to serve HTTPS")
     parser.add_argument("--keyfile", metavar="FILE", help="private key of the certificate")
     parser.add_argument(
         "--client-cafile",
         metavar="FILE",
-        help="serve only clients with a certificate of one of these authorities",
+        help="serve only clients with a certificate from one of these authorities",
     )
     return parser
 

@@ -35,11 +35,11 @@ examples:
   pychrony fleet --from - --json <hosts.txt | jq 'select(.state != "OK")'
   pychrony fleet --from hosts.txt --watch 60
 
-A file of hosts has one in each line, with or without a port; '#' begins a comment.
+A file of hosts has one host per line, with or without a port; '#' begins a comment.
 
 exit codes:
   0  all clocks are OK
-  1  any is not
+  1  at least one is not
   2  the command line is wrong, or the file of hosts cannot be read
 """
 
@@ -50,7 +50,7 @@ PROGRESS_EVERY = 0.1  # seconds
 
 
 class Row(NamedTuple):
-    """What there is to say about one host."""
+    """The result for one host."""
 
     host: str
     assessment: Assessment
@@ -76,13 +76,17 @@ class Row(NamedTuple):
 
 
 def run(argv: Sequence[str]) -> int:
-    """Judge all hosts, and return whether any is bad; with `--watch`, until Ctrl-C."""
+    """Judge all hosts, and return the exit code; with `--watch`, repeat until Ctrl-C."""
     parser = _parser()
     options = parser.parse(argv)
     wanted = limits(parser, options)
     hosts = list(dict.fromkeys([*options.hosts, *_listed(parser, options.file)]))
     if not hosts:
-        parser.error(f"no hosts in {options.file!r}" if options.file else "which hosts?")
+        parser.error(
+            f"no hosts in {options.file!r}"
+            if options.file
+            else "no hosts given; name them, or read them with --from FILE"
+        )
     if options.watch is None:
         return _round(hosts, options, wanted, None)
     screen = Screen()
@@ -140,7 +144,7 @@ def _row(answer: Answer, wanted: Limits) -> Row:
 
 
 def _progress(rows: Iterable[Row], total: int, to_json: bool) -> Iterator[Row]:
-    """Say on the terminal how many hosts have answered, unless lines of JSON show it."""
+    """Show on the terminal how many hosts have answered, unless lines of JSON show it."""
     if not sys.stderr.isatty() or (to_json and sys.stdout.isatty()):
         yield from rows
         return
@@ -208,7 +212,7 @@ def _reference(clock: TrackingStatus) -> str:
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Align the columns; on a terminal, cut what is wrong to its width."""
+    """Align the columns; on a terminal, cut the lines to its width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     lines = []
     for *cells, last in rows:
@@ -223,21 +227,23 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 def _parser() -> Parser:
     parser = Parser(prog="pychrony fleet", description=DESCRIPTION, epilog=EPILOG)
     parser.host_as = "pychrony fleet {}"
-    parser.add_argument("hosts", nargs="*", metavar="HOST", help="a host, with or without a port")
-    parser.add_argument("--from", dest="file", metavar="FILE", help="read hosts; '-': from stdin")
+    parser.add_argument("hosts", nargs="*", metavar="HOST", help="host, with or without a port")
+    parser.add_argument(
+        "--from", dest="file", metavar="FILE", help="read hosts from a file; '-' reads stdin"
+    )
     parser.add_argument(
         "--timeout",
         type=seconds_or_none,
         default=5.0,
         metavar="SECONDS",
-        help="how long to wait for each host in all (default: 5); 'none' waits for ever",
+        help="how long to wait for each host in total (default: 5); 'none' waits for ever",
     )
     add_limits(parser)
-    parser.add_argument("--bad", action="store_true", help="show only what is not OK")
+    parser.add_argument("--bad", action="store_true", help="show only hosts that are not OK")
     parser.add_argument(
-        "--json", action="store_true", help="print a line of JSON for each host as it answers"
+        "--json", action="store_true", help="print one line of JSON for each host as it answers"
     )
     parser.add_argument(
-        "--watch", type=interval, metavar="SECONDS", help="ask all hosts anew, until Ctrl-C"
+        "--watch", type=interval, metavar="SECONDS", help="repeat every SECONDS until Ctrl-C"
     )
     return parser

@@ -1,4 +1,4 @@
-"""Reads the lines that `--json --watch` writes into rows of numbers, which can be drawn."""
+"""Reads the lines that `--json --watch` writes into rows of numbers to draw."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ STATE = ("time", "state")
 
 
 class Rows:
-    """A table that grows by a row at a time; not a number where chronyd does not say."""
+    """A table that grows row by row; unknown values are NaN."""
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self.width = len(columns)
         self.numbers = array("d")
 
     def add(self, *row: float) -> None:
-        """Add a row; columns that are not given have no value."""
+        """Add a row; missing columns are NaN."""
         self.numbers.extend((*row, *[NAN] * (self.width - len(row))))
 
     def extend(self, other: Rows) -> None:
@@ -51,7 +51,7 @@ class Rows:
 
 @dataclass
 class History:
-    """What a log tells about one chronyd."""
+    """What a log says about one chronyd."""
 
     clock: Rows = field(default_factory=lambda: Rows(CLOCK))
     sources: dict[str, Rows] = field(default_factory=dict)
@@ -59,12 +59,12 @@ class History:
     states: Rows = field(default_factory=lambda: Rows(STATE))
     """For each line, whether it has an error or an unsynchronised clock."""
     errors: Counter[str] = field(default_factory=Counter)
-    """How often there was which error."""
+    """The number of lines with each error."""
     synchronized: int = 0
-    """How many lines have a clock with an error bound."""
+    """The number of lines that have a clock with an error bound."""
 
     def add(self, time: float, tracking: dict[str, Any] | None, sources: list[Any] | None) -> None:
-        """Take in the answers of one line."""
+        """Add the answers of one line."""
         clock = () if tracking is None else clock_of(tracking)
         samples = {source["address"]: sample_of(source) for source in sources or ()}
         if tracking is not None:
@@ -75,7 +75,7 @@ class History:
         self.states.add(time, OK if clock or tracking is None else UNSYNCHRONIZED)
 
     def add_error(self, time: float, error: str) -> None:
-        """Take in the error of one line, which interrupts every curve."""
+        """Add the error of one line, which interrupts every curve."""
         self.errors[error] += 1
         self.states.add(time, ERROR)
         self.clock.add(time)
@@ -83,7 +83,7 @@ class History:
             samples.add(time)
 
     def add_errors_of(self, other: History) -> None:
-        """Take in what happened before the address of this chronyd was known."""
+        """Add what happened before the address of this chronyd was known."""
         self.errors += other.errors
         self.states.extend(other.states)
         self.clock.extend(other.clock)
@@ -94,19 +94,19 @@ class History:
 
 
 class Unusable(NamedTuple):
-    """Lines that cannot be drawn for the same reason."""
+    """Lines that cannot be used, all for the same reason."""
 
     number: int
     first: str
-    """Where the first of them is, as in `clock.log:17`."""
+    """File and number of the first of them, such as `clock.log:17`."""
 
 
 @dataclass
 class Log:
-    """All that was read from the files."""
+    """Everything that was read from the files."""
 
     histories: dict[str | None, History] = field(default_factory=dict)
-    """By the address of the chronyd; `None` as long as none was found."""
+    """By the address of the chronyd; `None` for lines without an address."""
     lines: int = 0
     unusable: dict[str, Unusable] = field(default_factory=dict)
     """By the reason."""
@@ -121,7 +121,7 @@ class Log:
                 self.unusable[reason] = earlier._replace(number=earlier.number + 1)
 
     def history(self, address: str | None) -> History | None:
-        """Return what is known of one chronyd, by default of the only one."""
+        """Return what the log says about one chronyd, by default about the only one."""
         known = self.addresses()
         if len(known) == 1 and None in self.histories:
             self.histories[known[0]].add_errors_of(self.histories.pop(None))
@@ -132,7 +132,7 @@ class Log:
         return [address for address in self.histories if address is not None]
 
     def _take(self, line: bytes) -> str:
-        """Take in a line, or return why it cannot be used."""
+        """Add a line, or return why it cannot be used."""
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
@@ -170,7 +170,7 @@ def number(value: Any) -> float:
 
 
 def clock_of(tracking: dict[str, Any]) -> tuple[float, ...]:
-    """Return what a report says of the clock; nothing if the clock is not synchronised."""
+    """Return what a report says about the clock; nothing if it is not synchronised."""
     if tracking["reference_id"] == 0 or tracking["stratum"] >= 16:
         return ()
     offset, delay = number(tracking["offset"]), number(tracking["root_delay"])
@@ -179,7 +179,7 @@ def clock_of(tracking: dict[str, Any]) -> tuple[float, ...]:
 
 
 def sample_of(source: dict[str, Any]) -> tuple[float, ...]:
-    """Return what a report says of a source."""
+    """Return what a report says about a source."""
     offset, error = number(source["latest_meas"]), number(source["latest_meas_err"])
     if source["last_sample_ago"] is None:
         offset = error = NAN

@@ -26,7 +26,7 @@ from .history import ERROR, UNSYNCHRONIZED, History
 WIDTH = 10.0  # inches
 CLOCK_HEIGHT, SKEW_HEIGHT, SOURCE_HEIGHT, LANE_HEIGHT = 1.5, 0.8, 0.8, 0.2  # inches
 MOST_SOURCES = 24
-"""Sources with a panel of their own: with more, a picture fits on no page."""
+"""The most sources that get their own panel; with more, a picture would not fit on a page."""
 
 DAY = 86400.0  # seconds: matplotlib counts days since 1970
 
@@ -58,25 +58,25 @@ STRETCHES: dict[str, dict[str, Any]] = {
 }
 
 USUAL, PEAK, ROOM = 98, 8.0, 2.0
-"""A peak is so many times further from the median than 98 % of the values are.
+"""A peak is at least `PEAK` times further from the median than 98 % of the values.
 
-With one, a panel shows twice the range of those 98 %, and a mark where the peak leaves it.
+A panel with peaks shows twice the range of those 98 %, and marks where each peak leaves it.
 """
 
 NARROWEST = 400
-"""A stretch of time is drawn at least as wide as this part of the picture, so that it is seen."""
+"""A stretch of time is at least this fraction of the picture wide, so that it is visible."""
 
 Stretches = dict[str, list[tuple[float, float]]]
 
 
 def draw(history: History, title: str, notes: Sequence[str]) -> Figure:
-    """Draw all panels for which there is something in the history."""
+    """Draw all panels for which the history has values."""
     with rc_context(STYLE):
         return _draw(history, title, notes)
 
 
 def save(figure: Figure, path: str, kind: str) -> None:
-    """Write a picture; the same one is the same file at any time."""
+    """Write a picture; the file does not depend on the time of writing."""
     dateless: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with rc_context(STYLE):
         figure.savefig(path, format=kind, dpi=150, metadata=dateless.get(kind))
@@ -210,7 +210,7 @@ def _label_sign(panel: Axes, positive: str, negative: str) -> None:
 
 
 def _fit(panel: Axes, drawn: Envelope, unit: EngFormatter) -> None:
-    """Scale a panel to all but single peaks, and mark those."""
+    """Scale a panel to all values except single peaks, and mark these."""
     values = np.concatenate((drawn.low, drawn.high))
     values = values[np.isfinite(values)]
     if not len(values):
@@ -227,7 +227,7 @@ def _fit(panel: Axes, drawn: Envelope, unit: EngFormatter) -> None:
 def _mark_peaks(
     panel: Axes, time: Numbers, reach: Numbers, edge: float, sign: int, unit: EngFormatter
 ) -> None:
-    """Mark at an edge of a panel what leaves it there, and say how far the highest peak reaches."""
+    """Mark values beyond an edge of a panel, and say how far the highest peak reaches."""
     beyond = np.flatnonzero(sign * (reach - edge) > 0)
     if not len(beyond):
         return

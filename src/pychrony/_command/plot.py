@@ -1,4 +1,4 @@
-"""Draws what a log of `--json --watch` holds: `pychrony plot`."""
+"""Draws a log of `--json --watch`: `pychrony plot`."""
 
 from __future__ import annotations
 
@@ -93,21 +93,21 @@ def _draw(log: Log, address: str | None, output: str, kind: str, notes: Sequence
 def _parser() -> Parser:
     parser = Parser(
         prog="pychrony plot",
-        description="Draw what a log of --json --watch holds: the clock's offset inside its error "
-        "bound, frequency and skew, and the offset and the reachability of each source.",
+        description="Draw a log of --json --watch: the clock's offset inside its error bound, "
+        "frequency and skew, and the offset and the reachability of each source.",
         epilog=EPILOG,
     )
     parser.add_argument(
         "logs",
         nargs="+",
         metavar="LOG",
-        help="lines of 'pychrony all --json --watch SECONDS', or of tracking or sources; "
-        "'-' reads stdin",
+        help="output of 'pychrony all --json --watch SECONDS', or of tracking or sources instead "
+        "of all; '-' reads stdin",
     )
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="picture to write: .svg, .png or .pdf"
     )
     parser.add_argument(
-        "--address", help="draw this chronyd, where the logs hold several: as 'address' has it"
+        "--address", help="draw this chronyd, if the logs are about several: its 'address' there"
     )
     return parser

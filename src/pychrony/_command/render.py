@@ -1,7 +1,7 @@
 """Renders reports as text for people and as JSON for programs, driven by the models' tables.
 
-A field shows under libchrony's name for it, and as its content class demands. So a new field in a
-model appears here by itself; what stands here about single fields only makes them easier to read.
+Each field is shown under libchrony's name for it, formatted according to its content class. So a
+new field of a model needs no code here; code for single fields only makes them easier to read.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ HEADED = {
     C.BITS: "octal",
     **{content: unit for content, unit in UNITS.items() if unit not in ("s", "log2 s")},
 }
-"""Units that do not depend on the value: a table has them in the heading."""
+"""Units that do not depend on the value; tables show them in the heading."""
 
 OPPOSITES = {"ahead": "behind", "behind": "ahead", "fast": "slow"}
 
 LEFT = {C.ADDRESS, C.ENUM, C.FLAGS, C.BOOLEAN, C.REFERENCE_ID, C.TIME}
 """What a table aligns to the left."""
 
-# So that a table keeps its shape while it is watched.
+# Minimum widths, so that a table keeps its shape with --watch.
 WIDTHS = {C.OFFSET_SECONDS: 8, C.MEASURE_SECONDS: 7, C.INTERVAL_SECONDS: 6}
 
-# Longer words make a column wider than its values are.
+# These words would make a column wider than its values.
 ABBREVIATIONS = {
     "adjusted": "adj",
     "attempts": "tries",
@@ -54,7 +54,7 @@ ABBREVIATIONS = {
 
 
 class Column(NamedTuple):
-    """What one field of libchrony's shows, which may feed several attributes."""
+    """One field of libchrony to show, which may correspond to several attributes."""
 
     label: str
     content: C
@@ -64,10 +64,10 @@ class Column(NamedTuple):
 
 
 def columns(model: type[Report]) -> list[Column]:
-    """Return the columns of a report in the model's order, without the fields of no meaning.
+    """Return the columns of a report in the model's order, without reserved fields.
 
-    A source's reference ID repeats its address, except for a reference clock, which has none: the
-    two are one column.
+    A source's reference ID repeats its address, except for a reference clock, which has no address.
+    The two share a column.
     """
     found: dict[str, Column] = {}
     for attribute, origin in origins(model).items():
@@ -83,7 +83,7 @@ def columns(model: type[Report]) -> list[Column]:
 
 
 def show(column: Column, record: Report, *, brief: bool = False, precise: bool = False) -> str:
-    """Return what stands in a column of a table."""
+    """Return the text for a column of a table."""
     values = [getattr(record, attribute) for attribute in column.attributes]
     if column.content is C.FLAGS and isinstance(values[0], bool):
         pairs = zip(column.attributes, values, strict=True)
@@ -92,7 +92,7 @@ def show(column: Column, record: Report, *, brief: bool = False, precise: bool =
 
 
 def show_line(column: Column, record: Report) -> str:
-    """Return what stands behind a label: precise, with its unit and what its sign means."""
+    """Return the text after a label: precise, with the unit and the meaning of the sign."""
     text, value = show(column, record, precise=True), getattr(record, column.attributes[0])
     if text == NOTHING:
         return text
@@ -110,9 +110,10 @@ def sense(positive: str, value: float) -> str:
 
 
 def text(model: type[Report], answer: Any, width: int) -> str:
-    """Return a report in lines of at most `width` characters where that can be.
+    """Return a report as text, in lines of at most `width` characters if possible.
 
-    A list is a table, a narrower one with chronyc's symbols for words, or a block for each source.
+    A list is shown as a table, as a narrower table with symbols instead of words, or as a block for
+    each source, whichever fits first.
     """
     if isinstance(answer, ChronyError):
         why = "off" if is_off(model._report, answer) else "not available"
@@ -131,7 +132,7 @@ def text(model: type[Report], answer: Any, width: int) -> str:
 
 
 def all_text(answers: AllReports, width: int) -> str:
-    """Return all reports, each under its name and what it is about."""
+    """Return all reports, each with its name and its summary as a heading."""
     return "\n\n\n".join(
         f"{heading(model)}\n\n{text(model, answer_of(answers, name), width)}"
         for name, model in MODELS.items()
@@ -139,12 +140,12 @@ def all_text(answers: AllReports, width: int) -> str:
 
 
 def answer_of(answers: AllReports, name: str) -> Any:
-    """Return one of the reports, or the error why it is missing."""
+    """Return one of the reports, or the error in its place."""
     return answers.missing.get(name) or getattr(answers, name)
 
 
 def wrapped(words: str, width: int, start: str = "", indent: int = 0) -> str:
-    """Break text into lines, never inside a word, which may be a path or an address."""
+    """Break text into lines, but never inside a word, which may be a path or an address."""
     return textwrap.fill(
         words,
         width,
@@ -156,12 +157,12 @@ def wrapped(words: str, width: int, start: str = "", indent: int = 0) -> str:
 
 
 def reason(error: ChronyError) -> str:
-    """Return an error's message without what was tried, where that is plain."""
+    """Return an error's message without its first part, which says what was tried."""
     return error.message.partition(": ")[2] or error.message
 
 
 def heading(model: type[Report]) -> str:
-    """Return a report's name and what it is about."""
+    """Return a report's name and its summary."""
     return f"{model._report.upper()}  {summary(model)}"
 
 
@@ -241,5 +242,5 @@ def keys(model: type[Report], width: int) -> str:
 
 
 def as_json(answer: Any, *, indent: int | None = 2) -> str:
-    """Return any answer as JSON: fields under their own names, enums as names, flags as lists."""
+    """Return any answer as JSON: fields by name, enums as names, flags as lists of names."""
     return json.dumps(plain(answer), indent=indent)

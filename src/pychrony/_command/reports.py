@@ -1,4 +1,4 @@
-"""The subcommands that show reports, on the terminal or as JSON: `pychrony tracking`."""
+"""Implements the subcommands that show reports, such as `pychrony tracking`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ examples:
   pychrony doctor                          diagnose this machine and suggest fixes
 
 exit codes:
-    0  the report was shown; for 'all', at least one was, and the others show the reason
+    0  the report was shown; for 'all', at least one report was, and others show the reason
     1  chronyd cannot be reached or does not answer, or the output cannot be written
     2  the command line is wrong
     3  this user is not allowed to read the report
@@ -44,10 +44,10 @@ EVERYTHING = "Every report; unreadable reports show the reason, and the exit cod
 
 class _Parser(Parser):
     report: type[Report] | None = None
-    """What the help is about, if it is about one report."""
+    """The report that the help describes, if there is one."""
 
     def format_help(self) -> str:
-        """Describe the fields of the report, which takes time that only the help needs."""
+        """Describe the fields of the report, which takes too long to do for every call."""
         if self.report is not None:
             self.epilog = keys(self.report, width())
         return super().format_help()
@@ -103,7 +103,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--watch",
         type=interval,
         metavar="SECONDS",
-        help="repeat every SECONDS until Ctrl-C; with --json, as one line each time, with the "
+        help="repeat every SECONDS until Ctrl-C; with --json, print one line each time, with the "
         "time, the address, and the answer or the error",
     )
 

@@ -1,4 +1,4 @@
-"""What the exporter answers over HTTP: a WSGI application for `/metrics` and `/probe`."""
+"""Answers the exporter's HTTP requests: a WSGI application for `/metrics` and `/probe`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .places import NoPlaceError, places
 from .targets import Allowed, is_allowed
 
 MARGIN = 0.5
-"""Seconds of Prometheus' timeout that are left for the answer, as in its blackbox exporter."""
+"""Seconds of Prometheus' timeout reserved for the answer, as in its blackbox exporter."""
 
 HOME = """\
 pychrony exporter
@@ -32,7 +32,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], object]
 
 
 class Scrapes:
-    """Answers Prometheus' scrapes; each asks its chronyd anew, in its own thread."""
+    """Answers Prometheus' scrapes; each one asks its chronyd, in its own thread."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Scrapes:
         self._allowed = allowed
         self._places = places()
         for _ in ChronyCollector(reports=reports).describe():
-            pass  # describes all metrics once, which the first scrape would wait for
+            pass  # prepare all metrics now, so that the first scrape is not slow
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request (PEP 3333)."""
@@ -70,7 +70,7 @@ class Scrapes:
     def _probe(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         targets = parse_qs(environ.get("QUERY_STRING", "")).get("target", [])
         if len(targets) != 1:
-            words = "one target, such as /probe?target=192.0.2.1\n"
+            words = "give one target, such as /probe?target=192.0.2.1\n"
             return text(start_response, HTTPStatus.BAD_REQUEST, words)
         (target,) = targets
         try:

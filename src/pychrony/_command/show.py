@@ -1,4 +1,4 @@
-"""Asks for one report or for all, and shows the answers: once, or every few seconds."""
+"""Reads one report or all, and shows them once or every few seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import colours
 from .render import all_text, answer_of, as_json, text, wrapped
 
 PIPE_WIDTH = 120
-"""Number of columns where the text does not go to a terminal."""
+"""Number of columns if the text does not go to a terminal."""
 
 
 def show(connection: ChronyConnection, report: str, *, json: bool) -> None:
@@ -30,9 +30,9 @@ def show(connection: ChronyConnection, report: str, *, json: bool) -> None:
 
 
 def watch(connection: ChronyConnection, report: str, every: float) -> None:
-    """Print a report every few seconds until Ctrl-C, over the last one where the terminal can.
+    """Print a report every few seconds until Ctrl-C, on a terminal in place of the previous one.
 
-    Once there was an answer, an error is shown in its place: chronyd may come back.
+    After the first answer, errors are shown in place of answers, since chronyd may come back.
     """
     screen = Screen()
     answered = False
@@ -47,7 +47,7 @@ def watch(connection: ChronyConnection, report: str, every: float) -> None:
                 shown = wrapped(error.message, width())
             screen.draw(f"{_header(connection, report, every)}\n\n{shown}")
     if screen.can_redraw:
-        print()  # away from the ^C
+        print()  # after the ^C
 
 
 def log(connection: ChronyConnection, report: str, every: float) -> None:
@@ -60,12 +60,12 @@ def log(connection: ChronyConnection, report: str, every: float) -> None:
         for _ in rounds(every):
             line: dict[str, Any] = {"time": now(), "address": address, "report": report}
             try:
-                if connection.address is None:  # as long as there is nothing to connect to
+                if connection.address is None:  # until there is something to connect to
                     opened.enter_context(connection)
                 line["answer"] = _payload(ask(connection, report), report)
             except ChronyLibraryError as error:
                 write(as_json({**line, "error": error}, indent=None))
-                raise  # nothing that comes later helps
+                raise  # trying again does not help
             except ChronyError as error:
                 line["error"] = error
             line["address"] = address = connection.address or address
@@ -73,7 +73,7 @@ def log(connection: ChronyConnection, report: str, every: float) -> None:
 
 
 def rounds(every: float) -> Iterator[None]:
-    """Yield at once, and then at each full interval that has not passed yet."""
+    """Yield at once, and then once per interval; skip intervals that have already passed."""
     due = time.monotonic()
     while True:
         yield
@@ -82,7 +82,7 @@ def rounds(every: float) -> Iterator[None]:
 
 
 def now() -> str:
-    """Return the time as a line of JSON has it."""
+    """Return the time as text, for a line of JSON."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -112,7 +112,7 @@ def width() -> int:
 
 
 class Screen:
-    """Draws each text over the last one on a terminal, and below the last one elsewhere."""
+    """Draws each text in place of the previous one on a terminal, and below it elsewhere."""
 
     def __init__(self) -> None:
         self.can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -126,7 +126,7 @@ class Screen:
             return
         size = shutil.get_terminal_size()
         lines = _fit(output.split("\n"), size)
-        # A terminal that changed its size has moved the lines.
+        # After a change of its size, the terminal has moved the lines.
         back = f"\x1b[{self._height}A" if size == self._size else "\x1b[2J\x1b[H"
         sys.stdout.write(back if self._height else "")
         write("\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
@@ -134,7 +134,7 @@ class Screen:
 
 
 def _fit(lines: list[str], size: os.terminal_size) -> list[str]:
-    """Cut lines to the size of the terminal, where the cursor takes the last line."""
+    """Cut lines to the size of the terminal, leaving the last line to the cursor."""
     room = max(1, size.lines - 1)
     if len(lines) > room:
         lines = [*lines[: room - 1], f"({len(lines) - room + 1} more lines: enlarge the terminal)"]

@@ -1,4 +1,4 @@
-"""Which targets the exporter may ask: networks and host names that the operator allowed."""
+"""Decides which targets the exporter may ask: networks and host names that the operator allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Allowed(NamedTuple):
     port: int = PORT
 
     def covers(self, host: str, port: int) -> bool:
-        """Whether a host may be asked at a port; a name is compared as text, never resolved."""
+        """Whether the entry allows a host and port; names are compared as text, not resolved."""
         if port != self.port:
             return False
         if isinstance(self.hosts, str):
@@ -27,7 +27,7 @@ class Allowed(NamedTuple):
 
 
 def parse_allowed(text: str) -> Allowed:
-    """Read NETWORK, NAME or PATTERN, each with or without a port; raise `ValueError`."""
+    """Parse NETWORK, NAME or PATTERN, with or without a port; raise `ValueError` if invalid."""
     hosts, port = _split_port(text)
     try:
         return Allowed(ip_network(hosts), port)
@@ -40,15 +40,15 @@ def parse_allowed(text: str) -> Allowed:
 
 
 def is_allowed(target: str, entries: Iterable[Allowed]) -> bool:
-    """Whether a target may be asked; raise `ValueError` for what cannot be one."""
+    """Whether a target may be asked; raise `ValueError` if it is invalid."""
     host, port = parse_address(target)
     if host.startswith("/"):
-        return False  # a path, which only the operator may give
+        return False  # only the operator may choose a path
     return any(entry.covers(host, port) for entry in entries)
 
 
 def _split_port(text: str) -> tuple[str, int]:
-    """Take `10.0.0.0/8:1323`, `[2001:db8::/32]:1323` and `*.example.net:1323` apart."""
+    """Split `10.0.0.0/8:1323`, `[2001:db8::/32]:1323` or `*.example.net:1323`."""
     match = re.fullmatch(r"\[([^]]*)\](?::(.*))?|([^:]*):([^:]*)", text)
     if match is None:
         return text, PORT

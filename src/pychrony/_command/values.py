@@ -30,16 +30,16 @@ SYMBOLS: dict[Enum, str] = {
     **{state: state.value for state in SelectState},
 }
 
-# libchrony's word says the opposite of what it is.
+# libchrony's word says the opposite of what the state means.
 WORDS: dict[Enum, str] = {SourceState.UNSELECTED: "combined"}
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def as_text(content: C, values: Sequence[Any], *, brief: bool, precise: bool) -> str:
-    """Return the values that one field of libchrony's gave as text.
+    """Return the values of one libchrony field as text.
 
-    `brief` is for a narrow table, with symbols for words; `precise` for a line of its own.
+    `brief` is for narrow tables, with symbols instead of words; `precise` is for single lines.
     """
     first = values[0]
     if first is None:
@@ -56,7 +56,7 @@ def as_text(content: C, values: Sequence[Any], *, brief: bool, precise: bool) ->
 
 
 def words(member: Enum) -> str:
-    """Return an enum's member for reading."""
+    """Return an enum's member in words."""
     if member.name.startswith("UNKNOWN_"):
         return f"unknown {member.value}"
     if isinstance(member, KeyType) or member is AuthMode.NTS:
@@ -65,14 +65,14 @@ def words(member: Enum) -> str:
 
 
 def symbol(member: Enum) -> str:
-    """Return chronyc's sign for a member, flags as initials, and words where it has none."""
+    """Return chronyc's symbol for a member, initials for flags, or words if there is no symbol."""
     if isinstance(member, Flag):
         return "".join(name[0] for name in flag_names(member)) or NOTHING
     return SYMBOLS.get(member, words(member))
 
 
 def symbol_and_words(member: Enum) -> str:
-    """Return chronyc's sign for a member, if it has one, and what it means."""
+    """Return chronyc's symbol for a member, if there is one, and its meaning in words."""
     if isinstance(member, NTPFlag):
         return _tests(member)
     if isinstance(member, Flag):
@@ -81,12 +81,12 @@ def symbol_and_words(member: Enum) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names in a row."""
+    """Return names as a list in one line."""
     return ", ".join(names) or NOTHING
 
 
 def power(value: int) -> str:
-    """Return a power of two, which is what chrony.conf has, and the seconds that it stands for."""
+    """Return the exponent, as in chrony.conf, and the interval that it stands for."""
     if value < 0:
         return f"{value} ({seconds(math.ldexp(1, value))})"
     return f"{value} ({1 << value} s)" if value < 32 else str(value)

@@ -1,4 +1,4 @@
-"""Waits until the clock is good, as for boot scripts and containers: `pychrony wait`."""
+"""Waits until the clock is good, for boot scripts and containers: `pychrony wait`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ exit codes:
 """
 
 ANSWER_IN = 2.0
-"""Seconds that one question may take: chronyd may have restarted, and the question be lost."""
+"""Seconds that one question may take, since a restart of chronyd can lose it."""
 
 TELL_EVERY = 10.0
-"""Seconds after which to repeat how far it is, where it does not show in place."""
+"""Seconds after which to print the progress again, if it is not updated in place."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Wait; return 0 once the clock is good, and 1 if it is not in time."""
+    """Wait; return 0 once the clock is good, or 1 if it is not good in time."""
     parser = _parser()
     options = parser.parse(argv)
     try:
@@ -81,7 +81,7 @@ def _wait(waiting: Waiting, address: str | None, progress: _Progress) -> Trackin
 
 
 class _Progress:
-    """Says on stderr how far it is: in place on a terminal, else when something has changed."""
+    """Shows the progress on stderr: in place on a terminal, otherwise when something changes."""
 
     def __init__(self, waiting: Waiting, *, quiet: bool) -> None:
         self._waiting, self._quiet = waiting, quiet
@@ -95,7 +95,7 @@ class _Progress:
             line = f"{passed:5.1f} s: {state}"[: columns() - 1]
             print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
             return
-        # What is measured changes each time; what it says does not.
+        # Compare without the numbers, which change each time.
         words = state.split(" ", 2)[:2]
         if not self._quiet and (words != self._told or passed >= self._told_at + TELL_EVERY):
             self._told, self._told_at = words, passed
@@ -132,12 +132,12 @@ def _parser() -> Parser:
         type=_timeout,
         default=60.0,
         metavar="TIME",
-        help="how long to wait, such as 90 or 90s (60s); 'none' waits for ever",
+        help="how long to wait, such as 90 or 90s (default: 60s); 'none' waits for ever",
     )
     parser.add_argument(
         "--local-ok",
         action="store_true",
-        help="a chronyd that is its own reference (its 'local' directive) is good, too",
+        help="accept a chronyd that is its own reference ('local' directive)",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

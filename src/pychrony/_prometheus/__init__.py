@@ -1,1 +1,1 @@
-"""What `pychrony.prometheus` exports, described without prometheus_client."""
+"""Describes what `pychrony.prometheus` exports, without prometheus_client."""

@@ -1,8 +1,8 @@
-"""The metrics that the models' tables make: names, types, labels, help texts and values.
+"""Derives metrics from the models' tables: names, types, labels, help texts and values.
 
-A field of a model becomes a metric by its content class, so that a new field is a new metric by
-itself. `NAMES` keeps the names that dashboards for chrony already use; any other is built from
-libchrony's name of the field. What chronyd does not know has no series.
+The content class of a model's field determines its metric, so that a new field needs no code here.
+`NAMES` keeps the names that dashboards for chrony already use; all others are derived from
+libchrony's names of the fields. A value that chronyd does not know has no series.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class Unit(NamedTuple):
     """What a content class adds to a metric."""
 
     suffix: str = ""
-    """End of its name."""
+    """The end of its name."""
     words: str = ""
     """The unit in its help text."""
     remark: str = ""
-    """What values it has, if it measures nothing."""
+    """Which values it has, if it is not a measurement."""
 
 
 UNITS = {
@@ -119,27 +119,27 @@ NUMBERS: dict[C, Callable[[Any], float]] = {
     C.INTERVAL_LOG2_SECONDS: lambda power: math.ldexp(1.0, min(power, 1023)),
     C.LENGTH_BITS: lambda bits: bits / 8,
 }
-"""Turns a value into the number to export, where it is not that number."""
+"""How to turn a value into the exported number, where the two differ."""
 
 IDENTITIES = {C.ADDRESS, C.REFERENCE_ID, C.PORT, C.INDEX}
-"""Tells things apart and measures nothing: a label of the report's info metric."""
+"""Fields that identify something: labels of the report's info metric."""
 
 COUNTERS = ("_messages", "_timestamps", "_requests", "_connections", "_dropped")
-"""Endings of the attributes that count from chronyd's start on."""
+"""Endings of the attributes that count events since chronyd's start."""
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 
 
 class Metric(NamedTuple):
-    """One metric of a report, and how to read it from a record."""
+    """One metric of a report, and how to get its values from a record."""
 
     name: str
     help: str
     labels: tuple[str, ...]
     attributes: frozenset[str]
-    """The fields that it is made of; without one of them it has no value."""
+    """The fields that it needs; if one of them is unknown, it has no value."""
     samples: Callable[[Any], Samples]
-    """Returns the series of a record: values of the labels besides the source's, and a number."""
+    """Returns the series of a record: the values of its own labels, and a number."""
 
     @property
     def type(self) -> str:
@@ -163,7 +163,7 @@ def _find_metrics(model: type[Report]) -> tuple[Metric, ...]:
     fields = {
         attribute: origin
         for attribute, origin in origins(model).items()
-        # Leave out what has no meaning, and the second form of a time.
+        # Leave out reserved fields, and the nanoseconds of a time.
         if attribute not in done and origin.content is not C.NONE and not attribute.endswith("_ns")
     }
     identities = [
@@ -189,10 +189,10 @@ def known(record: Report) -> list[Metric]:
 
 
 def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Return the records of sources that have an address, each with its source's labels.
+    """Yield the records of sources that have an address, each with its source's labels.
 
-    Reference clocks may share an ID; the second and later ones get a number, since no two series
-    can have the same labels.
+    Reference clocks may share an ID. The second and later ones get a number, since two series must
+    not have the same labels.
     """
     seen = Counter[str]()
     for record in records:
@@ -203,7 +203,7 @@ def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
             yield (label, label), record
 
 
-# What one field makes.
+# Metrics of a single field.
 
 
 def _metric(report: str, attribute: str, origin: Origin, meaning: Meaning) -> Metric:
@@ -216,7 +216,7 @@ def _help(meaning: Meaning, origin: Origin) -> str:
     """Return the first sentence of a field's description, for the number that is exported."""
     unit = UNITS.get(origin.content, Unit())
     sentence = re.split(r"[.;](?: |$)", meaning.text)[0]
-    # A description is of the attribute, which may be a power of two, or in bits.
+    # The description is that of the attribute, which may be a power of two, or in bits.
     sentence = re.sub(r" as a power of two.*|, in bits", f", {unit.words}", sentence)
     if not sentence:
         sentence = ", ".join(filter(None, (origin.names[0], unit.words)))
@@ -226,9 +226,9 @@ def _help(meaning: Meaning, origin: Origin) -> str:
 
 
 def _name(report: str, attribute: str, origin: Origin) -> str:
-    """Build a metric's name from libchrony's for the field, and from the unit."""
+    """Build a metric's name from libchrony's name of the field, and from the unit."""
     content = origin.content
-    if content is C.FLAGS:  # of which several attributes are made
+    if content is C.FLAGS:  # several attributes may come from one such field
         return f"{report}_{attribute}{'_info' if _is_set(origin) else ''}"
     words = re.sub(r"\W+", "_", origin.names[0].lower())
     words = re.sub("_ago$", "_age", words)
@@ -239,7 +239,7 @@ def _name(report: str, attribute: str, origin: Origin) -> str:
 
 
 def _form(attribute: str, origin: Origin) -> tuple[tuple[str, ...], Callable[[Any], Samples]]:
-    """Return the labels that a field's metric has, and how to read it."""
+    """Return the labels of a field's metric, and the function that gets its values."""
     if origin.content is C.ENUM:
         return (attribute,), partial(_enum_samples, attribute)
     if _is_set(origin):
@@ -266,7 +266,7 @@ def _flag_samples(attribute: str, record: Report) -> Samples:
     return [((name.lower(),), 1.0) for name in flag_names(value)]
 
 
-# What several fields make, or one makes more than once.
+# Metrics of several fields, and several metrics of one field.
 
 
 def _identity(model: type[Report], attributes: Sequence[str]) -> Metric:
@@ -346,14 +346,14 @@ _COMBINED: dict[type[Report], tuple[Metric, ...]] = {
 }
 
 _SOURCE_FIELDS = {"address", "remote_address"}
-"""Identify the source of a record, so that its labels have them."""
+"""Fields that identify the source of a record, and are its labels."""
 
 
-# What chronyd does not know.
+# Values that chronyd does not know.
 
 
 def _unknown(record: Report) -> frozenset[str]:
-    """Return the fields in which chronyd sends a fixed value for lack of one."""
+    """Return the fields that hold a placeholder, since chronyd does not know the value."""
     if isinstance(record, TrackingStatus):
         return frozenset() if record.ref_time_ns else frozenset({"ref_time"})
     if isinstance(record, Source):

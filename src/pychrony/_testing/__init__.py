@@ -1,1 +1,1 @@
-"""Holds what `pychrony.testing` is made of, and the plug-in that pytest loads in every project."""
+"""Implements `pychrony.testing`, and the plug-in that pytest loads in every project."""

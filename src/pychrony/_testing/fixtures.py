@@ -1,4 +1,4 @@
-"""Provides the pytest fixtures, and imports nothing before one is used: pytest always loads it."""
+"""Provides the pytest fixtures; imports nothing until one is used, since pytest always loads it."""
 
 from __future__ import annotations
 

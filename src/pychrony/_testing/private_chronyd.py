@@ -20,13 +20,13 @@ from types import TracebackType
 from ..connection import get_activity, get_tracking
 from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 
-# Told the process of each chronyd that is started, it ends the last one, and removes the folder,
-# when the pipe closes: also if this process was killed.
+# A shell script that reads the process ID of each chronyd started. When the pipe closes, also
+# if this process was killed, it ends the last chronyd and removes the folder.
 _GUARD = 'while read -r line; do pid=$line; done; [ -z "$pid" ] || kill -KILL "$pid"; rm -rf "$1"'
 
 _HOSTS = ("127.0.0.1", "::1")
 
-# In seconds: each takes some hundredths, but machines can be busy.
+# In seconds; each usually takes some hundredths, but machines can be busy.
 _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 5.0
 
@@ -52,7 +52,7 @@ class PrivateChronyd:
     ntp_port: int
     """UDP port where chronyd serves NTP, on 127.0.0.1 and ::1."""
     folder: Path
-    """Working folder, which is removed at the end."""
+    """Temporary working folder; it is removed at the end."""
 
     def __init__(self, *configuration: str) -> None:
         self._configuration = configuration
@@ -87,7 +87,7 @@ class PrivateChronyd:
     ) -> str:
         """Return the configuration line that makes this chronyd the source of another one.
 
-        With the default options, the other one is synchronised in less than a second.
+        With the default options, the other chronyd is synchronised in less than a second.
         """
         return f"server {host} port {self.ntp_port} {options}"
 
@@ -106,7 +106,7 @@ class PrivateChronyd:
         if process is None:
             return
         process.send_signal(signal.SIGKILL if crash else signal.SIGTERM)
-        process.send_signal(signal.SIGCONT)  # a paused process hears nothing else but a kill
+        process.send_signal(signal.SIGCONT)  # a paused process only reacts to SIGKILL
         try:
             process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -196,7 +196,7 @@ class PrivateChronyd:
         (self.folder / "chrony.conf").write_text("\n".join(lines) + "\n")
 
     def _options(self) -> list[str]:
-        """-x: hands off the clock; -d: stay in the foreground; -U: do not insist on root."""
+        """Return options: -x leaves the clock alone, -d stays in front, -U allows any user."""
         try:
             user = pwd.getpwuid(os.geteuid()).pw_name
         except KeyError:
@@ -207,22 +207,23 @@ class PrivateChronyd:
         return ["-x", "-d", *unprivileged, "-u", user, "-f", f"{self.folder}/chrony.conf"]
 
     def _unconfined(self, program: str) -> str:
-        """AppArmor, by its path, confines the system's chronyd to the system's files; a copy not.
+        """Return a program that AppArmor does not confine: a copy of the system's chronyd.
 
-        A chronyd from elsewhere may be a script that finds its parts beside it.
+        AppArmor confines the system's chronyd, by its path, to the system's files. A chronyd from
+        elsewhere is not copied: it may be a script that needs the files beside it.
         """
         if os.path.dirname(program) not in _SYSTEM_FOLDERS:
             return program
         return shutil.copy(program, f"{self.folder}/chronyd")
 
     def _remove_remains(self) -> None:
-        """A pidfile that survived a crash may name a living process by now."""
+        """Remove files that survived a crash: the pidfile may name another process by now."""
         for name in ("chronyd.pid", "chronyd.sock"):
             (self.folder / name).unlink(missing_ok=True)
 
     def _tell_guard(self, pid: str) -> None:
         assert self._guard.stdin is not None
-        with suppress(BrokenPipeError):  # then nobody will miss it
+        with suppress(BrokenPipeError):  # the guard has ended
             self._guard.stdin.write(f"{pid}\n".encode())
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -270,9 +271,9 @@ def _find_program(name: str) -> str:
 
 
 def _chronyc() -> list[str]:
-    """Return the command for chronyc, which would give up root where it can (4.8 and later).
+    """Return the command for chronyc, with `-u root` for versions that drop root (4.8 and later).
 
-    The user that it would become cannot enter the folder of the socket, which is root's alone.
+    The user that chronyc would switch to cannot enter the socket's folder, which belongs to root.
     """
     program = _find_program("chronyc")
     if os.geteuid() != 0:
@@ -282,16 +283,17 @@ def _chronyc() -> list[str]:
 
 
 def _make_folder() -> Path:
-    """libchrony takes a socket in a folder of at most 62 bytes."""
+    """Create a folder with a short path, of which libchrony allows at most 62 bytes."""
     roomy = len(os.fsencode(tempfile.gettempdir())) < 40
     return Path(tempfile.mkdtemp(prefix="chronyd.", dir=None if roomy else "/tmp"))
 
 
 def _reserve_port(resources: ExitStack) -> int:
-    """Return a UDP port of the loopback addresses that no one else gets, also between two starts.
+    """Return a free UDP port of the loopback addresses, and reserve it until the end.
 
-    The sockets that hold it were bound alone, and then let in those that set SO_REUSEADDR, as
-    chronyd does. They hear nobody, being connected to themselves.
+    The sockets that hold the port set SO_REUSEADDR after they are bound, so that chronyd, which
+    sets it too, can bind to the same port. They receive nothing, since they are connected to
+    themselves.
     """
     while True:
         with ExitStack() as sockets:
@@ -301,7 +303,7 @@ def _reserve_port(resources: ExitStack) -> int:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     continue
-                # else there is no IPv6 here
+                # otherwise, there is no IPv6 here
             resources.enter_context(sockets.pop_all())
             return port
 
