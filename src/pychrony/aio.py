@@ -20,7 +20,6 @@ from ._engine.address import parse_address, parse_timeout
 from ._engine.client import Fields, Question, Together, reading
 from ._engine.crowd import Crowd
 from ._engine.driver import Driver, Turns, Waiter, look_up
-from ._engine.fields import Report
 from ._engine.library import reports
 from ._engine.pool import Pool
 from ._waiting import Waiting
@@ -61,7 +60,6 @@ __all__ = [
     "get_tracking",
 ]
 
-R = TypeVar("R", bound=Report)
 A = TypeVar("A")
 AnyAddress = str | os.PathLike[str] | None
 
@@ -130,7 +128,6 @@ class ChronyConnection:
         pool.close()
         error = ChronyConnectionError(f"asking {pool.label}: closed by another task")
         self._turns.end(error)
-        self._driver.end(pool, error)
         self._driver.release()
 
     @property
@@ -149,55 +146,57 @@ class ChronyConnection:
 
     async def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
-        return (await self._read(TrackingStatus))[0]
+        return (await self._ask(reading(TrackingStatus)))[0]
 
     async def get_sources(self) -> list[Source]:
         """Return the state and the last sample of each source, in chronyd's order."""
-        return await self._read(Source)
+        return await self._ask(reading(Source))
 
     async def get_source_stats(self) -> list[SourceStats]:
         """Return the estimated drift and offset of each source, in chronyd's order."""
-        return await self._read(SourceStats)
+        return await self._ask(reading(SourceStats))
 
     async def get_rtc_data(self) -> RTCData | None:
         """Return the state of the hardware clock; `None` if chronyd is not tracking it."""
-        return next(iter(await self._read(RTCData)), None)
+        records = await self._ask(reading(RTCData))
+        return records[0] if records else None
 
     async def get_select_data(self) -> list[SelectData]:
         """Return each source's role in source selection, in chronyd's order.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return await self._read(SelectData)
+        return await self._ask(reading(SelectData))
 
     async def get_activity(self) -> Activity:
         """Return the number of NTP sources in each state."""
-        return (await self._read(Activity))[0]
+        return (await self._ask(reading(Activity)))[0]
 
     async def get_auth_data(self) -> list[AuthData]:
         """Return the authentication of each NTP source, without reference clocks.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return await self._read(AuthData)
+        return await self._ask(reading(AuthData))
 
     async def get_ntp_data(self) -> list[NTPData]:
         """Return the last measurement of each NTP source, without reference clocks.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return await self._read(NTPData)
+        return await self._ask(reading(NTPData))
 
     async def get_server_stats(self) -> ServerStats:
         """Return the number of requests that chronyd has received since it started.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return (await self._read(ServerStats))[0]
+        return (await self._ask(reading(ServerStats)))[0]
 
     async def get_smoothing(self) -> Smoothing | None:
         """Return the state of smoothing; `None` if chronyd does not smooth the time it serves."""
-        return next(iter(await self._read(Smoothing)), None)
+        records = await self._ask(reading(Smoothing))
+        return records[0] if records else None
 
     async def get_all(self, *names: str) -> AllReports:
         """Return several reports, read together; without names, return every report.
@@ -246,9 +245,6 @@ class ChronyConnection:
                 return answer
             await asyncio.sleep(pause or 0)
 
-    async def _read(self, model: type[R]) -> list[R]:
-        return await self._ask(reading(model))
-
     async def _ask(self, question: Question[A], timeout: int | None = None) -> A:
         pool = self._pool
         if pool is None:
@@ -266,7 +262,7 @@ class ChronyConnection:
                     except StopIteration as end:
                         answer: A = end.value
                         return answer
-                    await driver.wait(client, pool)
+                    await driver.wait(client, turns)
         finally:
             turns.give()
 
@@ -274,7 +270,7 @@ class ChronyConnection:
         client = pool.take(pool.address)
         try:
             client.start(question, timeout)
-            await self._driver.wait(client, pool)
+            await self._driver.wait(client, self._turns)
             return question.answer(client)
         except BaseException:
             client.stop()

@@ -55,7 +55,6 @@ __all__ = [
     "get_tracking",
 ]
 
-R = TypeVar("R", bound=Report)
 A = TypeVar("A")
 AnyAddress = str | os.PathLike[str] | None
 
@@ -133,55 +132,57 @@ class ChronyConnection:
 
     def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
-        return self._read(TrackingStatus)[0]
+        return self._ask(reading(TrackingStatus))[0]
 
     def get_sources(self) -> list[Source]:
         """Return the state and the last sample of each source, in chronyd's order."""
-        return self._read(Source)
+        return self._ask(reading(Source))
 
     def get_source_stats(self) -> list[SourceStats]:
         """Return the estimated drift and offset of each source, in chronyd's order."""
-        return self._read(SourceStats)
+        return self._ask(reading(SourceStats))
 
     def get_rtc_data(self) -> RTCData | None:
         """Return the state of the hardware clock; `None` if chronyd is not tracking it."""
-        return next(iter(self._read(RTCData)), None)
+        records = self._ask(reading(RTCData))
+        return records[0] if records else None
 
     def get_select_data(self) -> list[SelectData]:
         """Return each source's role in source selection, in chronyd's order.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return self._read(SelectData)
+        return self._ask(reading(SelectData))
 
     def get_activity(self) -> Activity:
         """Return the number of NTP sources in each state."""
-        return self._read(Activity)[0]
+        return self._ask(reading(Activity))[0]
 
     def get_auth_data(self) -> list[AuthData]:
         """Return the authentication of each NTP source, without reference clocks.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return self._read(AuthData)
+        return self._ask(reading(AuthData))
 
     def get_ntp_data(self) -> list[NTPData]:
         """Return the last measurement of each NTP source, without reference clocks.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return self._read(NTPData)
+        return self._ask(reading(NTPData))
 
     def get_server_stats(self) -> ServerStats:
         """Return the number of requests that chronyd has received since it started.
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return self._read(ServerStats)[0]
+        return self._ask(reading(ServerStats))[0]
 
     def get_smoothing(self) -> Smoothing | None:
         """Return the state of smoothing; `None` if chronyd does not smooth the time it serves."""
-        return next(iter(self._read(Smoothing)), None)
+        records = self._ask(reading(Smoothing))
+        return records[0] if records else None
 
     def get_all(self, *names: str) -> AllReports:
         """Return several reports, read together; without names, return every report.
@@ -229,9 +230,6 @@ class ChronyConnection:
             if pause is None and not isinstance(answer, ChronyConnectionError):
                 return answer
             time.sleep(pause or 0)
-
-    def _read(self, model: type[R]) -> list[R]:
-        return self._ask(reading(model))
 
     def _ask(self, question: Question[A], timeout: int | None = None) -> A:
         pool = self._pool

@@ -23,7 +23,6 @@ from ._engine.fields import (
     ReportField,
     clock_name,
     epoch,
-    nanoseconds,
     of,
     signed16,
     source_name,
@@ -362,7 +361,7 @@ class TrackingStatus(Report):
         default=0,
         compare=False,
         repr=False,
-        metadata=of("reference time", content=C.TIME, convert=nanoseconds),
+        metadata=of("reference time", content=C.TIME),
     )
     """`ref_time` as exact nanoseconds since 1970 (UTC).
 
@@ -593,7 +592,7 @@ class RTCData(Report):
         default=0,
         compare=False,
         repr=False,
-        metadata=of("reference time", content=C.TIME, convert=nanoseconds),
+        metadata=of("reference time", content=C.TIME),
     )
     """`ref_time` as exact nanoseconds since 1970.
 
@@ -801,7 +800,7 @@ class NTPData(Report):
     """
     ref_time: float = field(metadata=of("reference time", content=C.TIME, convert=epoch))
     """Time when the source's clock was last updated, in seconds since 1970 (UTC)."""
-    ref_time_ns: int = field(metadata=of("reference time", content=C.TIME, convert=nanoseconds))
+    ref_time_ns: int = field(metadata=of("reference time", content=C.TIME))
     """`ref_time` as exact nanoseconds since 1970 (UTC).
 
     Where it disagrees with a `ref_time` passed to the class or to `dataclasses.replace()`, it is

@@ -173,17 +173,18 @@ static bool make_places(shim_client *client, int ask, int number)
     struct progress *progress = &client->progress[ask];
     shim_ask *told = &client->asks[ask];
     if (number > progress->room) {
-        int all = client->batch.placed + number;
-        if (all > client->capacity) {
+        int all = client->placed + number;
+        if (all > client->batch.room) {
             shim_place *places = realloc(client->places, sizeof(*places) * (size_t)all);
             if (places == NULL)
                 return false;
             client->batch.places = client->places = places;
-            client->capacity = all;
+            client->batch.room = all;
+            client->batch.moved++;
         }
-        told->first = client->batch.placed;
+        told->first = client->placed;
         progress->room = number;
-        client->batch.placed = all;
+        client->placed = all;
         memset(client->places + told->first, 0, sizeof(shim_place) * (size_t)number);
     }
     for (int i = 0; i < number; i++)
@@ -707,8 +708,8 @@ static int start(shim_client *client, const shim_ask *asks, int asked, int64_t t
 {
     stop(client);
     remove_finished(client);
-    client->batch.used = 0;
-    client->batch.placed = 0;
+    client->used = 0;
+    client->placed = 0;
     if (!make_asks(client, asks, asked) || !make_single_places(client))
         return NO_MEMORY;
     int64_t now = clock_now();

@@ -126,9 +126,8 @@ class Fields(Question["list[dict[str, ReportField]]"]):
             return []
         if ask.error:
             raise client.failure(self.names[0], ask)
-        view = memoryview(ffi.buffer(client.batch.bytes, client.batch.used))
         return [
-            _describe(_shape(shape), view[offset : offset + size]) if shape >= 0 else {}
+            _describe(_shape(shape), client.bytes[offset : offset + size]) if shape >= 0 else {}
             for shape, offset, size in client.places(ask)
         ]
 
@@ -178,6 +177,8 @@ class Client:
         self.label = labelled(name, self.address)
         """What messages call this chronyd."""
         self.batch: Batch = lib.shim_batch_of(self._client)
+        self.bytes = self._places = memoryview(b"")  # the batch's, once there are any
+        self._moved = 0
         self._terms = terms
 
     def close(self) -> None:
@@ -213,18 +214,22 @@ class Client:
         """Decode the records of one report of the finished batch."""
         if ask.error:
             raise self.failure(model._report, ask)
-        readers, bytes_read = _READERS[model], ffi.buffer(self.batch.bytes, self.batch.used)
-        return [
-            readers[shape](bytes_read, offset)
-            for shape, offset, _ in self.places(ask)
-            if shape >= 0
-        ]
+        places, readers, read = self.places(ask), _READERS[model], self.bytes
+        return [readers[shape](read, offset) for shape, offset, _ in places if shape >= 0]
 
     def places(self, ask: Ask) -> Iterator[tuple[int, int, int]]:
-        """Return shape, offset and size of each record of one report."""
-        start, records = ask.first * _PLACE.size, ask.records * _PLACE.size
-        every = ffi.buffer(self.batch.places, self.batch.placed * _PLACE.size)
-        return _PLACE.iter_unpack(every[start : start + records])
+        """Return shape, offset in `bytes`, and size of each record of one report."""
+        if self._moved != self.batch.moved:
+            self._follow()
+        start = ask.first * _PLACE.size
+        return _PLACE.iter_unpack(self._places[start : start + ask.records * _PLACE.size])
+
+    def _follow(self) -> None:
+        """See the batch's memory where it is now."""
+        batch = self.batch
+        self._places = memoryview(ffi.buffer(batch.places, batch.room * _PLACE.size))
+        self.bytes = memoryview(ffi.buffer(batch.bytes, batch.size))
+        self._moved = batch.moved
 
     def failure(self, report: str, ask: Ask) -> ChronyError:
         """Return the exception for a report that could not be read."""

@@ -37,7 +37,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when the timer goes off
         self._tags = itertools.count()
-        self._waiting: dict[int, tuple[asyncio.Future[None], Pool]] = {}
+        self._waiting: dict[int, asyncio.Future[None]] = {}
 
     @classmethod
     def of(cls, events: asyncio.AbstractEventLoop) -> Driver:
@@ -78,29 +78,22 @@ class Driver:
             return
         self.release()
 
-    async def wait(self, client: Client, pool: Pool) -> None:
-        """Wait until the batch of a client is done."""
+    async def wait(self, client: Client, turns: Turns) -> None:
+        """Wait until the batch of a client is done, or the turns of its connection end."""
         tag = client.batch.tag = next(self._tags)
-        future = self.events.create_future()
-        self._waiting[tag] = future, pool
+        future = self._waiting[tag] = turns.under_way[tag] = self.events.create_future()
         self._drive()
         try:
             await future
         finally:
-            self._waiting.pop(tag, None)
-
-    def end(self, pool: Pool, error: ChronyConnectionError) -> None:
-        """Let all calls fail that wait for a client of this pool."""
-        for future, owner in self._waiting.values():
-            if owner is pool and not future.done():
-                future.set_exception(error)
+            del self._waiting[tag], turns.under_way[tag]
 
     def _drive(self) -> None:
         due = lib.shim_step(self.loop)
         for tag in finished(self.loop):
-            waiting = self._waiting.get(tag)
-            if waiting is not None and not waiting[0].done():
-                waiting[0].set_result(None)
+            future = self._waiting.get(tag)
+            if future is not None and not future.done():
+                future.set_result(None)
         if due >= 0:
             self._set_timer(self.events.time() + due / 1e9)
 
@@ -128,6 +121,8 @@ class Turns:
         self._pool = pool
         self._free = AT_ONCE
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self.under_way: dict[int, asyncio.Future[None]] = {}
+        """What the calls that go on wait for, by the tags of their batches."""
 
     async def take(self, timeout: int) -> int:
         """Wait for a turn; return the rest of the timeout, in nanoseconds."""
@@ -162,10 +157,10 @@ class Turns:
         self._free += 1
 
     def end(self, error: ChronyConnectionError) -> None:
-        """Let all waiting calls fail."""
-        for turn in self._waiting:
-            if not turn.done():
-                turn.set_exception(error)
+        """Let all calls fail."""
+        for future in (*self._waiting, *self.under_way.values()):
+            if not future.done():
+                future.set_exception(error)
 
     def _give_up(self, turn: asyncio.Future[None], timeout: int) -> None:
         if not turn.done():

@@ -149,9 +149,9 @@ struct shim_client {
     struct progress *progress;
     int ask_room;
     char *bytes;
-    size_t size;
+    size_t used; /* of them */
     shim_place *places;
-    int capacity;
+    int placed; /* of them */
 
     int unfinished; /* asks */
     int64_t deadline, patience; /* the longest first wait for an answer */

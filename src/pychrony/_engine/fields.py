@@ -150,7 +150,7 @@ def origins(model: type[Report]) -> dict[str, Origin]:
     return {name: options["metadata"]["origin"] for name, options in fields(model).items()}
 
 
-# Converters. A time arrives as two raw values, all others as one.
+# Converters. A time arrives as `nanoseconds()` makes it, all others as libchrony has them.
 
 
 def signed16(raw: int) -> int:
@@ -186,12 +186,12 @@ def nanoseconds(seconds: int, fraction: int) -> int:
     return seconds * 1_000_000_000 + (fraction if fraction < 1_000_000_000 else 999_999_999)
 
 
-def epoch(seconds: int, fraction: int) -> float:
+def epoch(time: int) -> float:
     """A float holds seconds since 1970 to about a quarter of a microsecond.
 
     The division is of two integers, which rounds only once.
     """
-    return nanoseconds(seconds, fraction) / 1_000_000_000
+    return time / 1_000_000_000
 
 
 def to_nanoseconds(seconds: float) -> int:
@@ -265,9 +265,10 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
     struct, places = layout(shape)
     scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
     scope |= {"fill": vars(Deferred)["__dict__"].__set__, "refuse": _refuse, "shape": shape}
+    scope["time"] = nanoseconds
 
     def value(attribute: str, origin: Origin, name: str) -> str:
-        arguments = [f"r{place}" for n in (name, *origin.given) for place in places[n]]
+        arguments = [f"r{places[n][0]}" for n in (name, *origin.given)]
         if origin.convert is None:
             return arguments[0]
         convert = origin.convert
@@ -291,17 +292,18 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
         else:
             parts.append(f"{attribute!r}: {options['default']!r}")
     raw = [f"r{place}" for name in shape.names for place in places[name]]
-    texts = [
-        f"{raw[places[name][0]]} = {raw[places[name][0]]}.decode()"
+    made = {FieldType.STRING: "r{0} = r{0}.decode()", FieldType.TIMESPEC: "r{0} = time(r{0}, r{1})"}
+    values = [
+        made[kind].format(*places[name])
         for name, kind in zip(shape.names, shape.types, strict=True)
-        if kind is FieldType.STRING
+        if kind in made
     ]
     source = f"""
 def read(buffer, offset):
     {", ".join(raw)}, = r = unpack(buffer, offset)
     self = new(model)
     try:
-        {"; ".join(texts)}
+        {"; ".join(values)}
         fill(self, {{{", ".join(parts)}}})
     except (ValueError, OverflowError):
         refuse(model, shape, r)
@@ -319,7 +321,7 @@ def _refuse(model: type[Report], shape: Shape, raw: tuple[Any, ...]) -> NoReturn
         for name in origin.names:
             if name not in places or origin.convert is None:
                 continue
-            values = [raw[p] for field in (name, *origin.given) for p in places[field]]
+            values = [raw[places[field][0]] for field in (name, *origin.given)]
             try:
                 origin.convert(*(v.decode() if isinstance(v, bytes) else v for v in values))
             except (ValueError, OverflowError) as error:

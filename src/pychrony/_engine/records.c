@@ -260,16 +260,17 @@ static bool reserve(shim_client *client, shim_place *place, size_t size)
     shim_batch *batch = &client->batch;
     if (size <= place->size)
         return true;
-    if (batch->used + size > client->size) {
-        size_t more = 2 * client->size > batch->used + size ? 2 * client->size : batch->used + size;
+    if (client->used + size > batch->size) {
+        size_t more = 2 * batch->size > client->used + size ? 2 * batch->size : client->used + size;
         char *bytes = more <= UINT32_MAX ? realloc(client->bytes, more) : NULL;
         if (bytes == NULL)
             return false;
         batch->bytes = client->bytes = bytes;
-        client->size = more;
+        batch->size = more;
+        batch->moved++;
     }
-    place->offset = (unsigned int)batch->used;
-    batch->used += size;
+    place->offset = (unsigned int)client->used;
+    client->used += size;
     return true;
 }
 

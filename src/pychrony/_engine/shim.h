@@ -64,10 +64,11 @@ typedef struct {
     int64_t tag; /* for the caller's use */
     const shim_ask *asks;
     int asked;
-    int placed; /* of `places` */
+    int moved; /* how often `places` and `bytes` have been elsewhere, for those who remember them */
+    int room;  /* of `places` */
     const shim_place *places;
     const char *bytes;
-    size_t used; /* of `bytes` */
+    size_t size; /* of `bytes` */
 } shim_batch;
 
 typedef struct {
