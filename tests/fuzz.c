@@ -267,7 +267,7 @@ static void check_ask(const shim_batch *batch, const shim_ask *ask)
 {
     for (int i = 0; ask->error == 0 && i < ask->records; i++) {
         const shim_place *place = &batch->places[ask->first + i];
-        REQUIRE(ask->first + i < batch->placed);
+        REQUIRE(ask->first + i < batch->room);
         if (place->shape < 0)
             continue;
         const shim_shape *shape = shim_get_shape(place->shape);
@@ -275,7 +275,7 @@ static void check_ask(const shim_batch *batch, const shim_ask *ask)
         size_t size = 0;
         for (int field = 0; field < shape->count; field++)
             size += width_of(shape->fields[field].type);
-        REQUIRE(place->offset + (size_t)place->size <= batch->used);
+        REQUIRE(place->offset + (size_t)place->size <= batch->size);
         REQUIRE(place->size >= size);
     }
 }

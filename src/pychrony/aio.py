@@ -126,8 +126,7 @@ class ChronyConnection:
         self._pool = None
         self._finalizer.detach()
         pool.close()
-        error = ChronyConnectionError(f"asking {pool.label}: closed by another task")
-        self._turns.end(error)
+        self._turns.end()
         self._driver.release()
 
     @property

@@ -156,11 +156,13 @@ class Turns:
                 return
         self._free += 1
 
-    def end(self, error: ChronyConnectionError) -> None:
+    def end(self) -> None:
         """Let all calls fail."""
         for future in (*self._waiting, *self.under_way.values()):
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(
+                    ChronyConnectionError(f"asking {self._pool.label}: closed by another task")
+                )
 
     def _give_up(self, turn: asyncio.Future[None], timeout: int) -> None:
         if not turn.done():
