@@ -197,7 +197,7 @@ def test_a_source_that_comes_after_the_others_were_counted_is_seen_next_time(
     transport: Transport,
 ) -> None:
     more = sources_at("192.0.2.1", "192.0.2.2", "192.0.2.3")
-    more |= {Command.N_SOURCES: in_turn(2, 3)}
+    more |= {Command.N_SOURCES: in_turn(2, 2, 3)}
     with connected(more, transport) as (_, connection):
         assert [len(connection.get_sources()) for _ in range(2)] == [2, 3]
 

@@ -20,9 +20,9 @@
  *              not exist, the round begins again, until the deadline.
  *
  * A client that has read a list before opens with the last index of that time, and counts
- * afterwards: a count between opening and closing proves that there was nothing behind the last
- * source. In a client's first round, the count comes first. Such a round would overlook one source
- * that is removed and two that are added between the count and the opening.
+ * afterwards, together with the rest: a count between opening and closing proves that there was
+ * nothing behind the last source. A client's first list is counted twice: before the opening, which
+ * needs the number, and again after it.
  *
  * Over UDP, each of these steps waits for the answers of the one before. chronyd serves the
  * requests on a Unix socket in the order in which they were sent, so there the whole round can be
@@ -522,6 +522,8 @@ static void take_number(shim_client *client, const struct slot *slot)
     } else {
         set_number(client, number);
         client->known = roster->number;
+        if (roster->number > 0)
+            roster->counting = TO_ASK; /* once more, within the bracket */
     }
 }
 
