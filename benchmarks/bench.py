@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import chart
 import daemons
+import deadlines
 import machine
 import page
 import startup
@@ -42,10 +43,12 @@ class Effort(NamedTuple):
     crowds: int
     """Rounds of asking many daemons."""
     daemons: int
+    waits: int
+    """Calls of each thread that get no answer."""
 
 
-FULL = Effort(rounds=31, seconds=0.005, starts=41, crowds=7, daemons=daemons.DAEMONS)
-QUICK = Effort(rounds=1, seconds=0.0, starts=2, crowds=1, daemons=200)
+FULL = Effort(rounds=31, seconds=0.005, starts=41, crowds=7, daemons=daemons.DAEMONS, waits=40)
+QUICK = Effort(rounds=1, seconds=0.0, starts=2, crowds=1, daemons=200, waits=1)
 
 
 def main() -> None:
@@ -81,6 +84,7 @@ def measure(scratch: Path, effort: Effort) -> Iterator[tuple[Label, list[float]]
     commands = prepare(scratch)
     yield from startup.imports(effort.starts)
     yield from daemons.measure(scratch, effort.crowds, effort.daemons)
+    yield from deadlines.measure(effort.waits)
     for sources in SOURCES:
         lines = (f"server 127.1.{n // 250}.{n % 250 + 1} offline" for n in range(sources))
         with PrivateChronyd("local stratum 5", *lines) as chronyd:

@@ -54,6 +54,10 @@ class Results:
         """Return the median of the values."""
         return float(self._benchmarks[_name(label)].median())
 
+    def percentile(self, label: Label, percent: int) -> float:
+        """Return the value that so many of a hundred do not exceed."""
+        return float(self._benchmarks[_name(label)].percentile(percent))
+
     def ratio(self, label: Label, other: Label) -> float:
         """Return the ratio of two medians."""
         return self.median(label) / self.median(other)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from competitors import AIO, OURS, RELEASED, C
 from daemons import CANCEL, DAEMONS, IMPORT, SILENT, TASKS, TRACKING, label
+from deadlines import DEADLINES, THREADS, TIMEOUT
 from results import Label, Results
 from startup import BASE, CHECK, CHECK_BASE
 
@@ -139,6 +140,14 @@ TARGETS = (
         f"{TASKS:,} tasks that wait in `pychrony.aio`, cancelled: wall time until all have ended",
         0.05,
         lambda results: results.median(label(AIO, CANCEL, "wall")),
+        " s",
+    ),
+    Target(
+        "unpinned",
+        f"{THREADS} threads whose calls get no answer within {TIMEOUT * 1000:g} ms: time until a "
+        "call has ended, 99th percentile",
+        0.15,
+        lambda results: results.percentile(DEADLINES, 99),
         " s",
     ),
     Target(
