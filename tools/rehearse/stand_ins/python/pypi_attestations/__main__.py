@@ -1,6 +1,6 @@
 """`python -m pypi_attestations sign FILE...`: writes attestations of the real form, unsigned.
 
-It has to run in any Python of a job, so it imports nothing but the standard library.
+It must run in any Python of a job, so it imports only the standard library.
 """
 
 import base64
@@ -9,6 +9,9 @@ import json
 import os
 import sys
 import urllib.request
+
+PREDICATE = "urn:pychrony:rehearsal"
+"""The predicate type; not the real one, so that no attestation of a rehearsal is taken for real."""
 
 
 def identity() -> str:
@@ -21,13 +24,13 @@ def identity() -> str:
 
 
 def attest(path: str, certificate: str) -> None:
-    """Write the attestation beside a file."""
+    """Write the attestation of a file beside it."""
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": os.path.basename(path), "digest": {"sha256": digest}}],
-        "predicateType": "https://docs.pypi.org/attestations/publish/v1",
+        "predicateType": PREDICATE,
         "predicate": None,
     }
     content = {
