@@ -1,5 +1,5 @@
-# Unpacks a package of Debian or Ubuntu into the cache and does not install it: installing needs
-# root, and starts services. Read by the scripts that print a folder of programs for tests.
+# Unpacks packages of Debian or Ubuntu into the cache without installing them, since that would need
+# root and start services. Sourced by the scripts that print a folder of programs for tests.
 # shellcheck shell=bash
 
 cache=$(realpath -m "${XDG_CACHE_HOME:-$HOME/.cache}/pychrony")
@@ -9,16 +9,32 @@ fail() {
     exit 1
 }
 
-# unpack PACKAGE FOLDER PROGRAM...: leave the programs of the package, named by their paths below
-# /usr, in the folder.
-unpack() {
+# Leave programs of a package, named by their paths below /usr, in the folder, unless they run there
+# already.
+provide() { # PACKAGE FOLDER PROGRAM...
+    local package=$1 folder=$2 name=${3##*/}
+    mkdir -p "$folder"
+    run_all "$folder" "${@:3}" && return
+    unpack "$@"
+    run_all "$folder" "${@:3}" ||
+        fail "the $name in $folder does not run: $("$folder/$name" --version 2>&1)"
+}
+
+run_all() { # FOLDER PROGRAM...
+    local program
+    for program in "${@:2}"; do
+        "$1/${program##*/}" --version || return
+    done
+} &>/dev/null
+
+unpack() { # PACKAGE FOLDER PROGRAM...
     local package=$1 folder=$2
-    command -v dpkg >/dev/null || fail "${3##*/} is not here: install this distribution's $1 package"
+    command -v dpkg >/dev/null || fail "${3##*/} is missing: install this distribution's $1 package"
     echo "${0##*/}: unpacking the $package package into $folder" >&2
     scratch=$(mktemp -d "$cache/$package.XXXXXX")
     trap 'rm -rf "$scratch"' EXIT
     (cd "$scratch" && download "$package") ||
-        fail "apt could not fetch the $package package, see above; installing it by hand will do"
+        fail "apt could not fetch the $package package, see above; you can also install it yourself"
     local file
     for file in "$scratch"/*.deb; do
         dpkg -x "$file" "$scratch/root"
@@ -26,17 +42,17 @@ unpack() {
     place "$folder" "${@:3}"
 }
 
-# Into the current folder. apt's lists are private, so that this needs no root, and neither depends
-# on the age of the machine's own lists nor changes them.
+# Download into the current folder, with private lists of packages: this needs no root, does not
+# depend on the age of the machine's lists, and does not change them.
 download() { # PACKAGE
     mkdir -p lists/partial cache/archives/partial
     local options=(-qq -o "Dir::State::Lists=$PWD/lists" -o "Dir::Cache=$PWD/cache"
         -o APT::Sandbox::User=root  # apt's own user may not enter the cache of root
         -o Acquire::Languages=none) # no translated descriptions
-    # One failing source of several is no reason to stop: it is seldom the one with the package.
+    # Continue if one of several sources fails: it seldom is the one with the package.
     apt-get "${options[@]}" update >&2 || true
-    # A simulated installation names what is missing on this machine. Of the dependencies, only the
-    # shared libraries are for the programs; the rest is for the service, or for its web pages.
+    # A simulated installation names what this machine lacks. Of the dependencies, the programs need
+    # only the shared libraries; the others are for the service or its web pages.
     local packages
     packages=$(apt-get "${options[@]}" -s install --no-install-recommends "$1" |
         awk -v package="$1" '$1 == "Inst" && $2 !~ /^libjs-/ && ($2 == package || $2 ~ /^lib/) { print $2 }') || return
@@ -44,7 +60,7 @@ download() { # PACKAGE
     apt-get "${options[@]}" download $packages >&2
 }
 
-# Only now does anything get its final name, so that an interrupted run leaves no half of it.
+# Move everything to its final name last, so that an interrupted run leaves nothing half done.
 place() { # FOLDER PROGRAM...
     local folder=$1 program
     mkdir "$scratch/lib"
@@ -56,7 +72,7 @@ place() { # FOLDER PROGRAM...
     done
 }
 
-# The libraries that the machine lacks lie where no loader looks by itself.
+# Run a program with the libraries beside it, where the dynamic loader does not look by default.
 wrap() { # FOLDER PROGRAM
     cat >"$scratch/wrapper" <<SCRIPT
 #!/bin/sh

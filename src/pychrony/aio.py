@@ -17,13 +17,12 @@ from types import TracebackType
 from typing import TypeVar
 
 from ._engine.address import parse_address, parse_timeout
-from ._engine.client import Fields, Question, Together, reading
+from ._engine.client import Question, Together, reading
 from ._engine.crowd import Crowd
 from ._engine.driver import Driver, Turns, Waiter, look_up
-from ._engine.library import reports
 from ._engine.pool import Pool
 from ._waiting import Waiting
-from .connection import gather, named_models
+from .connection import any_report, gather, named_models, transport_to
 from .exceptions import ChronyConnectionError
 from .many import answer_of, check
 from .models import (
@@ -138,10 +137,7 @@ class ChronyConnection:
     @property
     def transport(self) -> Transport | None:
         """How chronyd is reached; `None` if not connected."""
-        address = self.address
-        if address is None:
-            return None
-        return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
+        return transport_to(self.address)
 
     async def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
@@ -215,11 +211,7 @@ class ChronyConnection:
         The list has a dictionary for each record. For a report about sources, a source without such
         a record has an empty dictionary. The list is empty if the report is turned off in chronyd.
         """
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a str, not {type(name).__name__}")
-        if name not in reports():
-            raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
-        return await self._ask(Fields(name))
+        return await self._ask(any_report(name))
 
     async def wait_synchronized(
         self, *, max_error: float | None = None, timeout: float | None = 60.0

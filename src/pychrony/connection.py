@@ -125,10 +125,7 @@ class ChronyConnection:
     @property
     def transport(self) -> Transport | None:
         """How chronyd is reached; `None` if not connected."""
-        address = self.address
-        if address is None:
-            return None
-        return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
+        return transport_to(self.address)
 
     def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
@@ -202,11 +199,7 @@ class ChronyConnection:
         The list has a dictionary for each record. For a report about sources, a source without such
         a record has an empty dictionary. The list is empty if the report is turned off in chronyd.
         """
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a str, not {type(name).__name__}")
-        if name not in reports():
-            raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
-        return self._ask(Fields(name))
+        return self._ask(any_report(name))
 
     def wait_synchronized(
         self, *, max_error: float | None = None, timeout: float | None = 60.0
@@ -244,6 +237,22 @@ def named_models(names: Sequence[str]) -> list[type[Report]]:
     if unknown:
         raise ValueError(f"unknown report {unknown[0]!r}; choose from {', '.join(MODELS)}")
     return [MODELS[name] for name in dict.fromkeys(names or MODELS)]
+
+
+def any_report(name: str) -> Fields:
+    """Return the question for a report by libchrony's name; raise `TypeError` or `ValueError`."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if name not in reports():
+        raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
+    return Fields(name)
+
+
+def transport_to(address: str | None) -> Transport | None:
+    """Return how an address is reached; `None` if not connected."""
+    if address is None:
+        return None
+    return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
 
 
 def gather(answers: Mapping[str, list[Report] | ChronyError], address: str) -> AllReports:
