@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build what pychrony ships, and check it.
+"""Build the files that pychrony ships, and check them.
 
     artifacts.py build              the sdist and, from it, this machine's wheel
     artifacts.py build aarch64 ...  the sdist and cross-compiled wheels (manylinux_2_28 or older)
@@ -51,7 +51,7 @@ KINDS = (
         for machine in MACHINES
     ),
 )
-"""What a release consists of: a change here changes `[tool.cibuildwheel]` too."""
+"""The wheels of a release; `[tool.cibuildwheel]` must match."""
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def build(dist: Path, machines: Sequence[str] = ()) -> None:
-    """Leave an sdist and repaired wheels in `dist`, and nothing else of ours."""
+    """Leave an sdist and repaired wheels in `dist`, without older files of this project."""
     for old in files(dist):
         old.unlink()
     sdist = build_sdist(ROOT, dist)
@@ -106,7 +106,7 @@ def build_wheel(sdist: Path, dist: Path, machine: str = "") -> Path:
 
 
 def produce(tree: Path, dist: Path, kind: str, environment: dict[str, str]) -> Path:
-    """Let the build backend make one file, with what this environment brings."""
+    """Let the build backend make one file, with the packages of this environment."""
     with tempfile.TemporaryDirectory() as scratch:
         run("build", kind, "--no-isolation", "--outdir", scratch, str(tree), env=environment)
         return move_only_file(Path(scratch), dist)
@@ -130,22 +130,22 @@ def unpack(sdist: Path, folder: Path) -> Path:
 
 
 def source_date(tree: Path) -> dict[str, str]:
-    """Return the date for everything in the files: the commit's, so that all builds agree."""
+    """Return the date for all files inside: the commit's, so that all builds are identical."""
     if "SOURCE_DATE_EPOCH" in os.environ:
         return {}
     git = ["git", "-C", str(tree), "log", "-1", "--format=%ct"]
     commit = subprocess.run(git, capture_output=True, text=True)
-    # Without git, the date that hatchling uses for its part; auditwheel has none of its own.
+    # Without git, use hatchling's date for auditwheel, too, which has no default.
     return {"SOURCE_DATE_EPOCH": commit.stdout.strip() or "1580601600"}
 
 
 def cross_compiler(machine: str) -> dict[str, str]:
-    """Let zig compile for a machine with glibc 2.28, as manylinux_2_28 has it."""
+    """Let zig compile for a machine with glibc 2.28, which is that of manylinux_2_28."""
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-gnu.2.28"]
     return {
         "CC": shlex.join(compiler),
         "LDFLAGS": "-s",  # zig adds debug information
-        "_PYTHON_HOST_PLATFORM": f"linux-{machine}",  # sysconfig's own way to say: cross build
+        "_PYTHON_HOST_PLATFORM": f"linux-{machine}",  # marks a cross build for sysconfig
     }
 
 
@@ -164,7 +164,7 @@ def files(dist: Path) -> list[Path]:
 
 
 def check(dist: Path, version: str, without: Sequence[str] = ()) -> None:
-    """Stop unless the folder has exactly the files of a release, each fit for an index."""
+    """Stop unless the folder has exactly the files of a release, all acceptable for an index."""
     found: dict[str, Path] = {}
     for path in files(dist):
         if version_of(path.name) != version:
@@ -187,7 +187,7 @@ def check(dist: Path, version: str, without: Sequence[str] = ()) -> None:
 
 
 def kind_of(name: str) -> str:
-    """Return which of `KINDS` a file is: the newest of the tags that auditwheel gave is enough."""
+    """Return which of `KINDS` a file is, by the newest of the tags that auditwheel gave."""
     if name.endswith(".tar.gz"):
         return "sdist"
     tag = next(iter(parse_wheel_filename(name)[3]))
@@ -196,7 +196,7 @@ def kind_of(name: str) -> str:
 
 
 def version_of(name: str) -> str | None:
-    """Return the version that a file's name says, if it is one of ours."""
+    """Return the version in a file's name, if it is a file of this project."""
     try:
         if name.endswith(".tar.gz"):
             project, version = parse_sdist_filename(name)
@@ -229,20 +229,20 @@ def sha256(path: Path) -> str:
 
 
 def write_sums(dist: Path) -> Path:
-    """Write what `sha256sum --check` reads."""
+    """Write a file for `sha256sum --check`."""
     sums = dist / SUMS
     sums.write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files(dist)))
     return sums
 
 
 def show(dist: Path) -> None:
-    """Print each file with its size and hash, and what it is."""
+    """Print each file with its size, its hash and its kind."""
     for path in files(dist):
         print(f"{os.path.relpath(path)}\n  {describe(path)}\n  sha256 {sha256(path)}")
 
 
 def describe(path: Path) -> str:
-    """Return in words what a file is."""
+    """Return the kind of a file in words."""
     size = f"{path.stat().st_size / 1000:.0f} kB"
     if path.suffix != ".whl":
         return f"sdist, {size}: the sources, to be compiled where it is installed"
@@ -257,7 +257,7 @@ def describe(path: Path) -> str:
 
 
 def platforms(tags: Iterator[str]) -> list[str]:
-    """Return platform tags in words, the perennial ones only."""
+    """Return platform tags in words, without the legacy aliases."""
     words = []
     for tag in tags:
         match = re.fullmatch(r"(many|musl)linux_(\d+)_(\d+)_(\w+)", tag)

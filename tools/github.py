@@ -1,6 +1,6 @@
-"""GitHub as a release needs it: what CI said, who built a file, and the page of the release.
+"""Asks GitHub what a release needs: results of CI, who built a file, and the page of the release.
 
-All of it through `gh`, which takes repository and token from the environment that jobs have.
+It uses `gh`, which takes the repository and the token from a job's environment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from patience import Patience
 from problems import ReleaseError
 
 TRUSTED = ("push", "workflow_dispatch")
-"""Events whose CI runs count: a pull request's run tests what GitHub merged, not the commit."""
+"""Events whose CI runs count; those of pull requests test a merge, and not the commit."""
 
 
 def check_ci(commit: str, patience: Patience) -> None:
@@ -81,12 +81,12 @@ def publish_release(version: str, notes: Path, uploads: Sequence[Path], patience
 
 
 def repository() -> str:
-    """Return OWNER/NAME, as GitHub tells its jobs."""
+    """Return OWNER/NAME, from the environment of GitHub's jobs."""
     return os.environ["GITHUB_REPOSITORY"]
 
 
 def gh(*arguments: str, patience: Patience) -> subprocess.CompletedProcess[str]:
-    """Run GitHub's program, and return what it printed."""
+    """Run `gh`, and return its output."""
     try:
         return subprocess.run(
             ["gh", *arguments], stdout=subprocess.PIPE, text=True, timeout=patience.left()

@@ -1,6 +1,6 @@
-"""A package index as a release needs it: what it has of this project, and how to add to it.
+"""Lists, downloads and uploads the files of this project on a package index.
 
-An index goes by the name that twine knows it by: `testpypi`, `pypi`, or a section of a .pypirc.
+An index has the name that twine uses: `testpypi`, `pypi`, or a section of a .pypirc.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 class Links(HTMLParser):
-    """The files on a project's page; their hashes stand behind a `#`."""
+    """The files on a project's page; their hashes follow a `#`."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Links(HTMLParser):
         self.entries: dict[str, Entry] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take down the target of a link."""
+        """Note the target of a link."""
         target = dict(attrs).get("href") if tag == "a" else None
         if target:
             url, fragment = urldefrag(urljoin(self.page, target))
@@ -54,14 +54,14 @@ class Index:
     """The files of this project on one index."""
 
     def __init__(self, name: str, pypirc: str, patience: Patience) -> None:
-        """Look the name up as twine does."""
+        """Resolve the name as twine does."""
         self.name = name
         self.pypirc = pypirc
         self.patience = patience
         self.simple = simple_address(upload_address(name, pypirc))
 
     def files(self, version: str) -> dict[str, Entry]:
-        """Return what the index has of a version, by file name."""
+        """Return the index's files of a version, by name."""
         page = f"{self.simple}{PROJECT}/"
         try:
             links = Links(page)
@@ -161,7 +161,7 @@ class Index:
             pause *= 2
 
     def _run(self, module: list[str], what: str) -> None:
-        """Run a Python program, which says in its last line why it failed."""
+        """Run a Python program; the last line of its output says why it failed."""
         try:
             done = subprocess.run(
                 [sys.executable, "-m", *module],
@@ -199,12 +199,12 @@ def upload_address(name: str, pypirc: str) -> str:
 
 
 def simple_address(upload: str) -> str:
-    """Return where pip reads: beside `/legacy/`, and PyPI takes uploads at a host of their own."""
+    """Return where pip reads: beside `/legacy/`; PyPI has a separate host for uploads."""
     return upload.replace("//upload.", "//", 1).removesuffix("legacy/").rstrip("/") + "/simple/"
 
 
 def download(url: str, patience: Patience) -> bytes:
-    """Return what is at the address, past any cache; `FileNotFoundError` if nothing is."""
+    """Return the content of an address, bypassing caches; raise `FileNotFoundError` if missing."""
     request = urllib.request.Request(url, headers={"Cache-Control": "max-age=0"})
     content = bytearray()
     try:

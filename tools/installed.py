@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Test the pychrony that is installed, with all of its tests, away from its sources.
+"""Test an installed pychrony, with all tests, outside the source tree.
 
-    installed.py [-- PYTEST-ARGUMENT...]           the one of this environment
+    installed.py [-- PYTEST-ARGUMENT...]           in this environment
     installed.py SDIST WHEEL... [--python PYTHON]  in a clean environment for each Python,
-                                                   with the tests that the sdist brings
+                                                   with the tests of the sdist
 
-The first form is for the containers of cibuildwheel; the second one calls it in each environment.
+The first form is for cibuildwheel's containers; the second form runs it in each environment.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def pythons() -> list[str]:
-    """Return the Pythons of this machine that pychrony is for."""
+    """Return the Pythons of this machine that pychrony supports."""
     return [python for python in map(find, VERSIONS) if python]
 
 
@@ -75,17 +75,17 @@ def find(version: str) -> str | None:
 
 
 def runs(python: str) -> bool:
-    """Tell whether this is a Python, and not what pyenv puts on PATH for one that is not there."""
+    """Whether this is a Python, and not pyenv's placeholder for a missing one."""
     if not shutil.which(python):
         return False
     return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
 
 
 class Environment:
-    """A clean virtual environment, in a folder of its own that is also its working directory."""
+    """A clean virtual environment in its own folder, which is also its working directory."""
 
     def __init__(self, folder: Path, python: str) -> None:
-        """Make it, without a pip of its own: this one's installs into others, too, and is newer."""
+        """Create it without pip; the pip of this environment is newer, and installs into it."""
         self.folder = folder
         self.variables: dict[str, str] = {}
         self.path = ""  # of a folder with more programs
@@ -100,12 +100,12 @@ class Environment:
         call([*pip, *options, *arguments], self.folder, **self.variables)
 
     def run(self, *arguments: str) -> str:
-        """Run its Python, and return what that prints."""
+        """Run its Python, and return the output."""
         path = os.pathsep.join(filter(None, [self.path, os.environ["PATH"]]))
         return call([self.python, *arguments], self.folder, PATH=path)
 
     def bring_wheels(self, tree: Path) -> None:
-        """Fetch what an sdist needs, if this Python cannot fetch: one on musl may have no ssl."""
+        """Download what an sdist needs, if this Python cannot: one on musl may have no ssl."""
         if subprocess.run([self.python, "-c", "import ssl"], capture_output=True).returncode == 0:
             return
         wheels = self.folder / "wheels"
@@ -119,7 +119,7 @@ class Environment:
 
 
 def requirements(tree: Path) -> list[str]:
-    """Return what it takes to build and to use an sdist."""
+    """Return the requirements for building and using an sdist."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -152,7 +152,7 @@ def try_clean(
 ) -> str:
     """Install into a clean environment, and run the tests of the sdist there.
 
-    Returns a digest of what was tested; given as `passed` for the same Python, it is not repeated.
+    Returns a digest of everything tested; the test is skipped if `passed` is the same digest.
     """
     from artifacts import unpack
 
@@ -171,7 +171,7 @@ def try_clean(
 
 def try_in(environment: Environment, tree: Path, arguments: Sequence[str] = ()) -> None:
     """Run the tests of an unpacked sdist in an environment that has pychrony installed."""
-    for module in (tree / "src").rglob("*.py"):  # what could be taken for the installed one
+    for module in (tree / "src").rglob("*.py"):  # it could be mistaken for the installed package
         if module.name != "build.py":
             module.unlink()
     environment.pip("install", "--group", f"{tree / 'pyproject.toml'}:test")
@@ -183,11 +183,11 @@ def try_in(environment: Environment, tree: Path, arguments: Sequence[str] = ()) 
 
 
 def try_here(arguments: Sequence[str]) -> None:
-    """Run the tests in this environment, with a libchrony, and show what happens without."""
+    """Run the tests in this environment with a libchrony, and show the error without one."""
     if not os.environ.get("PYCHRONY_LIBCHRONY"):
         find = [sys.executable, str(TOOLS / "libchrony.py")]
         os.environ["PYCHRONY_LIBCHRONY"] = subprocess.check_output(find, text=True).strip()
-    # pytest loads this file as a plug-in, in each of its processes: see below.
+    # pytest loads this file as a plug-in in each of its processes (see below).
     os.environ["PYTHONPATH"] = str(TOOLS)
     pytest = [sys.executable, "-m", "pytest", "-p", "installed", *arguments]
     if status := subprocess.run(pytest).returncode:
@@ -195,7 +195,7 @@ def try_here(arguments: Sequence[str]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to test any pychrony but the one that is installed in this environment."""
+    """Refuse to test any pychrony except the one installed in this environment."""
     import pychrony
 
     found = Path(str(pychrony.__file__)).resolve()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Find a libchrony for tests, and print its path.
 
-It is the system's where the dynamic loader finds one, else the shared object out of the wheel of
-pychrony 2.0.3, whose wheels carried one: Debian and Ubuntu have no package of libchrony. The wheel
-is fetched once, into $XDG_CACHE_HOME/pychrony or ~/.cache/pychrony. With any of the options, the
-answer is the wheel's library.
+It is the system's if the dynamic loader finds one. Otherwise, since Debian and Ubuntu have no
+package of libchrony, it is the shared object from the wheel of pychrony 2.0.3, whose wheels included
+one. The wheel is downloaded once, into $XDG_CACHE_HOME/pychrony or ~/.cache/pychrony. Any option
+selects the wheel's library.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHA256 = {
     "musllinux_1_2_x86_64": "1ed2737dd91e3e352299c51ab9ea88e3746c9ff935a4b5583d5301a5fcf0355b",
     "musllinux_1_2_aarch64": "45da18095cde9e93c4bdee5d4a4cd9592985a24a30475ada2a51234986b92aac",
 }
-# What leaves the wheel: the library, and the licence that has to go with it.
+# What is taken from the wheel: the library, and its licence, which must accompany it.
 MEMBERS = {
     "pychrony.libs/libchrony-*.so.0.0.1": SONAME,
     "*.dist-info/licenses/LICENSES/LGPL-2.1-or-later.txt": "LGPL-2.1-or-later.txt",
@@ -40,7 +40,7 @@ WAY_OUT = "install libchrony, or set PYCHRONY_LIBCHRONY to the path of one"
 
 
 class UnavailableError(Exception):
-    """No libchrony; the text says why, and what to do."""
+    """There is no libchrony; the message says why, and what to do."""
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def find(arch: str | None, libc: str | None, output: Path | None, ignore_system: bool) -> Path:
-    """Return the path of the library that fits."""
+    """Return the path of a suitable library."""
     if not (arch or libc or output or ignore_system):
         system = system_library()
         if system:
@@ -77,14 +77,14 @@ def find(arch: str | None, libc: str | None, output: Path | None, ignore_system:
 
 
 def system_library() -> Path | None:
-    """Return the path of the file that the dynamic loader takes for `libchrony.so.0`."""
+    """Return the path of the file that the dynamic loader loads as `libchrony.so.0`."""
     try:
-        import ctypes  # a Python that was built without libffi has none
+        import ctypes  # a Python built without libffi has no ctypes
 
         ctypes.CDLL(SONAME)
     except (ImportError, OSError):
         return None
-    # The loader does not tell the path, but the kernel lists each file mapped into this process.
+    # The loader does not report the path, but the kernel lists all files mapped into this process.
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = Path(line.split(maxsplit=5)[-1])
         if path.name.startswith("libchrony.so"):
@@ -93,12 +93,12 @@ def system_library() -> Path | None:
 
 
 def this_libc() -> str:
-    """Tell the C library that this Python runs on."""
+    """Return the name of the C library that this Python uses."""
     return "glibc" if platform.libc_ver()[0] == "glibc" else "musl"
 
 
 def cached_wheel(tag: str) -> Path:
-    """Return the wheel for a platform tag, fetched unless it is there already."""
+    """Return the wheel for a platform tag; download it if necessary."""
     if tag not in SHA256:
         raise UnavailableError(f"no wheel of {REQUIREMENT} is for {tag}; {WAY_OUT}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -116,7 +116,7 @@ def fetch(tag: str, folder: Path) -> Path:
     options = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     target = ["--python-version", "3.11", "--implementation", "cp", "--platform", tag]
     command = [python_with_pip(), "-m", "pip", "download", *options, *target, REQUIREMENT]
-    # Outside a virtual environment, too, whatever the user's pip is told for installing.
+    # Also outside a virtual environment, whatever the user's pip settings are.
     environment = os.environ | {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     pip = subprocess.run(command, env=environment, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
@@ -135,7 +135,7 @@ def fetch(tag: str, folder: Path) -> Path:
 
 
 def python_with_pip() -> str:
-    """Return a Python whose pip can fetch: this one if it has, since many are without."""
+    """Return a Python that has pip: this one if possible, but many have none."""
     others = [
         shutil.which("python3", path=f"{sys.base_prefix}/bin"),  # not the virtual environment's
         shutil.which("python3"),
@@ -171,7 +171,7 @@ def extract(wheel: Path, folder: Path) -> Path:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file at once, so that nobody who uses it meanwhile sees half of it."""
+    """Write a file atomically, so that nobody sees it half-written."""
     if path.is_file() and path.read_bytes() == content:
         return
     scratch = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,4 +1,4 @@
-"""How long a step of a release waits for others, so that it can still say why it failed."""
+"""Limits how long a step of a release waits for others, so that it can say why it failed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import time
 
 VARIABLE = "PYCHRONY_PATIENCE"
-"""Seconds for every step instead of its own: a rehearsal has no time to wait."""
+"""Seconds that replace the patience of every step: a rehearsal cannot wait long."""
 
 
 class Patience:
-    """The time that one step may spend on waiting; all that it waits for shares it."""
+    """The time that one step may spend on waiting, shared by everything that it waits for."""
 
     def __init__(self, seconds: float) -> None:
         """Start the clock."""
@@ -18,11 +18,11 @@ class Patience:
         self._end = time.monotonic() + self.seconds
 
     def left(self, at_most: float = float("inf")) -> float:
-        """Return what is left of it in seconds, as a timeout: always a little more than nothing."""
+        """Return the seconds left, as a timeout: always a little more than 0."""
         return max(0.01, min(at_most, self._end - time.monotonic()))
 
     def lasts(self, pause: float = 0) -> bool:
-        """Tell whether something is left of it after a pause."""
+        """Pause; return whether there is time left."""
         return time.monotonic() + pause < self._end
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the tools for building and releasing fail with: what went wrong, and what to do about it."""
+"""Defines the errors of the tools for building and releasing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 
 class ReleaseError(Exception):
-    """A step of a release that cannot go on."""
+    """A step of a release cannot continue; the message says why, and what to do."""
 
 
 @contextmanager
 def reported(program: str) -> Iterator[None]:
-    """End the program with the error's text, which GitHub also shows on the page of the run."""
+    """End the program with the error's message, which GitHub also shows on the page of the run."""
     try:
         yield
     except ReleaseError as error:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The conda recipes: build them here, or make the submission to conda-forge.
 
-    recipe.py build               both packages, of this working tree, each tested
-    recipe.py submission SDIST    the recipe for the release whose sdist this is
+    recipe.py build               both packages from this working tree, and test them
+    recipe.py submission SDIST    the recipe for the release of this sdist
 
-Building takes the dependency group `recipes`, and a channel that has the rest.
+Building needs the dependency group `recipes`, and a channel with everything else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "recipe"
 RELEASES = "https://github.com/arunderwood/pychrony/releases/download"
-# The lines that are about the working tree, and what a release has instead.
+# Lines about the working tree, and their replacements in a release.
 WORKING_TREE = {
     r"^# Builds the working tree.*\n": "",
     r'^  version: "0\.0\.0"\n': '  version: "{version}"\n',
@@ -64,7 +64,7 @@ def build(channels: list[str], output: Path) -> None:
     from rattler_build import ToolConfiguration
     from rattler_build.progress import SimpleProgressCallback
 
-    for name in ("libchrony", "pychrony"):  # the second one's tests need the first
+    for name in ("libchrony", "pychrony"):  # its tests need the first package
         for variant in variants(RECIPES / name / "recipe.yaml"):
             variant.run_build(
                 ToolConfiguration(test_strategy="native"),
@@ -75,7 +75,7 @@ def build(channels: list[str], output: Path) -> None:
 
 
 def variants(recipe: Path, config: RenderConfig | None = None) -> list[RenderedVariant]:
-    """Render a recipe for conda-forge's variants, without those that it skips."""
+    """Render a recipe for conda-forge's variants, except those that it skips."""
     from rattler_build import Stage0Recipe, VariantConfig
 
     known = VariantConfig.from_file(RECIPES / "variants.yaml")
@@ -91,7 +91,7 @@ def submit(sdist: Path, output: Path) -> Path:
         raise ValueError(f"{sdist.name}: not the sdist of a release, such as pychrony-1.2.3.tar.gz")
     values = {
         "version": name[1],
-        # With a version to fill in: so conda-forge's bot finds the next release by itself.
+        # With the version as a variable, so that conda-forge's bot finds the next release.
         "url": RELEASES + "/v${{ version }}/pychrony-${{ version }}.tar.gz",
         "sha256": hashlib.sha256(sdist.read_bytes()).hexdigest(),
     }

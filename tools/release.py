@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The steps of a release; .github/RELEASING.md tells their order.
+"""Run one step of a release; .github/RELEASING.md describes their order.
 
     release.py check-commit                     the commit is on main, and CI succeeded for it
     release.py check-tag TAG INDEX...           a version, with release notes, that no index has
@@ -11,8 +11,8 @@
     release.py notes VERSION                    print the section of CHANGELOG.md
     release.py github VERSION                   put dist/ and the notes into a release on GitHub
 
-Each can be run again after it failed, and goes on where it stopped. An INDEX goes by the name that
-twine knows: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may have
+Each step can be run again after a failure, and continues where it stopped. An INDEX has the name
+that twine uses: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may have
 the `v` of its tag in front. Needs the dependency group `packaging`.
 """
 
@@ -36,7 +36,7 @@ CHANGELOG = ROOT / "CHANGELOG.md"
 PATIENCE = 30
 """Seconds that a step waits for an index or for GitHub, unless it signs or uploads files."""
 PATIENCE_TO_UPLOAD = 120
-"""Seconds for the steps that do: signing and uploading all files takes about a minute."""
+"""Seconds for steps that sign or upload files, which takes about a minute."""
 Step = Callable[[argparse.Namespace], None]
 
 
@@ -105,7 +105,7 @@ def index(options: argparse.Namespace, name: str | None = None) -> Index:
 
 
 def check_commit(tree: Path, patience: Patience) -> None:
-    """Stop unless what is checked out was merged into main, and CI succeeded for it."""
+    """Stop unless the current commit was merged into main, and CI succeeded for it."""
     git = ["git", "-C", str(tree)]
     commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
     merged = subprocess.run([*git, "merge-base", "--is-ancestor", commit, "origin/main"])
@@ -121,7 +121,7 @@ def check_commit(tree: Path, patience: Patience) -> None:
 
 
 def check_tag(tag: str, indexes: Sequence[Index]) -> str:
-    """Return the version of a tag that can be released."""
+    """Return the version of a tag; stop if it cannot be released."""
     version = version_of_tag(tag)
     if not tag.startswith("v"):
         raise ReleaseError(f"{tag!r} lacks the v: delete the tag, and push v{version}")
@@ -137,7 +137,7 @@ def check_tag(tag: str, indexes: Sequence[Index]) -> str:
 
 
 def summed(dist: Path) -> list[Path]:
-    """Return the files in `dist`, which must be those that SHA256SUMS was written for."""
+    """Return the files in `dist`; stop unless they match SHA256SUMS."""
     sums = dist / SUMS
     if not sums.is_file():
         raise ReleaseError(f"{sums} is missing: the step before this one writes it")
@@ -156,7 +156,7 @@ def summed(dist: Path) -> list[Path]:
 
 
 def fetch(source: Index, version: str, dist: Path) -> None:
-    """Download what an index has; if SHA256SUMS is there already, it must be that."""
+    """Download the index's files; if SHA256SUMS exists, they must match it."""
     source.fetch(version, dist)
     if not (dist / SUMS).is_file():
         write_sums(dist)
@@ -167,7 +167,7 @@ def fetch(source: Index, version: str, dist: Path) -> None:
 def verify(
     source: Index, version: str, dist: Path, pythons: Sequence[str], suite: bool = False
 ) -> None:
-    """Install from an index, on each Python, the very files in `dist`, and try what came."""
+    """Install exactly the files in `dist` from an index, on each Python, and try them."""
     paths = summed(dist)
     source.wait_for(paths, version)
     for python in pythons:
@@ -184,9 +184,9 @@ def verify(
 
 
 def install(environment: Environment, source: Index, version: str, paths: Sequence[Path]) -> None:
-    """Install pychrony from this index, by hash, and what it depends on from pip's own one.
+    """Install pychrony from this index, by hash, and its dependencies from pip's default index.
 
-    On Test PyPI, anybody may upload something under the name of a dependency.
+    On Test PyPI, anybody may upload a package with the name of a dependency.
     """
     hashes = " ".join(f"--hash=sha256:{sha256(path)}" for path in paths)
     Path(environment.folder, "requirement.txt").write_text(f"{PROJECT}=={version} {hashes}\n")
@@ -198,13 +198,13 @@ def install(environment: Environment, source: Index, version: str, paths: Sequen
         "--index-url",
         source.simple,
     ]
-    brief = ["--timeout", "10", "--retries", "1"]  # the step has waited for the index before
+    brief = ["--timeout", "10", "--retries", "1"]  # the step has already waited for the index
     environment.pip("install", *brief, *options, "--requirement", "requirement.txt")
     environment.pip("install", *brief, f"{PROJECT}=={version}")  # only its dependencies are left
 
 
 def try_installed(environment: Environment, version: str) -> None:
-    """Stop unless pychrony works as far as it does without chronyd and libchrony."""
+    """Stop unless pychrony works as it should without chronyd and libchrony."""
     environment.pip("check")
     imported = environment.run("-c", f"import {PROJECT}; print({PROJECT}.__version__)").strip()
     said = environment.run("-m", PROJECT, "--version").strip()
@@ -216,7 +216,7 @@ def try_installed(environment: Environment, version: str) -> None:
 
 
 def notes(version: str) -> str:
-    """Return what CHANGELOG.md says about a version."""
+    """Return the section of CHANGELOG.md about a version."""
     for section in re.split(r"^## ", CHANGELOG.read_text(), flags=re.MULTILINE)[1:]:
         title, _, text = section.partition("\n")
         if version in re.split(r"[\s\[\]]+", title) and text.strip():

@@ -1,4 +1,4 @@
-"""Plays a release and its promotion on this machine: the workflows themselves, run by `act`.
+"""Rehearses a release and its promotion on this machine, by running the workflows with `act`.
 
-stand_ins/README.md tells what is real about it, and what is not.
+stand_ins/README.md says which parts are real.
 """

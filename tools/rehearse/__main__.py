@@ -1,4 +1,4 @@
-"""Play a release and its promotion, and all that can go wrong, with the workflows themselves.
+"""Rehearse a release, its promotion and all their failures, with the real workflows.
 
 release.yml and promote.yml of the last commit run under `act`, against two package indexes on the
 loopback interface; stand_ins/README.md says what is real. Only pip's downloads leave the machine.
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def play(theatre: Theatre, failures: list[Failure], jobs: int) -> None:
-    """Play the release, then its promotion beside the failures; stop at what goes otherwise."""
+    """Run the release, then its promotion and the failures; stop if one ends unexpectedly."""
     begin = time.monotonic()
     print("release.yml, from the tag to Test PyPI:", flush=True)
     stage = release(theatre)

@@ -15,7 +15,7 @@ from typing import Any
 from problems import ReleaseError
 
 LONGEST = 1800
-"""Seconds after which a run must hang, however busy this machine is."""
+"""Seconds after which a run counts as hanging, even on a busy machine."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Run:
         return sorted({job.id for job in self.jobs.values() if job.result != "success"})
 
     def story(self) -> str:
-        """What to read when it ended otherwise than it should: its errors, and its last lines."""
+        """What to show when it ended unexpectedly: its errors, and its last lines."""
         jobs = [f"{name}: {job.result}" for name, job in self.jobs.items()]
         lines = self.output.splitlines()[-40:]
         return "\n".join([*jobs, self.said, *lines, *(f"error: {error}" for error in self.errors)])
@@ -79,7 +79,7 @@ def run(
     environment: Mapping[str, str],
     log: Path,
 ) -> Run:
-    """Let act run a workflow; `log` gets all that it says, one JSON object on each line."""
+    """Let act run a workflow; `log` gets its output, one JSON object per line."""
     command = [program(), event, "--json", *arguments]
     with log.open("wb") as out:
         try:
@@ -92,7 +92,7 @@ def run(
 
 
 def read(log: Path, status: int, said: str) -> Run:
-    """Make sense of act's log."""
+    """Parse act's log."""
     jobs: dict[str, Job] = {}
     errors: list[str] = []
     output: list[str] = []

@@ -1,4 +1,4 @@
-"""The releases that fail: each ends in one job, with a message that RELEASING.md explains."""
+"""Defines releases that fail: each fails in one job, with a message that RELEASING.md explains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rehearse.stage import Stage, Theatre
 
 TAG = f"v{VERSION}"
 BRIEFLY = 4.0
-"""Seconds of patience where nothing but waiting would happen."""
+"""Seconds of patience where a step would only wait."""
 Change = Callable[[Stage], None]
 
 
@@ -24,7 +24,7 @@ def nothing(stage: Stage) -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """What goes wrong, in which job, and which of RELEASING.md's messages then comes."""
+    """What goes wrong, which job fails, and with which of RELEASING.md's messages."""
 
     what: str
     workflow: str
@@ -34,7 +34,7 @@ class Failure:
     prepare: Change = nothing
     patience: float | None = None
     mend: Change | None = None
-    """Makes a second attempt succeed, if one can."""
+    """What makes a second attempt succeed, if anything does."""
 
 
 def publish_all(index: str) -> Change:
@@ -59,7 +59,7 @@ def other_content(index: str) -> Change:
 
 
 def other_file(index: str) -> Change:
-    """Put a file that nobody built here on an index, beside the release."""
+    """Put another file of the same version on an index, in addition to the release."""
 
     def change(stage: Stage) -> None:
         folder = stage.indexes[index].folder
@@ -70,7 +70,7 @@ def other_file(index: str) -> Change:
 
 
 def replaced_on_testpypi(stage: Stage) -> None:
-    """Put something else in the place of a file on Test PyPI, as only its owners could."""
+    """Replace a file on Test PyPI, as only its operators could."""
     stage.fill("testpypi")
     with files(stage.indexes["testpypi"].folder)[0].open("ab") as file:
         file.write(b"\0")
@@ -106,7 +106,7 @@ def answering(index: str) -> Change:
 
 
 def filling_up(index: str) -> Change:
-    """Let an index take some files, and fail at the next."""
+    """Let an index accept some files, and fail at the next one."""
 
     def change(stage: Stage) -> None:
         stage.indexes[index].room = 4
@@ -115,7 +115,7 @@ def filling_up(index: str) -> Change:
 
 
 def emptied(index: str) -> Change:
-    """Let an index take files again."""
+    """Let an index accept files again."""
 
     def change(stage: Stage) -> None:
         stage.indexes[index].room = None
@@ -276,7 +276,7 @@ FAILURES = [
 
 
 def fail(theatre: Theatre, done: Stage, failure: Failure) -> str:
-    """Play a failure on a stage of its own; return what was said."""
+    """Run a failure on its own stage; return the messages."""
     stage = Stage(theatre, failure.what)
     try:
         stage.keep(done)
@@ -300,9 +300,9 @@ def fail(theatre: Theatre, done: Stage, failure: Failure) -> str:
 
 
 def in_time(theatre: Theatre, failure: Failure, waited: float) -> None:
-    """Stop unless the message comes before GitHub ends the job, with all the patience that it has.
+    """Stop unless the message would come before GitHub ends the job, with its full patience.
 
-    What the job does before is not counted: here it depends on what else this machine does.
+    The earlier steps of the job do not count: their duration depends on the load of this machine.
     """
     workflow = theatre.workflow(failure.workflow)
     if failure.patience is not None:

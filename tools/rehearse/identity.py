@@ -1,4 +1,4 @@
-"""GitHub's identity provider: it tells an index which job of which workflow is asking."""
+"""Stands in for GitHub's identity provider, which tells an index which job is asking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rehearse.workflow import Workflow
 
 
 class IdentityProvider:
-    """Signs who a job is, for each job that the workflow permits to ask."""
+    """Signs the identity of each job that has the permission to ask for it."""
 
     def __init__(self) -> None:
         """Listen on the loopback interface."""
@@ -52,7 +52,7 @@ class IdentityProvider:
         request.wfile.write(body)
 
     def sign(self, job: str, audience: str) -> str:
-        """Return what is known of a job, signed."""
+        """Return the signed claims about a job."""
         assert self.workflow
         claims = {
             "aud": audience,
@@ -66,7 +66,7 @@ class IdentityProvider:
         return f"{text}.{self.signature(text)}"
 
     def claims(self, token: str) -> dict[str, Any] | None:
-        """Return what a token says, if it was signed here."""
+        """Return the claims of a token, if it was signed here."""
         text, _, signature = token.rpartition(".")
         return claims(token) if hmac.compare_digest(signature, self.signature(text)) else None
 

@@ -1,4 +1,4 @@
-"""A package index on this machine, with Trusted Publishing, that goes wrong on demand."""
+"""Runs a package index with Trusted Publishing on this machine, which fails on demand."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Index:
         self.room = -1
 
     def handle(self, request: BaseHTTPRequestHandler, answer: Any) -> None:
-        """Answer, unless the index is one that accepts connections and says nothing."""
+        """Answer, unless the index is to accept connections without answering."""
         if self.hangs.is_set():
             self.stopped.wait()
             return
@@ -87,7 +87,7 @@ class Index:
         request.wfile.write(body)
 
     def get(self, request: BaseHTTPRequestHandler) -> tuple[int, object]:
-        """Show the project's page, a file, or whom a token has to be for."""
+        """Show the project's page, a file, or the audience that a token must have."""
         path = request.path
         if path == "/_/oidc/audience":
             return 200, {"audience": self.name}
@@ -154,7 +154,7 @@ class Index:
 
 
 def attested(attestation: Any, name: str, digest: str) -> bool:
-    """Tell whether an attestation is about this file."""
+    """Whether an attestation is about this file."""
     statement = json.loads(b64decode(attestation["envelope"]["statement"]))
     return bool(statement["subject"] == [{"name": name, "digest": {"sha256": digest}}])
 

@@ -1,4 +1,4 @@
-"""The repository that a release is cut from: a clone, with a version and other commits to tag."""
+"""Makes the repository of a rehearsal: a clone, with a release and other commits to tag."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHERS = {
     "v995.0.0": "in progress",
     "v994.0.0": "without CI",
 }
-"""Tags, each on a commit of its own, and what is wrong with the commit."""
+"""Tags, each on its own commit, and what is wrong with the commit."""
 
 
 class Origin:

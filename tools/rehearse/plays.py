@@ -1,4 +1,4 @@
-"""The release that succeeds: from the tag to Test PyPI, and on to PyPI and GitHub."""
+"""Rehearses the release that succeeds, from the tag to Test PyPI, PyPI and GitHub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rehearse.stage import Stage, Theatre
 
 
 def release(theatre: Theatre) -> Stage:
-    """Play release.yml; what it leaves is where the promotion and most failures start from."""
+    """Run release.yml; the promotion and most failures start from its results."""
     stage = Stage(theatre, "release")
     run = stage.play("release.yml", f"v{VERSION}")
     print(indent(succeeded(run, theatre, "release.yml"), "  "), flush=True)
@@ -24,7 +24,7 @@ def release(theatre: Theatre) -> Stage:
 
 
 def promote(theatre: Theatre, done: Stage) -> str:
-    """Play promote.yml, then parts of it again, with the version typed as its tag.
+    """Run promote.yml, then parts of it again, with the version given as its tag.
 
     Returns how long each job took.
     """

@@ -1,4 +1,4 @@
-"""RELEASING.md as the rehearsal reads it: whom the indexes trust, and what each error means."""
+"""Reads RELEASING.md: whom the indexes trust, and which errors it explains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def publishers() -> dict[str, dict[str, str]]:
 
 
 def messages() -> list[str]:
-    """Return the parts of error messages that the page explains, up to where a name would come."""
+    """Return the parts of error messages that the page explains, up to a name."""
     rows = re.findall(r"^\| (.+?) \| .+ \|$", text().partition("## When it fails")[2], re.MULTILINE)
     parts = [part.partition("…")[0].strip(" `") for row in rows[1:] for part in row.split(";")]
     return [part for part in parts if set(part) != {"-"}]

@@ -1,4 +1,4 @@
-"""An HTTP server on the loopback interface, in threads of its own, that can be stopped."""
+"""Provides an HTTP server on the loopback interface that runs in threads and can be stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Server:
         self._server.daemon_threads = True
         self._server.block_on_close = False
         if tls:
-            # Each connection shakes hands in its own thread, so that none holds up another.
+            # Each connection does its handshake in its own thread, so that none delays another.
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )

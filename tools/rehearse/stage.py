@@ -1,4 +1,4 @@
-"""Where a workflow is played: its own indexes and GitHub, and the environment that act runs in."""
+"""Provides what a workflow runs on: indexes, a GitHub, and the environment for act."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Theatre:
 
 
 class Stage:
-    """Two empty indexes and an empty GitHub, for one play."""
+    """Two empty indexes and an empty GitHub, for one run."""
 
     def __init__(self, theatre: Theatre, name: str) -> None:
         """Start the servers."""
@@ -99,7 +99,7 @@ class Stage:
     def play(
         self, name: str, value: str, jobs: list[str] | None = None, patience: float | None = None
     ) -> act.Run:
-        """Run release.yml for a tag, or promote.yml for a version as somebody typed it."""
+        """Run release.yml for a tag, or promote.yml for a version as a user gives it."""
         self.runs += 1
         folder = self.folder / f"run{self.runs}"
         folder.mkdir()
@@ -120,7 +120,7 @@ class Stage:
         )
 
     def settings(self, workflow: Workflow) -> dict[str, Any]:
-        """Return what the stand-ins have to know."""
+        """Return the settings of the stand-ins."""
         return {
             "artifacts": str(self.artifacts),
             "attestations": str(self.attestations),
@@ -182,7 +182,7 @@ class Stage:
 
 
 def trusted() -> bytes:
-    """Return the certificates that this machine trusts: pip goes on to need them."""
+    """Return the certificates that this machine trusts, which pip still needs."""
     known = os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
     if known and Path(known).is_file():
         return Path(known).read_bytes()

@@ -1,4 +1,4 @@
-"""A workflow file as the rehearsal needs it: its jobs, its actions, and copies of parts of it."""
+"""Reads a workflow file for the rehearsal: its jobs and actions; writes copies of parts of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Workflow:
                     yield step["uses"], step.get("with", {})
 
     def require_stand_ins(self) -> None:
-        """Stop at an action, or an input of one, that nothing here stands in for."""
+        """Stop at an action or input that has no stand-in."""
         for use, inputs in self.actions():
             name = use.partition("@")[0]
             if name not in STAND_INS:
@@ -59,7 +59,7 @@ class Workflow:
     def only(self, jobs: Sequence[str], path: Path) -> Workflow:
         """Write a copy of the file with some of its jobs, as GitHub re-runs a job that failed.
 
-        Each kept line is the file's own. What the jobs need of the others has to be there already.
+        Each kept line is the file's own. Results of other jobs must already exist.
         """
         head, _, body = self.path.read_text().partition("\njobs:\n")
         parts = re.split(r"^(?=  [\w-]+:\n)", body, flags=re.MULTILINE)
@@ -77,7 +77,7 @@ class Workflow:
         return part.replace(needed[0], "")
 
     def patience(self, job: str) -> float:
-        """Return how long the steps of a job wait for others at the most, in seconds."""
+        """Return the longest time in seconds that the steps of a job wait for others."""
         runs = "\n".join(step.get("run", "") for step in self.jobs[job]["steps"])
         calls = re.findall(r"^python tools/release\.py (.*)$", runs, flags=re.MULTILINE)
         words = [re.sub(r'"\$\w+"', "1.0.0", call).split() for call in calls]

@@ -1,4 +1,4 @@
-"""What stands in for the actions and programs that exist on GitHub alone; README.md tells how."""
+"""Stands in for the actions and programs that exist only on GitHub; README.md describes how."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 VARIABLE = "PYCHRONY_REHEARSAL"
-"""The file with what the stand-ins have to know of the rehearsal."""
+"""The variable with the path of the stand-ins' settings."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def job() -> dict[str, Any]:
 
 
 def require_permission(scope: str, least: str) -> None:
-    """Stop as GitHub does, if the job was not given a permission."""
+    """Stop as GitHub does if the job lacks a permission."""
     given = (job().get("permissions") or {}).get(scope)
     if given not in (least, "write"):
         fail(f"the job lacks the permission {scope}: {least}")
@@ -94,18 +94,18 @@ def identity(audience: str) -> str:
 
 
 def claims(token: str) -> dict[str, Any]:
-    """Return what a JSON Web Token says."""
+    """Return the claims of a JSON Web Token."""
     payload = token.split(".")[1]
     return dict(json.loads(base64.urlsafe_b64decode(payload + "==")))
 
 
 def append(variable: str, line: str) -> None:
-    """Add a line to one of the files through which a step speaks to GitHub's runner."""
+    """Add a line to one of the files that GitHub's runner reads after a step."""
     with Path(os.environ[variable]).open("a") as file:
         file.write(f"{line}\n")
 
 
 def fail(message: str) -> NoReturn:
-    """End as an action does that failed."""
+    """End like an action that failed."""
     print(f"::error::{message}", flush=True)
     raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""actions/checkout: fetches what the event is about from the repository of the rehearsal."""
+"""actions/checkout: fetches the event's commit from the repository of the rehearsal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rehearse.stand_ins import append, inputs, require_permission, settings
 
 
 def main() -> None:
-    """Fetch and check out, as deep as asked for."""
+    """Fetch to the requested depth, and check out."""
     require_permission("contents", "read")
     origin, ref = f"file://{settings()['origin']}", os.environ["GITHUB_REF"]
     git("init", "--quiet", ".")

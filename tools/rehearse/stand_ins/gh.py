@@ -1,4 +1,4 @@
-"""GitHub's program `gh`: those commands of it that a release uses, on the rehearsal's records."""
+"""Stands in for `gh`: the commands that a release uses, on the records of the rehearsal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Command = Callable[[argparse.Namespace], None]
 
 
 def main() -> None:
-    """Do what the command line says; argparse refuses what is not known here."""
+    """Run the command; argparse refuses unknown ones."""
     if os.environ.get("GH_TOKEN") != settings()["token"]:
         sys.exit("gh: To use GitHub CLI in a GitHub Actions workflow, set the GH_TOKEN")
-    # argparse has no arguments that go on after options, as the files of a release do.
+    # argparse does not support arguments that continue after options, such as the files here.
     options, rest = parser().parse_known_args()
     if any(word.startswith("-") for word in rest) or (rest and options.command not in WITH_FILES):
         sys.exit(f"gh: the stand-in does not know {rest}")
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def ask(options: argparse.Namespace) -> None:
-    """Tell how CI ended for a commit: the rehearsal decides that."""
+    """Print the result of CI for a commit, which the rehearsal decides."""
     require_permission("actions", "read")
     url = urlsplit(options.path)
     query = parse_qs(url.query)
@@ -81,7 +81,7 @@ def ask(options: argparse.Namespace) -> None:
 
 
 def verify(options: argparse.Namespace) -> None:
-    """Compare what was attested of a file with what is asked for."""
+    """Compare the attestation of a file with the options."""
     require_permission("attestations", "read")
     digest = hashlib.sha256(options.file.read_bytes()).hexdigest()
     record = Path(settings()["attestations"], digest)

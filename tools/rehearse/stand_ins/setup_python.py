@@ -48,7 +48,7 @@ def make(folder: Path, version: str, with_pip: bool) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep others out who would make the same."""
+    """Prevent others from making the same environment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Makes a Python compile as its free-threaded twin does, which may not be on this machine."""
+"""Makes a Python compile like its free-threaded counterpart, which may be missing here."""
 
 import os
 import sysconfig

@@ -1,4 +1,4 @@
-"""Moves the two indexes that twine knows to this machine, for every Python of a job."""
+"""Redirects the two indexes that twine knows to this machine, in every Python of a job."""
 
 import os
 import sys
