@@ -1,5 +1,6 @@
 """Sphinx's settings for the manual; `tools/run docs` builds it."""
 
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +13,10 @@ import inventory  # noqa: E402 (from the folder above)
 project = "pychrony"
 author = "The pychrony developers"
 copyright = author
+# Where the manuals of other versions are: tools/website.py, which builds them all, says so.
+others = [entry.split("=") for entry in os.environ.get("PYCHRONY_OTHER_MANUALS", "").split()]
 # Not as `release`, which the man page would show: it is the same in all versions.
-html_context = {"installed": metadata.version("pychrony")}
+html_context = {"installed": metadata.version("pychrony"), "others": others}
 today = " "
 
 extensions = [

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+OTHER = "3.0.0"  # a release whose manual is linked
 sys.path.insert(0, str(DOCS / "_ext"))
 
 
@@ -37,6 +38,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             build = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning"]
             places = [f"--doctree-dir={folder.parent}/doctrees", str(DOCS), str(folder)]
             command = ["unshare", *user, "--net", *build, "--fresh-env", *places]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            others = {"PYCHRONY_OTHER_MANUALS": f"{OTHER}={OTHER}/index.html"}
+            environment = {**os.environ, **others}
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True
+            )
             assert done.returncode == 0, done.stdout + done.stderr
+            (folder / OTHER).mkdir()
+            (folder / OTHER / "index.html").write_text("<p>The manual of a release.</p>\n")
     return folder

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import urldefrag, urljoin
 
 import pytest
-from conftest import DOCS
+from conftest import DOCS, OTHER
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PAGES = [
@@ -110,6 +110,17 @@ def test_no_link_is_dead(site: Path, browser: Browser, address: str) -> None:
         elif fragment and target in ids and fragment not in ids[target]:
             dead.append(f"{path}: {href} (no such place on the page)")
     assert dead == []
+
+
+@pytest.mark.parametrize("path", ["index.html", "guides/fleet.html", "reference/reports.html"])
+def test_a_page_links_to_the_manuals_of_other_versions(
+    path: str, browser: Browser, address: str
+) -> None:
+    page = browser.new_page()
+    page.goto(address + path, wait_until="domcontentloaded")
+    page.locator(".version a", has_text=OTHER).click()
+    page.wait_for_url(f"{address}{OTHER}/index.html")
+    page.close()
 
 
 def test_the_search_finds_a_field(browser: Browser, address: str) -> None:
