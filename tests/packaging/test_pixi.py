@@ -37,6 +37,7 @@ RUN_ELSEWHERE = {
     "recipes": "tests/packaging/test_recipes.py",
     "rehearse": ".github/workflows/ci.yml",
     "test-docs": ".ci/run",
+    "test-extras": ".ci/run",
 }
 # Arguments that make a long task a short one, or keep this one from running itself.
 SHORT = {
@@ -120,6 +121,12 @@ def test_a_task_says_what_it_does_and_names_only_what_there_is(name: str) -> Non
 def test_a_command_means_the_same_to_any_shell(name: str) -> None:
     # pixi's own shell is not bash.
     assert re.fullmatch(r"(env -u LDFLAGS )?tools/run [a-z-]+", COMMANDS[name])
+
+
+def test_every_task_that_tests_is_one_of_pixis() -> None:
+    listed = subprocess.check_output([ROOT / "tools" / "run"], text=True)
+    tests = {line.split()[0] for line in listed.splitlines() if line.split()[0].startswith("test")}
+    assert tests - {"test-on"} <= {command.split()[-1] for command in COMMANDS.values()}
 
 
 def test_the_tasks_are_tasks_of_tools_run() -> None:

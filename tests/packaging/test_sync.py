@@ -241,9 +241,12 @@ def extras(tree: Tree) -> dict[str, object]:
     offered = tree.project["optional-dependencies"].values()
     needed = specs(requirement for extra in offered for requirement in extra)
     tested = specs(tree.group("extras"))
+    constraints = specs(tree.recipe["requirements"]["run_constraints"])
+    beside = {name.removesuffix("-base"): spec for name, spec in constraints.items()}
     return {
         f"{PYPROJECT} (optional-dependencies)": needed,
         f"{PYPROJECT} (extras)": {name: tested.get(name) for name in needed},
+        f"{RECIPE} (run_constraints)": beside,
     }
 
 
@@ -397,6 +400,7 @@ def test_every_place_agrees() -> None:
         (PIXI, '">=0.77"', '">=0.78"', "ci.yml"),
         (RECIPE, "hatchling >=1.27", "hatchling", "build-system"),
         (RECIPE, "pytest-xdist >=3.8", "pytest-xdist", "pyproject.toml"),
+        (RECIPE, "matplotlib-base >=3.10", "matplotlib-base >=3.9", "optional-dependencies"),
         (RECIPE, "license: MIT", "license: ISC", "pyproject.toml"),
         (RECIPE, "- tools/\n", "- README.md\n", "test-sources"),
         (RECIPE, "    - libchrony", "    - libchrony2", "libchrony/recipe.yaml"),
