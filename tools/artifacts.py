@@ -187,7 +187,7 @@ def check(dist: Path, version: str, without: Sequence[str] = ()) -> None:
 
 
 def kind_of(name: str) -> str:
-    """Return which of `KINDS` a file is, by the newest of the tags that auditwheel gave."""
+    """Return which of `KINDS` a file is; any of the tags that auditwheel gave is enough."""
     if name.endswith(".tar.gz"):
         return "sdist"
     tag = next(iter(parse_wheel_filename(name)[3]))

@@ -2,9 +2,9 @@
 """Find a libchrony for tests, and print its path.
 
 It is the system's if the dynamic loader finds one. Otherwise, since Debian and Ubuntu have no
-package of libchrony, it is the shared object from the wheel of pychrony 2.0.3, whose wheels included
-one. The wheel is downloaded once, into $XDG_CACHE_HOME/pychrony or ~/.cache/pychrony. Any option
-selects the wheel's library.
+package of libchrony, it is the shared object from the wheel of pychrony 2.0.3, which included one.
+The wheel is downloaded once, into $XDG_CACHE_HOME/pychrony or ~/.cache/pychrony. Any option selects
+the wheel's library.
 """
 
 from __future__ import annotations

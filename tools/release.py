@@ -12,8 +12,8 @@
     release.py github VERSION                   put dist/ and the notes into a release on GitHub
 
 Each step can be run again after a failure, and continues where it stopped. An INDEX has the name
-that twine uses: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may have
-the `v` of its tag in front. Needs the dependency group `packaging`.
+that twine uses: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may
+have the `v` of its tag in front. Needs the dependency group `packaging`.
 """
 
 from __future__ import annotations
