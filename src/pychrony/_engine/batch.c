@@ -740,6 +740,13 @@ int shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t tim
     return error;
 }
 
+int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
+                       int64_t longest)
+{
+    int error = shim_start(client, asks, asked, timeout);
+    return error == OK ? shim_run(client->loop, longest) : -error;
+}
+
 void shim_stop(shim_client *client)
 {
     lock_loop(client->loop);

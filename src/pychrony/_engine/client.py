@@ -88,9 +88,12 @@ class Reading(Question[list[R]]):
     def answer(self, client: Client) -> list[R]:
         """Return the records; an empty list if the report is turned off in chronyd."""
         ask = client.batch.asks[0]
-        if ask.error == DISABLED and self._model._report in OFF:
+        error = ask.error
+        if not error:
+            return client.records(self._model, ask)
+        if error == DISABLED and self._model._report in OFF:
             return []
-        return client.records(self._model, ask)
+        raise client.failure(self._model._report, ask)
 
 
 class Together(Question[Answers]):
@@ -106,8 +109,11 @@ class Together(Question[Answers]):
         """Return the records of each report, or the error in their place."""
         answers: Answers = {}
         for number, model in enumerate(self._models):
+            ask = client.batch.asks[number]
             try:
-                answers[model._report] = client.records(model, client.batch.asks[number])
+                if ask.error:
+                    raise client.failure(model._report, ask)
+                answers[model._report] = client.records(model, ask)
             except (ChronyPermissionError, ChronyDataError) as error:
                 answers[model._report] = error
         return answers
@@ -189,13 +195,18 @@ class Client:
 
     def ask(self, question: Question[A], timeout: int) -> A:
         """Ask a question, wait, and return the answer."""
-        self.start(question, timeout)
-        self.wait()
+        asks, asked = question.asks, question.asked
+        done = lib.shim_start_and_run(self._client, asks, asked, timeout, SLICE)
+        if done <= 0:
+            self._check_started(-done)
+            self.wait()
         return question.answer(self)
 
     def start(self, question: Question[Any], timeout: int) -> None:
         """Start asking, in place of a running batch; `timeout` is the rest of the call's."""
-        error = lib.shim_start(self._client, question.asks, question.asked, timeout)
+        self._check_started(lib.shim_start(self._client, question.asks, question.asked, timeout))
+
+    def _check_started(self, error: int) -> None:
         if error:
             raise failure(f"asking {self.label}", self.address, error, 0)
 
@@ -211,9 +222,7 @@ class Client:
         lib.shim_stop(self._client)
 
     def records(self, model: type[R], ask: Ask) -> list[R]:
-        """Decode the records of one report of the finished batch."""
-        if ask.error:
-            raise self.failure(model._report, ask)
+        """Decode the records of one report of the finished batch, which has no error."""
         places, readers, read = self.places(ask), _READERS[model], self.bytes
         return [readers[shape](read, offset) for shape, offset, _ in places if shape >= 0]
 

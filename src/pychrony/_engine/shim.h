@@ -148,6 +148,11 @@ shim_batch *shim_batch_of(shim_client *client);
    nanoseconds; negative: none. A running batch is given up. Returns 0, or an error. */
 int shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
 
+/* shim_start() and shim_run() at once: crossing from Python to C costs more than either takes
+   besides. Returns how many batches are done; an error below zero. */
+int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
+                       int64_t longest);
+
 /* Give up the running batch, if there is one; shim_finished() will not return it. */
 void shim_stop(shim_client *client);
 
