@@ -1,8 +1,8 @@
 """Compares pychrony with its last release, with a C loop over libchrony, and with chronyc.
 
-All ask the same chronyd in turn, round by round: ratios of medians hold, even where a busy machine
-makes the times themselves doubtful. Writes docs/speed.json (in pyperf's format), and from that
-docs/speed.md and docs/speed.svg.
+All ask the same chronyd in turn, round by round, so that ratios of medians are reliable even on a
+busy machine. Writes docs/speed.json (in pyperf's format), and from that docs/speed.md and
+docs/speed.svg.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Effort(NamedTuple):
 
     rounds: int
     seconds: float
-    """That a competitor is asked for in a round, unless a single call takes longer."""
+    """The time that a competitor runs in each round, unless a single call takes longer."""
     starts: int
     crowds: int
     """Rounds of asking many daemons."""
@@ -65,7 +65,7 @@ def main() -> None:
         (folder / "speed.svg").write_text(chart.draw(Results.load(folder / "speed.json")))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        # Every program finds its modules compiled, whatever the caller's environment says.
+        # Let every program use compiled modules, whatever the caller's environment says.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = scratch
         folder = options.output or (Path(scratch) if options.quick else DOCS)
@@ -103,7 +103,7 @@ def measure(scratch: Path, effort: Effort) -> Iterator[tuple[Label, list[float]]
 
 
 def placements() -> dict[str, tuple[set[int], set[int]]]:
-    """Where client and chronyd run."""
+    """The CPUs on which client and chronyd run."""
     every = os.sched_getaffinity(0)
     first, last = {min(every)}, {max(every)}
     return {"same CPU": (last, last), "different CPUs": (first, last), "unpinned": (every, every)}
@@ -122,9 +122,7 @@ def race(
             calls = {n: c.calls_in(report, effort.seconds) for n, c in competitors.items()}
             costs: dict[str, list[Cost]] = {name: [] for name, count in calls.items() if count}
             for _ in range(effort.rounds):
-                for name in random.sample(
-                    list(costs), len(costs)
-                ):  # nobody always follows the same
+                for name in random.sample(list(costs), len(costs)):  # so that the order differs
                     cost = competitors[name].ask(report, calls[name])
                     assert cost
                     costs[name].append(cost)

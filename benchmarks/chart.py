@@ -14,7 +14,7 @@ from targets import DIFFERENT, SAME
 
 SOURCES = (3, 8, 50, 500)
 STYLES = {C: "#555555", OURS: "#0969da", RELEASED: "#bf5b00", CHRONYC: "#1a7f37"}
-MARKS = {C: "s", OURS: "o", RELEASED: "^", CHRONYC: "D"}  # for those who see no colours
+MARKS = {C: "s", OURS: "o", RELEASED: "^", CHRONYC: "D"}  # for people who do not see colours
 
 
 def draw(results: Results) -> str:
@@ -26,7 +26,7 @@ def draw(results: Results) -> str:
     panels[0].set_ylabel("wall time of get_sources()")
     panels[0].legend(frameon=False)
     file = io.StringIO()
-    # The same values make the same file; text stays text, to be found and read aloud.
+    # The same values make the same file; text stays text, for searches and screen readers.
     with matplotlib.rc_context({"svg.hashsalt": "speed", "svg.fonttype": "none"}):
         title = "Wall time of a list of sources, by their number"
         figure.savefig(file, format="svg", metadata={"Date": None, "Title": title})

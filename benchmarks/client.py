@@ -1,10 +1,10 @@
-"""Asks chronyd the same question over and over: one of those that `bench.py` compares.
+"""Asks chronyd the same question repeatedly; `bench.py` compares several such clients.
 
     client.py NAME ADDRESS
 
 reads lines "REPORT COUNT", and answers each with the wall time and the CPU time of one call, in
-nanoseconds, or with nothing if it has no such report. It runs in the environment of what it
-measures, and imports nothing else of ours.
+nanoseconds, or with an empty line if it has no such report. It runs in the environment of the
+pychrony that it measures, and imports nothing else of this project.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from typing import Any
 
 Calls = dict[str, Callable[[int], Any]]
-"""What makes so many calls, for each report."""
+"""For each report, a function that makes a number of calls."""
 
 METHODS = {
     "tracking": "get_tracking",
@@ -36,7 +36,7 @@ METHODS = {
 
 
 def blocking(address: str, resources: ExitStack) -> Calls:
-    """Return the calls of the pychrony of this environment, on an open connection."""
+    """Return the calls of this environment's pychrony, on an open connection."""
     import pychrony
 
     waits = {"timeout": 60.0} if hasattr(pychrony, "get_all") else {}  # a busy machine's chronyd
@@ -75,7 +75,7 @@ def awaited(address: str, resources: ExitStack) -> Calls:
 
 
 def chronyc(address: str, _: ExitStack) -> Calls:
-    """Return calls that run chronyc; making something of its output is left to the caller."""
+    """Return calls that run chronyc, without parsing its output."""
     command = ["chronyc", "-c", "-h", address]
     reports = [name for name in METHODS if name != "everything"]
     calls = {name: [*command, name] for name in reports}
@@ -90,7 +90,7 @@ def chronyc(address: str, _: ExitStack) -> Calls:
 
 
 def repeat(call: Callable[[], Any]) -> Callable[[int], Any]:
-    """Return what makes so many of these calls, one after the other."""
+    """Return a function that makes a number of these calls, one after the other."""
 
     def run(times: int) -> None:
         for _ in range(times):
@@ -120,7 +120,7 @@ def answer(calls: Calls) -> None:
 
 
 def measure(call: Callable[[int], Any], times: int) -> None:
-    """Make so many calls, and print what one of them took."""
+    """Make a number of calls, and print the time of one."""
     wall, cpu = time.perf_counter_ns(), cpu_time()
     call(times)
     cpu, wall = cpu_time() - cpu, time.perf_counter_ns() - wall

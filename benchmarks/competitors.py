@@ -1,4 +1,4 @@
-"""What is compared: how each is made ready, started, and asked."""
+"""Prepares, starts and asks each of the clients that are compared."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ OURS, AIO, RELEASED = "pychrony", "pychrony.aio", "pychrony 2.0.3"
 C, CHRONYC = "C loop", "chronyc -c"
 
 Commands = dict[str, Callable[[str], list[str]]]
-"""Of each competitor, the command line that asks at an address of chronyd."""
+"""For each competitor, the command line that asks a chronyd at an address."""
 
 
 class Cost(NamedTuple):
-    """What one call takes, in seconds."""
+    """The time of one call, in seconds."""
 
     wall: float
     cpu: float
@@ -51,7 +51,7 @@ def compile_c(folder: Path, name: str) -> str:
 
 
 def released_python() -> str:
-    """Return the Python of an environment with the published pychrony 2.0.3, made once."""
+    """Return the Python of an environment with the published pychrony 2.0.3; make it once."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     version = ".".join(map(str, sys.version_info[:3]))
     folder = cache / "pychrony" / f"pychrony-2.0.3-on-{version}"
@@ -66,7 +66,7 @@ def released_python() -> str:
 
 
 class Competitor:
-    """One of them, in a process of its own with a connection to one chronyd."""
+    """A competitor in its own process, with a connection to one chronyd."""
 
     def __init__(self, command: list[str], cpus: set[int], resources: ExitStack) -> None:
         self._command = command
@@ -76,7 +76,7 @@ class Competitor:
         os.sched_setaffinity(self._process.pid, cpus)
 
     def ask(self, report: str, calls: int) -> Cost | None:
-        """Return what one of so many calls takes; `None` without such a report."""
+        """Return the time of one of `count` calls; `None` if it has no such report."""
         assert self._process.stdin
         assert self._process.stdout
         print(report, calls, file=self._process.stdin, flush=True)
@@ -86,19 +86,19 @@ class Competitor:
         return Cost(*(float(part) / 1e9 for part in answer.split())) if answer.strip() else None
 
     def calls_in(self, report: str, seconds: float) -> int:
-        """Return how many calls take so long, at least one; 0 without such a report."""
+        """Return how many calls fit into a time, at least 1; 0 if it has no such report."""
         cost = self.ask(report, 1)
         if cost and seconds:
             cost = self.ask(report, 2)  # the first may have opened sockets
         return max(1, math.ceil(seconds / cost.wall)) if cost else 0
 
     def peak_memory(self) -> int:
-        """Return what the process has held in memory at most, in bytes."""
+        """Return the peak memory of the process, in bytes."""
         return peak_memory(self._process.pid)
 
 
 def peak_memory(pid: int) -> int:
-    """Return what a process has held at most, in bytes; its rusage has its parent's, too."""
+    """Return the peak memory of a process, in bytes; its rusage would include its parent's."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

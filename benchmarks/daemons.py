@@ -1,4 +1,4 @@
-"""What it takes to ask ten thousand daemons at once: one chronyd that has all their addresses."""
+"""Measures asking ten thousand daemons at once: one chronyd that has all their addresses."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ DAEMONS, TASKS = 10_000, 1_000
 
 
 def label(client: str, scenario: str, kind: str) -> Label:
-    """Return the label of what a scenario took, for all of its daemons or tasks together."""
+    """Return the label of a scenario's time, for all of its daemons or tasks together."""
     return Label(client, f"many, {scenario}", kind)
 
 
 def measure(scratch: Path, rounds: int, daemons: int) -> Iterator[tuple[Label, list[float]]]:
-    """Ask so many daemons, round by round; times are of one round, for all of them."""
+    """Ask a number of daemons, round by round; times are of one round, for all of them."""
     print("bench: many daemons", file=sys.stderr)
     with (
         ExitStack() as resources,
         PrivateChronyd("local stratum 5", "bindcmdaddress 0.0.0.0") as chronyd,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent,
     ):
-        silent.bind(("0.0.0.0", 0))  # and never read: whoever asks there waits
+        silent.bind(("0.0.0.0", 0))  # never read, so that requests get no answer
         ports = chronyd.command_address.rpartition(":")[2], str(silent.getsockname()[1])
         every = os.sched_getaffinity(0)
         c_many = [compile_c(scratch, "c_many"), pychrony.library_path(), ports[0]]
@@ -50,7 +50,7 @@ def measure(scratch: Path, rounds: int, daemons: int) -> Iterator[tuple[Label, l
 def race(
     competitors: dict[str, Competitor], rounds: int, daemons: int
 ) -> Iterator[tuple[Label, list[float]]]:
-    """Ask in each way in turn, in another order each time; the first round is to warm up."""
+    """Ask in each way in turn, in a different order each time; the first round is a warm-up."""
     ways = [(C, TRACKING, daemons), (OURS, TRACKING, daemons), (OURS, SILENT, daemons)]
     ways.append((AIO, CANCEL, TASKS))
     walls: dict[Label, list[float]] = {}
@@ -65,7 +65,7 @@ def race(
 
 
 def memory(fresh: Competitor, daemons: int) -> Iterator[tuple[Label, list[float]]]:
-    """Ask once in a new process, for what that adds to its memory at most."""
+    """Ask once in a new process, and return by how much that raises its peak memory."""
     fresh.ask(IMPORT, 1)
     yield label(OURS, IMPORT, "memory"), [fresh.peak_memory()]
     fresh.ask(TRACKING, daemons)

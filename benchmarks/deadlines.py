@@ -1,4 +1,4 @@
-"""How late calls of many threads end, when each of them opens and closes its own sockets."""
+"""Measures how late calls of many threads end, if each opens and closes its own sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINES = Label(OURS, "silence", "wall")
 
 
 def measure(calls: int) -> Iterator[tuple[Label, list[float]]]:
-    """Have each thread make so many calls, one after the other, to a chronyd that is stopped."""
+    """Let each thread make a number of calls, one after the other, to a chronyd that is stopped."""
     print("bench: many threads", file=sys.stderr)
     with PrivateChronyd("local stratum 5") as chronyd, ThreadPoolExecutor(THREADS) as threads:
         os.kill(chronyd.pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Says what the machine and the programs are, and nothing that names this one machine."""
+"""Describes the machine and the programs, without anything that identifies this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pychrony
 
 
 def describe() -> dict[str, str]:
-    """Return what a reader needs to judge the figures by."""
+    """Return what a reader must know to judge the figures."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "processor": processor(),

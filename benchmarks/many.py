@@ -1,12 +1,12 @@
-"""Asks very many daemons at once: what `bench.py` compares with `c_many.c`.
+"""Asks very many daemons at once; `bench.py` compares it with `c_many.c`.
 
     many.py PORT SILENT_PORT
 
 reads lines "SCENARIO COUNT", and answers each with the wall time and the CPU time of one address,
-in nanoseconds. The addresses are of 127.0.0.0/8; nobody answers at the second port. "tracking" asks
-all of them by `get_many()`, and of "silent" every twentieth is at that port. "cancel" starts as
-many tasks, all at the silent port, and times how long they take to end when they are cancelled.
-"import" asks nothing: it is for the memory that is there before.
+in nanoseconds. The addresses are in 127.0.0.0/8; nobody answers at the second port. "tracking" asks
+all of them with `get_many()`; in "silent", every twentieth is at the second port. "cancel" starts
+that many tasks, all at the silent port, and measures how long they take to end once cancelled.
+"import" asks nothing: it is for the memory in use before.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import client
 from pychrony import aio, get_many
 
 SILENT_SHARE = 20
-"""One address in so many does not answer."""
+"""One in this many addresses does not answer."""
 
 
 def addresses(count: int, port: str, silent: str) -> Iterator[str]:
-    """Return as many addresses; none of them ends a network."""
+    """Return that many addresses; none of them is the first or last of a network."""
     for number in range(256, count + 256):
         last = silent if number % SILENT_SHARE == 0 else port
         yield f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}:{last}"
 
 
 def ask(count: int, port: str, silent: str) -> None:
-    """Ask all of them, and see that those that should answer did."""
+    """Ask all of them, and check that those that should answer did."""
     answered = sum(
         answer.reports is not None
         for answer in get_many(addresses(count, port, silent), "tracking", timeout=1.0)

@@ -119,7 +119,7 @@ def machine(results: Results) -> str:
 
 
 def targets(results: Results) -> str:
-    """Tell which are met."""
+    """Say which are met."""
     rows = []
     for target in TARGETS:
         value, unit = target.value(results), target.unit
@@ -161,7 +161,7 @@ def growth(results: Results) -> str:
 
 
 def many(results: Results) -> str:
-    """Show what it takes to ask many daemons, and to stop waiting for them."""
+    """Show the cost of asking many daemons, and of cancelling that."""
     rows = [
         (words, *(duration(results, label(client, scenario, kind)) for kind in KINDS))
         for words, client, scenario in (

@@ -1,4 +1,4 @@
-"""What was measured, by label; kept in pyperf's format, so that its tools read it too."""
+"""Keeps the measured values by label, in pyperf's format, so that its tools can read them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyperf  # type: ignore[import-untyped]
 
 
 class Label(NamedTuple):
-    """What some values are of."""
+    """What a list of values was measured for."""
 
     client: str
     what: str
-    """The report that is asked for, or "import"."""
+    """The report that is read, or "import"."""
     kind: str = "wall"
     """"wall" and "cpu" are times of a call, "memory" is its peak."""
     placement: str = ""
@@ -55,7 +55,7 @@ class Results:
         return float(self._benchmarks[_name(label)].median())
 
     def percentile(self, label: Label, percent: int) -> float:
-        """Return the value that so many of a hundred do not exceed."""
+        """Return a percentile."""
         return float(self._benchmarks[_name(label)].percentile(percent))
 
     def ratio(self, label: Label, other: Label) -> float:
@@ -63,7 +63,7 @@ class Results:
         return self.median(label) / self.median(other)
 
     def spread(self, label: Label) -> float:
-        """Return how far values are from their median, by median."""
+        """Return the median distance of the values from their median."""
         return float(self._benchmarks[_name(label)].median_abs_dev())
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What it takes to begin: import time, and memory."""
+"""Measures the start of a program: import time and memory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ IMPORTS = {
 
 CHECK, CHECK_BASE = "pychrony check", "argparse, dataclasses, cffi"
 
-# Without the bytecode, Python would compile the sources of an editable package at each start.
+# Without bytecode, Python would compile the sources of an editable package at each start.
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
 }
 
-# Interpreter and standard library are up, and the bytecode is there: what is left is the import.
+# The interpreter is running and the bytecode exists: this measures the import alone.
 _TIMED = """
 import time
 wall, cpu = time.perf_counter_ns(), time.process_time_ns()
@@ -94,7 +94,7 @@ def memory(address: str, commands: Commands) -> Iterator[tuple[Label, list[float
 
 
 def memory_of_chronyc(address: str) -> int:
-    """Keep chronyc running until its memory has been looked at."""
+    """Keep chronyc running until its memory has been measured."""
     command = ["chronyc", "-c", "-h", address]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as chronyc:
         assert chronyc.stdin

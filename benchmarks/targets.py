@@ -1,4 +1,4 @@
-"""The speed that is aimed for, mostly as ratios of medians, and what was reached."""
+"""Defines the targets, mostly ratios of medians, and compares them with the results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAME, DIFFERENT = "same CPU", "different CPUs"
 
 
 class Target(NamedTuple):
-    """A ratio, or a value with a unit, and what it should be at most."""
+    """A ratio, or a value with a unit, and its upper limit."""
 
     placement: str
     what: str
@@ -60,7 +60,7 @@ def growth(results: Results) -> float:
 
 
 def import_time(results: Results) -> float:
-    """`import pychrony` against what it cannot do without."""
+    """`import pychrony` against the imports that it cannot do without."""
     return results.ratio(Label(OURS, "import"), Label(BASE, "import"))
 
 

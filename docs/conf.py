@@ -15,7 +15,7 @@ author = "The pychrony developers"
 copyright = author
 # Where the manuals of other versions are: tools/website.py, which builds them all, says so.
 others = [entry.split("=") for entry in os.environ.get("PYCHRONY_OTHER_MANUALS", "").split()]
-# Not as `release`, which the man page would show: it is the same in all versions.
+# Not as `release`, which the man page would show, although it is the same in all versions.
 html_context = {"installed": metadata.version("pychrony"), "others": others}
 today = " "
 
@@ -43,7 +43,7 @@ python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 toc_object_entries_show_parents = "hide"
 
-# No build asks the network: the few names of Python's own manual are kept here.
+# No build uses the network: the few names from Python's own manual are listed here.
 intersphinx_mapping = {
     "python": ("https://docs.python.org/3", str(inventory.write(HERE / "_ext/python.txt")))
 }

@@ -1,7 +1,7 @@
-"""Describes the `pychrony` command from its parser: for the site, the man page and the shells.
+"""Generates descriptions of the `pychrony` command: for the site, the man page and shells.
 
-As a program: `command.py FOLDER` writes what a wheel installs below `share`, where shells look for
-completions; the man page comes from Sphinx.
+As a program, `command.py FOLDER` writes the completions that a wheel installs below `share`, where
+shells look for them; Sphinx writes the man page.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """Return what `--help` says of each subcommand in a line."""
+    """Return the line of `--help` about each subcommand."""
     action = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     return {choice.dest: choice.help or "" for choice in action._choices_actions}
 
@@ -59,7 +59,7 @@ class Command(SphinxDirective):
 
 
 def describe(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Return all that the parser knows; subcommands with the same options are told together."""
+    """Describe the parser; subcommands with the same options share a description."""
     about = summaries(parser)
     alike: dict[tuple[str, ...], list[str]] = {}
     for name, subparser in subcommands(parser).items():
@@ -100,7 +100,7 @@ def options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def prose(epilog: str) -> Iterator[str]:
-    """Return the text behind the options: a heading with a colon, and what is indented below it."""
+    """Return the text after the options: each heading with a colon, and its indented lines."""
     for part in re.split(r"\n\s*\n", epilog.strip()):
         title, _, body = part.partition("\n")
         if not title.endswith(":") or not body:
@@ -116,7 +116,7 @@ def prose(epilog: str) -> Iterator[str]:
 
 
 def sentence(text: str) -> str:
-    """Return a line of help with a capital and a full stop; names between quotes become code."""
+    """Return a line of help as a sentence; names between quotes become code."""
     marked = re.sub(r"(?<!\w)'([^']+)'(?!\w)", r"`\1`", text.strip())
     marked = re.sub(r"(?<![`\w-])(--[a-z][\w-]*)(?![^`]*`(?:[^`]*`[^`]*`)*[^`]*$)", r"`\1`", marked)
     first = marked[:1] if marked.startswith(("chronyd", "libchrony")) else marked[:1].upper()
@@ -129,7 +129,7 @@ def completion(shell: str) -> str:
 
 
 def write_completions(share: Path) -> None:
-    """Write the completions where a wheel's `share` has them."""
+    """Write the completions to their places below `share`."""
     for shell, place in COMPLETIONS.items():
         target = share / place
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Makes the reference from the package itself: every public name, and the facts of every field.
+"""Generates the reference from the package: every public name, and the facts about every field.
 
 The docstrings are Markdown as editors show it. Sphinx's autodoc reads reStructuredText, so that
 names between backticks become references here where the manual has an entry, and code elsewhere.
@@ -27,7 +27,7 @@ from pychrony.models import MODELS
 
 PACKAGE = "pychrony"
 MODULES = ("pychrony", *facts.present("pychrony.aio", "pychrony.testing", "pychrony.prometheus"))
-"""Where a user imports from, besides the modules whose names the package has itself."""
+"""Modules that users import from, except those whose names are in the package itself."""
 
 
 def is_kind(base: type) -> Callable[[Any], bool]:
@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "functions": ("autofunction", callable),
     "data": ("autodata", lambda value: True),
 }
-"""Each kind of public name with autodoc's directive; a name is of the first kind that fits."""
+"""Each kind of public name with autodoc's directive; the first kind that fits counts."""
 
 
 def public_names(module: str, kind: str | None = None) -> list[str]:
@@ -60,7 +60,7 @@ def public_names(module: str, kind: str | None = None) -> list[str]:
 
 
 def kind_of(value: Any) -> str:
-    """Return which kind a public value is of."""
+    """Return the kind of a public value."""
     return next(kind for kind, (_, fits) in KINDS.items() if fits(value))
 
 
@@ -82,14 +82,14 @@ class Public(SphinxDirective):
 
 
 def entry(module: str, name: str, kind: str) -> list[str]:
-    """Return the Markdown of an entry; a report has a heading, to be found in the contents."""
+    """Return the Markdown of an entry; a report has a heading, which the contents list."""
     heading = [f"## {name}", ""] if kind == "reports" else []
     directive = f".. {KINDS[kind][0]}:: {module}.{name}"
     return [*heading, "```{eval-rst}", directive, *options_for(kind), "```", ""]
 
 
 def options_for(kind: str) -> list[str]:
-    """Return autodoc's options; a report tells what it inherits, too."""
+    """Return autodoc's options; a report also shows inherited members."""
     if kind in ("functions", "data"):
         return []
     options = ["   :members:", "   :undoc-members:"]
@@ -103,7 +103,7 @@ def options_for(kind: str) -> list[str]:
 def leave_out_constructor(
     app: Sphinx, what: str, name: str, value: Any, options: object, signature: str, returns: str
 ) -> tuple[str, str] | None:
-    """That the fields of a dataclass are also arguments would only be read twice."""
+    """Leave out the arguments of a dataclass, which repeat its fields."""
     told = what == "class" and (dataclasses.is_dataclass(value) or is_kind(enum.Enum)(value))
     return ("", "") if told else None
 
@@ -135,7 +135,7 @@ def owner_of(name: str) -> type | None:
 
 
 def as_rest(markdown: str, owner: type | None, name: str) -> str:
-    """Return the little Markdown of our docstrings as reStructuredText."""
+    """Convert the simple Markdown of a docstring to reStructuredText."""
     module = name.rpartition(".")[0] if owner is None else name.rsplit(".", 2)[0]
 
     def mark(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Draws a batch's way from a call to its records, for those who will change the engine."""
+"""Draws the path of a batch from a call to its records, for the page about the engine."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BACK = {
     2: "fields.py: bytes become a dataclass",
     0: "list[Source]",
 }
-"""What comes back up, beside the station that it comes to."""
+"""What comes back up, next to the station where it arrives."""
 ALT = "A call goes down through connection, pool, client, loop, batch, exchange and libchrony to \
 chronyd; bytes and then a dataclass come back up"
 
 
 class Drawing(SphinxDirective):
-    """`{drawing}`: the way of a batch."""
+    """`{drawing}`: the path of a batch."""
 
     def run(self) -> list[nodes.Node]:
         """Draw it, and put it where Sphinx finds it."""

@@ -1,11 +1,11 @@
 """Runs the examples of a page, and compares what they print with what the page shows.
 
-A block of `console` has commands behind `$`, and what they print. A block of `python` is run where
-the Python blocks above it on the page have run; a block of `text` right below it is what it prints.
-A block with a caption is a file of that name for the blocks below. A block of `sh` is for other
-machines, and is not run: it may call only the programs in `ELSEWHERE`.
+A `console` block has commands after `$`, and their output. A `python` block runs in the same
+process as the Python blocks above it; a `text` block right below it is its output. A block with a
+caption is a file of that name for the blocks below. An `sh` block is for other machines and is not
+run: it may call only the programs in `ELSEWHERE`.
 
-As a program: `examples.py PAGE...` writes what the examples print into the pages.
+As a program, `examples.py PAGE...` writes the output of the examples into the pages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from markdown_it import MarkdownIt
 from stage import Stage
 
 ELSEWHERE = {"pip", "dnf", "apt", "conda", "docker", "kubectl", "systemctl", "usermod", "export"}
-"""Programs that change a machine, or need one that is not here: such commands are not run."""
+"""Programs that change a machine, or need something missing here: they are not run."""
 
 RUN = {"console", "python"}
 SHOWN = {"text", "toml", "yaml", "json", "ini", "sh", "c", "dockerfile", "promql", "xml"}
@@ -35,16 +35,16 @@ ASIDE = (
     (r"(?<![A-Za-z])[+-]?\d[\d.,:]*(e[+-]?\d+)?", "0"),
     (r"(?<=0) ?[nµmu]?s\b", " s"),
     (r"\b(fast|slow|ahead|behind)\b", "ahead"),
-    # Which of the good sources are combined with the best.
+    # Which good sources are combined with the best one.
     (r"(?<![^\s^])[+-](?= (combined|selectable|distant|large distance)\b)", "+"),
     (r"(?<=\^)[+-]", "+"),
     (r"\b(combined|selectable)\b", "combined"),
     (r"\b(UNSELECTED|SELECTABLE)\b", "SELECTABLE"),
     (r"-{2,}", "--"),  # the line under a heading is as wide as its column
 )
-"""What differs from run to run, as patterns, and what is compared in its place."""
+"""Patterns of what differs between runs, and what is compared instead."""
 
-# One process runs all Python blocks of a page: each line of its input is one, in JSON.
+# One process runs all Python blocks of a page; each line of its input is a block, in JSON.
 SHELL = """
 import contextlib, io, json, sys, traceback
 names = {"__name__": "__main__"}
@@ -60,7 +60,7 @@ for line in sys.stdin:
 
 
 class Block(NamedTuple):
-    """A fenced block of a page, with the lines of its content, the first and the one behind."""
+    """A fenced block of a page, with the first line of its content and the line after the last."""
 
     language: str
     caption: str
@@ -70,7 +70,7 @@ class Block(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What an example printed instead of what the page shows in these lines."""
+    """The output of an example that differs from what the page shows in these lines."""
 
     start: int
     end: int
@@ -105,7 +105,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def differences(text: str, stage: Stage) -> Iterator[Difference]:
-    """Run the examples of a page in a folder of their own; yield what is not as shown."""
+    """Run the examples of a page in their own folder; yield what differs from the page."""
     found = [block for block in blocks(text) if block.language in RUN | SHOWN or block.caption]
     with tempfile.TemporaryDirectory() as name, Shell(stage, Path(name)) as shell:
         folder = Path(name)
@@ -134,7 +134,7 @@ def differences(text: str, stage: Stage) -> Iterator[Difference]:
 
 
 def commands(block: Block) -> Iterator[tuple[str, str, int, int]]:
-    """Return each command of a block, what it shows, and in which lines."""
+    """Return each command of a block, the output that it shows, and its lines."""
     lines = block.content.splitlines()
     starts = [i for i, line in enumerate(lines) if line.startswith("$ ")]
     for start, following in zip(starts, [*starts[1:], len(lines)], strict=True):
@@ -166,7 +166,7 @@ class Shell:
             process.communicate(timeout=30)
 
     def start(self, command: str) -> str:
-        """Start a command that goes on meanwhile; return the first line that it writes."""
+        """Start a command in the background; return the first line of its output."""
         process = subprocess.Popen(
             self._stage.inside(self._folder, "sh", "-c", f"exec {command}"),
             env=self._stage.environment(),
@@ -197,7 +197,7 @@ class Shell:
 
 
 def is_same(shown: str, printed: str) -> bool:
-    """Compare two outputs, numbers aside; a line `...` in the first stands for any lines."""
+    """Compare two outputs except for numbers; a line `...` in the first stands for any lines."""
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() in ("...", "…") else re.escape(line) + r"\n"
         for line in essence(shown)
@@ -219,7 +219,7 @@ def essence(text: str) -> list[str]:
 
 
 def foreign_commands(text: str) -> list[str]:
-    """Return the programs that a page's `sh` blocks call, though they could be run here."""
+    """Return the programs that a page's `sh` blocks call, although they could run here."""
     return [
         line
         for block in blocks(text)

@@ -1,4 +1,4 @@
-"""What the package's own tables say of a field, in words for the reference."""
+"""Describes fields for the reference, from the package's own tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNITS = {"s": "seconds", "log2 s": "powers of two of a second", "ppm": "parts pe
 
 
 def present(*modules: str) -> tuple[str, ...]:
-    """Return those modules that there are."""
+    """Return the modules that exist."""
     return tuple(module for module in modules if importlib.util.find_spec(module))
 
 

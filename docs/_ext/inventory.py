@@ -1,4 +1,4 @@
-"""Writes the inventory of the names in Python's manual that ours links to: none is fetched."""
+"""Writes an inventory of the names in Python's manual that this manual links to."""
 
 from __future__ import annotations
 

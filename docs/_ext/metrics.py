@@ -1,4 +1,4 @@
-"""Lists the metrics of the exporter, from the tables that make them."""
+"""Lists the metrics of the exporter, from the tables that define them."""
 
 from __future__ import annotations
 

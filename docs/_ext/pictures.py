@@ -1,7 +1,7 @@
-"""Makes every picture of the manual while it is built, from a real run on the stage.
+"""Makes every picture of the manual during the build, from a real run on the stage.
 
-`{picture} COMMAND` shows what a command writes to a terminal, in a window; with `:file: NAME`, it
-shows the picture that the command wrote. The lines below the options are run before, and not shown.
+`{picture} COMMAND` shows the output of a command in a terminal's window; with `:file: NAME`, it
+shows the picture that the command wrote. The lines below the options run before, and are not shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLUMNS = 100
 
 
 class Pictures:
-    """The stage, from the first picture on, and what was drawn on it."""
+    """The stage, started for the first picture, and the pictures made on it."""
 
     def __init__(self) -> None:
         self.stage: Stage | None = None
@@ -130,7 +130,7 @@ def words(svg: str) -> list[str]:
 
 
 def keep(path: Path, command: str) -> None:
-    """Write a picture that others show, such as README, unless it differs in numbers alone."""
+    """Write a picture for other pages, such as README, unless only numbers differ."""
     svg = PICTURES.draw(command, "true", "", shlex.split(command)[0], COLUMNS)
     if not path.exists() or essence_of(path.read_text()) != essence_of(svg):
         path.parent.mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ def keep(path: Path, command: str) -> None:
 
 
 def essence_of(svg: str) -> list[str]:
-    """Return what a picture shows, numbers aside."""
+    """Return what a picture shows, except for numbers."""
     return essence("\n".join(words(svg)))
 
 

@@ -1,10 +1,11 @@
-"""A small network in namespaces of its own, on which the manual's examples and pictures are made.
+"""Provides a small network in its own namespaces for the manual's examples and pictures.
 
-A page shows `pychrony sources` on a machine with a chronyd, and a fleet of hosts with names. Here
-are both, as real chronyds that do not touch the clock: the machine's own chronyd has its socket in
-/run/chrony and listens on port 323, its servers and the hosts of the fleet have addresses and names
-reserved for documentation (RFC 5737, RFC 2606). It needs no network, and nothing of the machine
-outside is seen or changed. Run as a program, this file is the process inside that holds it all.
+The manual shows a machine with a chronyd, and a fleet of hosts with names. This file provides both,
+as real chronyds that do not touch the clock. The machine's own chronyd has its socket in
+/run/chrony and listens on port 323; its servers and the hosts of the fleet have addresses and names
+reserved for documentation (RFC 5737, RFC 2606). The namespaces are isolated: they need no network,
+and nothing of the real machine is seen or changed. Run as a program, this file is the process
+inside them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FLEET = {
 }
 LOCAL = [
     *(f"server {address} {FAST}" for address in SERVERS.values()),
-    "combinelimit 1000000",  # which sources are combined is not left to chance
+    "combinelimit 1000000",  # so that it is certain which sources are combined
     "bindcmdaddress /run/chrony/chronyd.sock",
     "bindcmdaddress ::1",
     "smoothtime 400 0.01",
@@ -48,7 +49,7 @@ LOCAL = [
 
 
 class Output(NamedTuple):
-    """What a command wrote, both streams together, and how it ended."""
+    """The output of a command, both streams together, and its exit code."""
 
     text: str
     code: int
@@ -95,7 +96,7 @@ class Stage:
         stdin: str | None = None,
         timeout: float = 300,  # machines can be busy
     ) -> Output:
-        """Run a line of shell on the machine, if given on a terminal of such columns and lines."""
+        """Run a shell command on the machine, on a terminal of this size if one is given."""
         place = folder or self.folder
         inside = self.inside(place, "sh", "-c", command)
         if terminal:
@@ -127,7 +128,7 @@ class Stage:
         ]
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of the machine, where the loader finds libchrony."""
+        """Return the environment variables of the machine, where the loader finds libchrony."""
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "PYTHONPATH")}
         kept["PATH"] = f"{sysconfig.get_path('scripts')}:{kept['PATH']}"
         library = os.environ.get("PYCHRONY_LIBCHRONY")
@@ -144,7 +145,7 @@ def run_on_terminal(
     lines: int,
     timeout: float,
 ) -> Output:
-    """Run a command on a terminal, and return what it wrote to it, escape sequences and all."""
+    """Run a command on a terminal, and return its output with escape sequences."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, 0x5414, struct.pack("HHHH", lines, columns, 0, 0))  # TIOCSWINSZ
     with subprocess.Popen(
@@ -177,7 +178,7 @@ def run_on_terminal(
 
 
 def hold(folder: Path) -> None:
-    """Set everything up, say so, and hold it until the input ends."""
+    """Set everything up, report that, and wait until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     addresses = [*SERVERS.values(), *(address for address, _ in FLEET.values())]
@@ -218,7 +219,7 @@ def write_hosts(folder: Path) -> None:
 
 
 def start(folder: Path, address: str, lines: list[str]) -> subprocess.Popen[bytes]:
-    """Start a chronyd that has an address for itself, with chrony's own ports."""
+    """Start a chronyd at its own address, with chrony's default ports."""
     place = folder / address
     place.mkdir(mode=0o700)
     Path("/run/chrony").mkdir(mode=0o700, exist_ok=True)
