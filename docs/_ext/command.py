@@ -29,6 +29,9 @@ COMPLETIONS = {
 }
 """Where each shell looks for completions, below `share`."""
 
+FILES = ("FILE", "LOG")
+"""What an argument that takes the path of a file is called."""
+
 
 def whole_parser() -> argparse.ArgumentParser:
     """Return the parser of the reports, with that of each other subcommand in its place."""
@@ -125,7 +128,14 @@ def sentence(text: str) -> str:
 
 def completion(shell: str) -> str:
     """Return the completions for a shell."""
-    return str(shtab.complete(whole_parser(), shell)).rstrip() + "\n"
+    parser = whole_parser()
+    about = summaries(parser)
+    for name, subparser in subcommands(parser).items():
+        subparser.description = about[name]  # the whole one would be cut at the end of its line
+        for action in subparser._actions:
+            if action.metavar in FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return str(shtab.complete(parser, shell)).rstrip() + "\n"
 
 
 def write_completions(share: Path) -> None:

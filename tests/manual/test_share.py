@@ -44,14 +44,32 @@ def test_man_shows_the_page_without_complaint() -> None:
     assert "SYNOPSIS" in done.stdout
 
 
-def test_bash_completes_commands_and_options() -> None:
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("pychrony trac", "tracking"),
+        ("pychrony tracking --js", "--json"),
+        ("pychrony fleet --from /etc/passw", "/etc/passwd"),
+        ("pychrony plot /etc/passw", "/etc/passwd"),
+    ],
+)
+def test_bash_completes_commands_options_and_files(line: str, expected: str) -> None:
     script = SHARE / command.COMPLETIONS["bash"]
-    for line, expected in (("pychrony trac", "tracking"), ("pychrony tracking --js", "--json")):
-        typed = line.split()
-        ask = (
-            f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(typed) - 1}; "
-            "$(complete -p pychrony | sed 's/.*-F \\([^ ]*\\).*/\\1/') pychrony "
-            f'{typed[-1]} {typed[-2]}; echo "${{COMPREPLY[@]}}"'
-        )
-        done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True)
-        assert done.stdout.split() == [expected], done.stderr
+    typed = line.split()
+    ask = (
+        f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(typed) - 1}; "
+        "$(complete -p pychrony | sed 's/.*-F \\([^ ]*\\).*/\\1/') pychrony "
+        f'{typed[-1]} {typed[-2]}; echo "${{COMPREPLY[@]}}"'
+    )
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True)
+    assert expected in done.stdout.split(), done.stderr
+
+
+def test_a_completion_says_what_the_help_says_of_a_command() -> None:
+    about = command.summaries(command.whole_parser())
+    fish = unquoted((SHARE / command.COMPLETIONS["fish"]).read_text())
+    assert [text for text in map(unquoted, about.values()) if text not in fish] == []
+
+
+def unquoted(text: str) -> str:
+    return re.sub(r"[\\'\"]", "", text)
