@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import subprocess
@@ -10,8 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cffi import FFI
 from limits import HANG, remains
 from scripted import ScriptedChronyd
 
@@ -87,10 +88,14 @@ def test_a_user_who_may_not_is_told_who_may(
 
 @as_root
 def test_root_without_capabilities_is_told_which_one_it_needs() -> None:
+    ffi = FFI()
+    ffi.cdef("int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);")
+    library: Any = ffi.dlopen(None)
+    drop_from_bounding_set = 24
+
     def drop() -> None:
-        prctl, drop_from_bounding_set = ctypes.CDLL(None, use_errno=True).prctl, 24
         for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-            assert prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
+            assert library.prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
     with ScriptedChronyd(transport="unix") as chronyd:
         folder = Path(chronyd.address).parent
