@@ -11,6 +11,8 @@ import pytest
 from pychrony import ChronyError
 from pychrony.testing import PrivateChronyd
 
+pytest_plugins = ["faults_page"]
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:

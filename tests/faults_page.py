@@ -1,8 +1,8 @@
 """A pytest plug-in that writes docs/faults.md from what the tests of faults saw.
 
-`pytest -p faults_page --faults-page=FILE` writes the page; with `--faults-check` it compares the
-file instead. A test notes its outcomes with `note()`; they travel in its report, which pytest-xdist
-hands on to the process that writes.
+`pytest --faults-page=FILE` writes the page; with `--faults-check` it compares the file instead. A
+test notes its outcomes with `note()`; they travel in its report, which pytest-xdist hands on to the
+process that writes.
 """
 
 from __future__ import annotations
