@@ -34,6 +34,9 @@ TASKS: dict[str, dict[str, Any]] = {
 COMMANDS = {name: task["cmd"] for name, task in TASKS.items() if "cmd" in task}
 WRITING = {"build-wheel", "check-wheel"}
 RUN_ELSEWHERE = {
+    "lint": "tools/run",  # as parts of "check", which .ci/run runs
+    "analyze": "tools/run",
+    "typecheck": "tools/run",
     "recipes": "tests/packaging/test_recipes.py",
     "rehearse": ".github/workflows/ci.yml",
     "test-docs": ".ci/run",
