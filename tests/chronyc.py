@@ -1,4 +1,4 @@
-"""What `chronyc -c` should print for the reports that we read, and how to compare the two."""
+"""Computes what `chronyc -c` should print for a report, and compares the two."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from pychrony import (
     TrackingStatus,
 )
 
-# What a column should show: a number is compared as far as chronyc prints it; what is None at the
-# end of a row is not printed, since this chronyd does not have it.
+# Expected columns: numbers are compared to the precision that chronyc prints. None at the end of a
+# row is not printed, since this chronyd does not have the value.
 Cell = int | float | str | None
 Row = tuple[Cell, ...]
 
@@ -198,7 +198,7 @@ class Report(NamedTuple):
         return self.command
 
     def rows(self, connection: ChronyConnection) -> list[Row]:
-        """What chronyc should print; it leaves out the ntpdata of sources without an address."""
+        """Return what chronyc should print; it omits the ntpdata of sources without an address."""
         answer = self.read(connection)
         records = answer if isinstance(answer, list) else [answer]
         resolved = [
@@ -224,7 +224,7 @@ REPORTS = [
 
 
 def agrees(text: str, before: Cell, after: Cell) -> bool:
-    """Whether chronyc printed what we read just before or after, or a number in between."""
+    """Whether chronyc printed a value read just before or after, or a number in between."""
     if isinstance(before, str) or isinstance(after, str) or before is None or after is None:
         return text in (before, after)
     decimals = len(text.partition(".")[2])
@@ -254,7 +254,7 @@ def compare(
     *,
     patience: float = 0.0,
 ) -> None:
-    """A value may jump twice while we read, so what must agree gets some seconds to do so."""
+    """Compare for some seconds, since a value may change twice between two readings."""
     deadline = time.monotonic() + patience
     while True:
         before = report.rows(connection)

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real chronyd, kept for the whole session."""
+"""Provides fixtures for all tests: real chronyds, shared by the whole session."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ pytest_plugins = ["faults_page"]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Most of the time the tests wait, for timeouts to pass and programs to end."""
+    """Run two workers per CPU, since tests mostly wait for timeouts and other programs."""
     return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Nothing is skipped for want of chronyd, chronyc or libchrony: without one, nothing runs."""
-    # A shell ignores Ctrl-C for what it starts in the background; the tests send it, and programs
-    # that they start would inherit that.
+    """Refuse to run without chronyd, chronyc or libchrony; no test is skipped because of them."""
+    # A shell lets background jobs ignore Ctrl-C. The tests send it, and programs that they start
+    # would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(session.config, "workerinput"):
@@ -37,14 +37,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[PrivateChronyd]:
-    """A chronyd that is its own reference, at stratum 5; leave it as it is."""
+    """A chronyd that is its own reference, at stratum 5; tests must not change it."""
     with PrivateChronyd("local stratum 5") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def chronyd(server: PrivateChronyd) -> Iterator[PrivateChronyd]:
-    """A chronyd that follows `server`; leave it as it is: it takes 0.03 s to start your own."""
+    """A chronyd that follows `server`; tests must not change it, but can start their own."""
     with PrivateChronyd(server.as_source()) as chronyd:
         chronyd.wait_until_synchronized()
         yield chronyd

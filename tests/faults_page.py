@@ -1,7 +1,7 @@
-"""A pytest plug-in that writes docs/faults.md from what the tests of faults saw.
+"""Writes docs/faults.md from the outcomes of the tests of faults, as a pytest plug-in.
 
 `pytest --faults-page=FILE` writes the page; with `--faults-check` it compares the file instead. A
-test notes its outcomes with `note()`; they travel in its report, which pytest-xdist hands on to the
+test notes its outcomes with `note()`; they travel in its report, which pytest-xdist passes on to the
 process that writes.
 """
 
@@ -56,7 +56,7 @@ or if the next call after the fault does not return the right values.
 
 
 class Outcome(NamedTuple):
-    """What one call did under one fault."""
+    """The outcome of one call under one fault."""
 
     order: int  # of the fault on the page
     group: str
@@ -68,7 +68,7 @@ class Outcome(NamedTuple):
 
 
 def note(request: pytest.FixtureRequest, outcomes: Iterable[Outcome]) -> None:
-    """Hand the outcomes of a test to whoever writes the page."""
+    """Pass the outcomes of a test on to the process that writes the page."""
     node = request.node
     assert isinstance(node, pytest.Item)
     node.user_properties.extend(("fault", list(outcome)) for outcome in outcomes)

@@ -34,14 +34,14 @@ def run(kind: str, main: Coroutine[Any, Any, T]) -> T:
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own, started when it is first needed."""
+    """An event loop in its own thread, started when it is first needed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
     def result(self, answer: Any) -> Any:
-        """Return what a coroutine returns, or anything else as it is."""
+        """Return the result of a coroutine, or any other value unchanged."""
         if not inspect.iscoroutine(answer):
             return answer
         with self._lock:

@@ -1,4 +1,4 @@
-"""The method that reads each report."""
+"""Names the method that reads each report."""
 
 from __future__ import annotations
 

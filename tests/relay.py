@@ -1,4 +1,4 @@
-"""A network between a client and a chronyd that is far away: it delays, loses and counts."""
+"""Simulates a network to a distant chronyd: delays, loses and counts datagrams."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Place: TypeAlias = tuple[str, int]
 class Relay:
     """Forwards datagrams to a chronyd's UDP port and back, in a thread.
 
-    Each way takes half of `round_trip` seconds, and `loss` of all datagrams do not arrive. `rounds`
-    counts the round trips: requests that arrive within half a trip of each other share one.
+    Each direction takes half of `round_trip` seconds and loses the share `loss` of all datagrams.
+    `rounds` counts round trips: requests that arrive within half a trip of each other share one.
     """
 
     def __init__(self, server: str, round_trip: float, loss: float = 0.0, seed: int = 0) -> None:
@@ -56,7 +56,7 @@ class Relay:
 
     def _run(self) -> None:
         known: dict[int, tuple[socket.socket, Place]] = {}
-        polled = select.poll()  # which takes any number of sockets
+        polled = select.poll()  # unlike select(), it takes any number of sockets
         polled.register(self._near, select.POLLIN)
         while not self._over:
             pause = max(0.0, self._due[0][0] - time.monotonic()) if self._due else 0.02

@@ -1,4 +1,4 @@
-"""What differs between the machines that the tests run on."""
+"""Detects what differs between the machines that run the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every form of address and timeout that a caller may give, and those that are refused."""
+"""Tests which forms of addresses and timeouts are accepted, and which are refused."""
 
 from __future__ import annotations
 

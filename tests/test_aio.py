@@ -1,4 +1,4 @@
-"""`pychrony.aio`: the same names, awaited, on each kind of event loop."""
+"""Tests `pychrony.aio` on each kind of event loop."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_module_has_the_names_of_the_package_that_ask() -> None:
 
 @pytest.mark.parametrize("name", sorted({*METHODS.values(), "get_all", "get_report"}))
 def test_functions_and_methods_are_described_alike(name: str) -> None:
-    """What is told four times is told in the same words."""
+    """The description stands in four places; all must agree."""
     places = (pychrony, aio, pychrony.ChronyConnection, aio.ChronyConnection)
     function, awaited, method, awaited_method = (getattr(place, name).__doc__ for place in places)
     assert (function, method) == (awaited, awaited_method)
@@ -146,7 +146,7 @@ def test_a_connection_tells_where_it_leads(kind: str, chronyd: ScriptedChronyd) 
 
 @each_loop
 def test_a_host_name_leads_to_the_address_that_answers(kind: str) -> None:
-    """localhost may be ::1 first, where nobody is."""
+    """localhost may be ::1 first, where chronyd does not listen."""
 
     async def ask(port: str) -> int:
         async with aio.ChronyConnection(f"localhost:{port}", timeout=HANG) as connection:
@@ -424,7 +424,7 @@ def test_a_thousand_cancelled_tasks_leave_nothing_behind(kind: str, transport: T
 
 @each_loop
 def test_a_call_cancelled_at_any_step_leaves_nothing_behind(kind: str) -> None:
-    """After so many turns of the loop, whatever the call is doing then."""
+    """Cancel after some turns of the loop, whatever the call is doing then."""
 
     async def main(address: str) -> None:
         await asyncio.sleep(0)
@@ -447,7 +447,7 @@ def test_a_call_cancelled_at_any_step_leaves_nothing_behind(kind: str) -> None:
 def test_the_event_loop_keeps_its_descriptor_while_no_socket_is_open(
     kind: str, transport: Transport
 ) -> None:
-    """It would go on to wait for the old one, and learn of answers from its timer alone."""
+    """It must not keep the old descriptor, and notice answers only when its timer expires."""
 
     async def ask(chronyd: ScriptedChronyd) -> None:
         async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:

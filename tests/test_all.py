@@ -1,4 +1,4 @@
-"""Several reports in one call: which come, what is said of the others, and that they agree."""
+"""Tests reading several reports in one call: values, errors, and that lists agree."""
 
 from __future__ import annotations
 

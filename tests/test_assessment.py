@@ -1,4 +1,4 @@
-"""What `assess()` makes of a clock's reports, and the reasons that it names."""
+"""Tests how `assess()` judges a clock, and the reasons that it gives."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sources(*states: SourceState, reachability: int = 255) -> list[Source]:
 
 
 def reports(**changes: Any) -> AllReports:
-    """Those of a good clock, but for these changes."""
+    """Reports of a good clock, except for these changes."""
     good = AllReports(
         tracking=TRACKING,
         sources=sources(S.SELECTED, S.UNSELECTED, S.SELECTABLE),

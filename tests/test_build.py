@@ -1,4 +1,4 @@
-"""The build hook: what it compiles, checks and refuses, and that wheels name the right Pythons."""
+"""Tests the build hook: what it compiles, checks and refuses, and the tags of wheels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pychrony check` as a monitoring plug-in: its line, performance data and exit codes."""
+"""Tests `pychrony check` as a monitoring plug-in: line, performance data and exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEASURED = rf"\w+={VALUE}(;{RANGE}(;{RANGE}(;\d+(;\d+)?)?)?)?"
 LINE = re.compile(
     rf"CHRONY (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \| {MEASURED}( {MEASURED})*)?\n"
 )
-"""As the guidelines of the Monitoring Plugins project have it."""
+"""The form that the guidelines of the Monitoring Plugins project require."""
 
 STATES = ["OK", "WARNING", "CRITICAL", "UNKNOWN"]
 EASY = ["--warning", "10s", "--critical", "20s"]

@@ -1,4 +1,4 @@
-"""The `pychrony` command: its output, options, exit codes, and `--watch`."""
+"""Tests the `pychrony` command: output, options, exit codes and `--watch`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def scripted() -> Iterator[ScriptedChronyd]:
 
 @pytest.fixture
 def remote() -> Iterator[ScriptedChronyd]:
-    """One that serves over its command port what a real one does."""
+    """A chronyd that serves the same reports over its command port as a real one."""
     with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:
         yield chronyd
 
@@ -58,7 +58,7 @@ def at(chronyd: ScriptedChronyd | PrivateChronyd) -> list[str]:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with these variables."""
+    """Run the command in its own process, with these environment variables."""
     return subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,

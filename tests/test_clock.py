@@ -1,4 +1,4 @@
-"""`BoundedClock`: no interval misses the true time of a simulated machine."""
+"""Tests that no interval of `BoundedClock` misses the true time of a simulated machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bounded(scripted: ScriptedChronyd) -> Iterator[BoundedClock]:
 
 
 class Watch:
-    """A clock on a simulated machine, and whether it is right."""
+    """A `BoundedClock` on a simulated machine, and checks of its intervals."""
 
     def __init__(
         self, clock: BoundedClock, chronyd: ScriptedChronyd, machine: Machine, max_age: float
@@ -51,7 +51,7 @@ class Watch:
         clock._max_age = max_age * SECOND
 
     def look(self) -> TimeInterval | None:
-        """Check that the interval holds true time, or that there is a reason for having none."""
+        """Check that the interval contains true time, or that there is a reason for the error."""
         try:
             interval = self.clock.now()
         except ChronyNotSynchronizedError:
@@ -97,7 +97,7 @@ def steps(watch: Watch) -> None:
 
 
 def is_set(by: int) -> Event:
-    """Somebody sets the clock, and chronyd finds out."""
+    """Somebody sets the clock, and chronyd notices that."""
 
     def event(watch: Watch) -> None:
         watch.machine.system += by
@@ -122,7 +122,7 @@ def stops(watch: Watch) -> None:
 
 
 def travels(before: int, after: int) -> Event:
-    """A question takes so long on its way, and so does the answer."""
+    """The request takes `before` nanoseconds, and the answer `after`."""
 
     def event(watch: Watch) -> None:
         watch.machine.round_trip = before, after
@@ -130,7 +130,7 @@ def travels(before: int, after: int) -> Event:
     return event
 
 
-# The extremes, where errors show, and anything in between.
+# The extremes, where errors show most, and anything in between.
 PARTS = st.sampled_from([-1.0, 1.0]) | st.floats(-1, 1)
 SPREADS = st.sampled_from([200, 10_000]) | st.integers(200, SECOND // 10)
 DURATIONS = st.sampled_from([SECOND // 2, 3 * SECOND]) | st.integers(0, 3 * SECOND)
@@ -373,7 +373,7 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Except
 
 
 def test_a_real_chronyd_bounds_the_time_of_its_server(chronyd: PrivateChronyd) -> None:
-    """Its server serves the system's clock, which is true time here."""
+    """Its server serves the system clock, which counts as true time here."""
     with BoundedClock(chronyd.address, timeout=HANG, max_age=0.2) as clock:
         until = time.monotonic() + 1
         while time.monotonic() < until:

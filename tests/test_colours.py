@@ -1,4 +1,4 @@
-"""Colours on a terminal, and none elsewhere."""
+"""Tests that there are colours on a terminal, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections: how chronyd is found, and what the errors say where it is not."""
+"""Tests how connections find chronyd, and what the errors say if they do not."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_connection_that_could_not_be_opened_can_be_later(chronyd: ScriptedChr
         assert connection.get_tracking().stratum == 3
 
 
-# Where chronyd is.
+# Finding chronyd.
 
 
 class Elsewhere(os.PathLike[str]):
@@ -212,7 +212,7 @@ def test_the_address_stays_as_it_was_given(address: str) -> None:
 
 NAMESPACES = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
 
-# In a network and a /run of its own, where chronyd's own port and path are free.
+# In separate namespaces with their own network and /run, where chronyd's port and path are free.
 ALONE = """
     import errno, fcntl, os, socket, struct, subprocess
     from pathlib import Path
@@ -240,7 +240,7 @@ ALONE = """
 
 @pytest.fixture
 def alone() -> Callable[[str], list[str]]:
-    """Run a program where nothing else is; return the lines that it prints."""
+    """Run a program in empty namespaces; return the lines that it prints."""
     if shutil.which("unshare") is None or subprocess.run([*NAMESPACES, "true"]).returncode:
         pytest.skip("this system allows no namespaces, and its own chronyd is not to be touched")
 
@@ -422,7 +422,7 @@ two_families = pytest.mark.parametrize(
 def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
     family: socket.AddressFamily, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `localhost` does on many systems; this one's file of hosts may know only one."""
+    """On many systems `localhost` has two addresses, but not necessarily on this one."""
     with ScriptedChronyd() as chronyd:
         port = int(chronyd.address.rpartition(":")[2])
         places = [
@@ -498,7 +498,7 @@ def test_a_name_that_leads_to_a_single_link_alone_is_of_no_use(
 
 
 def refusal(address: Any, report: str = "get_tracking") -> ChronyError:
-    """The error that a question ends with."""
+    """Return the error of a call."""
     with pytest.raises(ChronyError) as raised:
         getattr(pychrony, report)(address, timeout=5)
     error = raised.value
@@ -524,7 +524,7 @@ def crashed(path: Path) -> None:
 
 @pytest.fixture
 def short_path(tmp_path: Path) -> Iterator[Path]:
-    """A path for a socket, which libchrony allows no long folder."""
+    """A path for a socket; libchrony does not allow a long folder."""
     link = Path("/tmp") / f"pychrony-{os.getpid()}"
     link.symlink_to(tmp_path)
     yield link / "chronyd.sock"
@@ -591,7 +591,7 @@ def test_a_port_where_no_chronyd_listens_is_told(transport: Transport) -> None:
 
 
 def test_a_name_that_cannot_be_resolved_is_told() -> None:
-    name = 64 * "x"  # no resolver is asked for a label as long
+    name = 64 * "x"  # labels this long are not sent to a resolver
     error = refusal(name)
     assert type(error) is ChronyConnectionError
     assert error.message.startswith(f"resolving {name}: ")
@@ -695,7 +695,7 @@ def test_an_answer_of_another_protocol_version_is_silence(chronyd: ScriptedChron
 
 
 def test_a_failed_call_does_not_spoil_the_next(chronyd: ScriptedChronyd) -> None:
-    """libchrony mixes what is left of a failed request into later answers."""
+    """libchrony mixes remains of a failed request into later answers."""
     whole = dict(chronyd.script)
     with ChronyConnection(chronyd.address, timeout=5) as connection:
         right = {method: getattr(connection, method)() for method in METHODS.values()}

@@ -1,4 +1,4 @@
-"""Models that become dataclasses when that is first needed behave as if they had always been."""
+"""Tests that deferred dataclasses behave as if they had been decorated at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import copy, dataclasses, inspect, pickle
 from pychrony.models import Activity, AllReports
 """
 
-# Each is the first to need the dataclass, in a process of its own.
+# Each expression is the first to need the dataclass, in its own process.
 FIRST = {
     "is_dataclass": "assert dataclasses.is_dataclass(Activity)",
     "fields": "assert [f.name for f in dataclasses.fields(Activity)][:2] == ['online', 'offline']",

@@ -1,4 +1,4 @@
-"""`pychrony doctor` and `pychrony demo`, with and without what they look for."""
+"""Tests `pychrony doctor` and `pychrony demo`, with and without chronyd and libchrony."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Months of use in short: nothing grows with the number of queries, connections or faults."""
+"""Tests that nothing grows with the number of queries, connections or faults."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Transport = Literal["udp", "unix"]
 
 
 def grown(use: Callable[[int], None], times: int) -> int:
-    """By how many bytes the process grows, once everything has been used for a while."""
+    """Return by how many bytes the process grows, after a warm-up."""
     use(max(times // 10, 1))
     gc.collect()
     before = memory()

@@ -1,4 +1,4 @@
-"""An extra that is not used costs nothing, and one that is missing says what to install."""
+"""Tests that an unused extra costs nothing, and that a missing one says what to install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chronyd that is far away: what a call costs is counted in round trips."""
+"""Tests how many round trips calls to a distant chronyd take."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def far(count: int) -> ScriptedChronyd:
 def test_a_first_call_takes_few_round_trips(
     ask: Callable[..., Any], most: int, round_trip: float
 ) -> None:
-    """A busy machine may tear a round apart, or have requests repeated: the best of some counts."""
+    """The best of several runs counts, since a busy machine may split rounds."""
     found = most + 1
     with far(100) as chronyd:
         for _ in range(10):

@@ -1,7 +1,7 @@
-"""Every fault of chronyd, for every report, over both transports: what becomes of the call.
+"""Tests the outcome of every fault of chronyd, for every report, over both transports.
 
-Each test takes one fault and asks for everything at the same time, each call with a chronyd of its
-own; what came of it goes to docs/faults.md (see faults_page.py).
+Each test takes one fault and makes all calls at the same time, each with its own chronyd; the
+outcomes go to docs/faults.md (see faults_page.py).
 """
 
 from __future__ import annotations
@@ -69,9 +69,11 @@ from pychrony._engine.fields import Report, origins
 from pychrony.models import MODELS
 
 THREADS = 32  # calls at the same time
-ONCE = 2 * HANG  # a timeout for calls that must not need it
+ONCE = 2 * HANG  # a timeout for calls that must end before it
 SHORT = 1.0  # seconds, for calls that must wait until the end
-MIXED = 4.0  # where some must, and others must have their answer by then; machines can be busy
+MIXED = (
+    4.0  # where some calls must wait, and others must be answered by then, even on a busy machine
+)
 PATIENT = 8.0  # for calls that must ask again, as they do after a second
 
 Transport = Literal["udp", "unix"]
@@ -99,7 +101,7 @@ CUT = (
 
 
 def asked_for(report: str) -> set[Command]:
-    """What libchrony asks for to read a report."""
+    """Return the commands that libchrony sends to read a report."""
     commands = {command_of(report)}
     if report in LISTS:
         commands.add(Command.N_SOURCES)
@@ -114,7 +116,7 @@ def command_of(report: str) -> Command:
 
 @cache
 def healthy(count: int, first: int = 1) -> Script:
-    """The script for as many sources, with all their reports."""
+    """Return the script for that many sources, with all their reports."""
     return script(sources(count, first))
 
 
@@ -124,7 +126,7 @@ def aged(count: int, first: int) -> Script:
 
 
 def at_limit(record: wire.Record, *, most: bool) -> wire.Record:
-    """The record with the largest or the smallest numbers that can be sent, but for addresses."""
+    """Return the record with the largest or smallest numbers that can be sent."""
     values: dict[str, wire.Value] = {}
     for f in record.layout.fields:
         if f.kind is wire.FLOAT:
@@ -178,7 +180,7 @@ def sources(count: int, first: int = 1) -> list[Source]:
 
 
 class Expected(NamedTuple):
-    """How a call ends: without an `error`, with the right values."""
+    """How a call must end: with an `error`, or else with the right values."""
 
     cell: str
     error: type[ChronyError] | None = None
@@ -207,7 +209,7 @@ Expectation = Expected | Callable[[str, Transport], Expected]
 
 @dataclass(frozen=True)
 class Mode:
-    """One fault: how chronyd is brought to it, and what must come of it."""
+    """One fault: how to cause it, and the expected outcome."""
 
     group: str
     name: str
@@ -228,7 +230,7 @@ class Mode:
 
 
 def with_fault(make: Callable[[], Fault]) -> Callable[[ScriptedChronyd], None]:
-    """Each chronyd gets a fault of its own: some keep count."""
+    """Make a separate fault for each chronyd, since some faults count."""
 
     def arrange(chronyd: ScriptedChronyd) -> None:
         chronyd.fault = make()
@@ -542,14 +544,14 @@ MODES = [
 
 
 class Way(NamedTuple):
-    """One way to ask: over how many sources, on which kind of connection."""
+    """One way to make a call: for how many sources, on which kind of connection."""
 
     name: str
     sources: int
 
 
 CONNECTION = Way("connection", 3)
-USED = Way("used connection", 20)  # it has been asked before, until it had all its sockets
+USED = Way("used connection", 20)  # used before, until it had opened all its sockets
 ONE_SHOT = Way("one-shot", 20)
 COMMAND = Way("command", 3)
 MANY = Way("get_many", 20)
@@ -560,11 +562,11 @@ AWAITED_MANY = Way("awaited get_many", 3)
 
 BLOCKING = (CONNECTION, USED, ONE_SHOT, COMMAND, MANY)
 AWAITING = (AWAITED, AWAITED_USED, AWAITED_ONE_SHOT, AWAITED_MANY)
-LOOP = BackgroundLoop()  # one for all calls: they must not hold each other up
+LOOP = BackgroundLoop()  # one loop for all calls, which must not delay each other
 
 
 def ways(report: str, kinds: Sequence[Way]) -> Sequence[Way]:
-    """Only a list makes a connection open all its sockets."""
+    """Read a list, which makes a connection open all its sockets."""
     unused = (USED, AWAITED_USED) if report in SINGLE else ()
     return [way for way in kinds if way not in unused]
 
@@ -622,7 +624,7 @@ class Call:
         return LOOP.result(getattr(connection, WAYS_TO_READ[self.report])())
 
     def _ask_many(self, timeout: float) -> Any:
-        """Return or raise what `get_many()` says of the report, as its own method does."""
+        """Return or raise the result of `get_many()`, like the method of the report."""
         names = [] if self.report == "all" else [self.report]
         if self.way is MANY:
             [answer] = pychrony.get_many([self.chronyd.address], *names, timeout=timeout)
@@ -748,9 +750,9 @@ class Call:
         return said.partition(";")[0] if "came with" not in said else expected.words
 
     def _is_right(self, answer: Any, report: str) -> bool:
-        """Whether it is what the chronyd sent, or the one that took its place.
+        """Whether the answer is that of the chronyd, or of the one that replaced it.
 
-        Over UDP a chronyd may take the other's place unseen: there each record is of either.
+        Over UDP a replacement goes unnoticed, so that each record may be from either.
         """
         scripts = [healthy(self.way.sources)]
         if self.mode.after is not None:
@@ -793,7 +795,7 @@ def vars_of(answer: Any) -> Any:
 
 
 class Printed(NamedTuple):
-    """What the command gave."""
+    """The result of the command."""
 
     code: int
     output: str
@@ -801,7 +803,7 @@ class Printed(NamedTuple):
 
 
 class Streams(threading.local):
-    """Standard output and standard error of the command that runs in the same thread."""
+    """Standard output and standard error of the command in the same thread."""
 
     def __init__(self) -> None:
         self.output, self.errors = io.StringIO(), io.StringIO()
@@ -811,7 +813,7 @@ STREAMS = Streams()
 
 
 class Stream:
-    """Leads to the stream of that name of the thread that writes."""
+    """Forwards to the stream of that name that belongs to the writing thread."""
 
     def __init__(self, name: Literal["output", "errors"]) -> None:
         self._name = name
@@ -828,7 +830,7 @@ def command(*options: str) -> Printed:
 
 
 def truth(report: str, answers: Script) -> list[dict[str, Any]]:
-    """The records that a script has for a report, as far as no converter changes them."""
+    """Return the values that a script has for a report, except those that a converter changes."""
     answer: Any = answers[command_of(report)]
     if isinstance(answer, wire.Record):
         return [dict(answer.values)]
@@ -867,7 +869,7 @@ def test_a_fault_ends_in_the_right_answer_or_error(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Stream("output"))
     monkeypatch.setattr(sys, "stderr", Stream("errors"))
-    calls = []  # in the short run one for each report, in another way each time
+    calls = []  # the short run makes one call for each report, in a different way each time
     asked = itertools.product(mode.transports, REPORTS)
     for turn, (transport, report) in enumerate(asked, mode.number):
         kinds = (BLOCKING, AWAITING)[turn % 2]
@@ -907,7 +909,7 @@ def test_an_answer_cut_at_any_length_is_refused(
 
 
 def run_all(calls: Sequence[Call]) -> list[Outcome]:
-    """All calls at the same time; the first thing that is wrong with one is raised."""
+    """Make all calls at the same time; raise the first failure."""
     turn = threading.Lock()
     with ThreadPoolExecutor(THREADS) as threads:
         running = [threads.submit(call.run, turn) for call in calls]

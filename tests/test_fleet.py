@@ -1,4 +1,4 @@
-"""`pychrony fleet`: hosts of every kind, the table, JSON, progress, and asking again."""
+"""Tests `pychrony fleet`: hosts of every kind, the table, JSON, progress and --watch."""
 
 from __future__ import annotations
 

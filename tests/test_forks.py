@@ -1,4 +1,4 @@
-"""Forks: a child keeps nothing of its parent, hangs nowhere, and leaves nothing behind."""
+"""Tests that a forked child shares no socket, never hangs and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def chronyd(request: pytest.FixtureRequest) -> Iterator[ScriptedChronyd]:
 
 
 def run(code: str, *arguments: str) -> str:
-    """Run a program, which may warn of forks beside threads."""
+    """Run a program, which may warn about forks in a process with threads."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", dedent(code), *arguments],
         capture_output=True,

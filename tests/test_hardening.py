@@ -1,4 +1,4 @@
-"""What the compiler and the linker were told to put around the shim."""
+"""Tests the hardening that compiler and linker add to the shim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals at any point between opening a connection and its end: nothing is lost, nothing wrong."""
+"""Tests signals at any point between opening and closing a connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range
 
 
 ENOUGH = 10_000
-"""Calls after which a signal must have come: raised in a finalizer, its exception is lost."""
+"""Calls by which a signal must have arrived; in a finalizer, its exception gets lost."""
 
 
 class Interruption(BaseException):
@@ -132,7 +132,7 @@ def test_an_exception_while_many_daemons_are_asked_leaves_nothing_behind(
 
 
 class InterruptAt:
-    """Raises after a number of instructions that the package's modules have executed."""
+    """Raises an exception after a number of instructions in the package's modules."""
 
     def __init__(self, number: int) -> None:
         self.left = number

@@ -1,4 +1,4 @@
-"""The rooms of the package, and which may import which."""
+"""Tests which parts of the package import which."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pychrony
 
 ROOT = Path(pychrony.__file__).parent
 ROOMS = ("_engine", "", "_testing", "_command")
-"""From the ground up: a module imports from its own room and from those below it."""
+"""From the bottom up: a module may import from its own part and from those before it."""
 GROUND = {"exceptions", "_version"}
 """Public modules that the engine may use: they import nothing."""
 

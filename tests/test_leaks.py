@@ -1,4 +1,4 @@
-"""Nothing is left behind: no socket, folder or memory, however a connection ends."""
+"""Tests that no socket, folder or memory is left behind, however a connection ends."""
 
 from __future__ import annotations
 

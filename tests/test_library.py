@@ -1,4 +1,4 @@
-"""How libchrony is found and loaded, and what is said where that fails."""
+"""Tests how libchrony is found and loaded, and the errors if that fails."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_the_variable_comes_before_the_loader(
 def test_a_variable_that_is_of_no_use_is_the_error(
     python: Python, folder: Path, libchrony: Path, chosen: str, reason: str
 ) -> None:
-    """Although the loader would find a good one."""
+    """Even if the loader would find a good one."""
     (folder / "libchrony.so.0").unlink()
     (folder / "libchrony.so.0").symlink_to(libchrony)
     (folder / "good.so").symlink_to(libchrony)

@@ -1,4 +1,4 @@
-"""A list is one that chronyd had at some moment of the call, whatever happens to its sources."""
+"""Tests that a list is one that chronyd had during the call, whatever happens to its sources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def names_of(records: list[Any]) -> str:
 
 
 def becoming(*lists: str, when: int) -> dict[Command, Any]:
-    """One list of sources after the other, from the request of that number on, and each next."""
+    """Serve one list of sources after the other, starting with the request of this number."""
     scripts: list[dict[Command, Answer]] = [known(names) for names in lists]
     count = 0
 
@@ -94,7 +94,7 @@ def test_a_source_that_goes_while_an_answer_is_lost_shifts_no_record(transport: 
 
 
 def losing(chronyd: ScriptedChronyd, number: int, then: dict[Command, Any]) -> Fault:
-    """Lose the answer of that number; the sources are others from then on."""
+    """Lose the answer with this number; from then on, the sources are different."""
 
     def lose(_: Request, reply: bytes, count: int) -> list[tuple[float, bytes]]:
         if count != number:
@@ -148,7 +148,7 @@ def test_sources_that_never_stop_changing_are_told_of(transport: Transport) -> N
 
 @contextmanager
 def commanded(chronyd: PrivateChronyd, commands: Callable[[], list[str]]) -> Iterator[None]:
-    """Have chronyc change the sources, again and again."""
+    """Let chronyc change the sources repeatedly."""
     over = threading.Event()
 
     def command() -> None:

@@ -1,4 +1,4 @@
-"""Asking many daemons at the same time, blocking and in an event loop."""
+"""Tests asking many daemons at the same time, blocking and in an event loop."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def error(answer: Answer) -> ChronyError:
     return answer.error
 
 
-# What comes back.
+# Answers.
 
 
 @pytest.mark.parametrize("transport", ["udp", "udp6", "unix"])
@@ -137,7 +137,7 @@ def test_an_answer_is_a_value() -> None:
         answer.address = "192.0.2.2"  # type: ignore[misc]
 
 
-# One bad address is its own answer, never the end of the others.
+# A bad address results in an error for that address alone.
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_an_error_of_the_addresses_is_the_callers(get_many: GetMany) -> None:
         assert fds() == before
 
 
-# Mistakes are told at once.
+# Invalid arguments raise errors at once.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What users are told about each field of a report."""
+"""Tests the descriptions of the fields of reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public names, and that each is where it has always been."""
+"""Tests the public names, and the places from which programs for 2.x import them."""
 
 from __future__ import annotations
 

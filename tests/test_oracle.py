@@ -1,4 +1,4 @@
-"""chronyc is the oracle: each column that `chronyc -c` prints agrees with what we read there."""
+"""Tests that every column that `chronyc -c` prints agrees with the values that pychrony reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER_HOST = "::1" if IPV6 else "127.0.0.3"
 
 every_report = pytest.mark.parametrize("report", REPORTS, ids=str)
 
-# What a real chronyd says.
+# With a real chronyd.
 
 
 def feed(clocks: list[Path], end: threading.Event) -> None:
@@ -113,11 +113,11 @@ def test_chronyc_prints_what_we_read_from_a_real_chronyd(
         compare(connection, chronyd.chronyc, report, patience=5.0)
 
 
-# What only a scripted chronyd says, since it depends on hardware, on the network or on luck.
+# With a scripted chronyd: values that depend on hardware, on the network or on luck.
 
 
 def strange_source(number: int, ntpdata: Layout) -> Source:
-    """A source that has something of everything."""
+    """A source with values in all fields."""
     letters = "NMsd~wSOTxWPUD+*"
     key_types = (*range(12), 13, 14, 15, 30)
     flags = (*(1 << bit for bit in range(10)), 0x4000, 0x8000, 0x1FF, 0xC2AA, 0x155, 0)

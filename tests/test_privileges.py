@@ -1,4 +1,4 @@
-"""What a user without privileges gets, and is told."""
+"""Tests the reports and the errors that a user without privileges gets."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")
 
 @contextmanager
 def unprivileged(groups: Sequence[int] = ()) -> Iterator[None]:
-    """Be nobody, in these groups."""
-    pychrony.library_path()  # whoever is not what he was may not choose what is loaded
+    """Become nobody, in these groups."""
+    pychrony.library_path()  # after a change of user, the environment does not choose the library
     before = os.getgroups()
     os.setgroups(groups)
     os.setegid(NOBODY)

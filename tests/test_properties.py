@@ -1,4 +1,4 @@
-"""Whatever a datagram holds, it is read as what was sent, or refused."""
+"""Tests that any datagram is read as it was sent, or refused."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_every_valid_record_comes_as_it_was_sent(
 def test_every_body_is_read_or_refused(
     layout: Layout, chronyd: ScriptedChronyd, connection: ChronyConnection, data: st.DataObject
 ) -> None:
-    """What has the right length is read, but for a boolean that is none."""
+    """A datagram of the right length is read, except for a boolean that is neither 0 nor 1."""
     body = data.draw(st.binary(min_size=layout.length - 28, max_size=layout.length - 28))
     chronyd.script = answers_with(Record(layout, {}, body))
     [received] = connection.get_report(layout.report)

@@ -1,4 +1,4 @@
-"""How the command shows reports: values, tables, blocks and JSON."""
+"""Tests how the command shows reports: values, tables, blocks and JSON."""
 
 from __future__ import annotations
 

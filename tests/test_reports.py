@@ -1,4 +1,4 @@
-"""Every field of every report: what chronyd sends is what the models hold."""
+"""Tests that every field of every model has the value that chronyd sent."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ CLASSES: dict[str, type[Any]] = {
     "smoothing": Smoothing,
 }
 
-# Records in which each value is another one, exact on the wire, and what is to come of them. The
-# names on both sides are written out: the package's own tables cannot vouch for themselves.
+# Records in which all values differ and are exact on the wire, and the expected results. The names
+# on both sides are written out, since the package's own tables cannot verify themselves.
 SENT_AND_READ: list[tuple[Record, Report]] = [
     (
         tracking(
@@ -452,7 +452,7 @@ def connected(answers: Script, transport: Transport = "unix") -> Iterator[Chrony
 
 
 def ask(report: str, *records: Record, transport: Transport = "unix") -> Any:
-    """What the package makes of the report of a chronyd that sends these records."""
+    """Return the package's report for a chronyd that sends these records."""
     with ScriptedChronyd(answers(*records), transport) as chronyd:
         read = getattr(pychrony, METHODS[report])(chronyd.address)
     return read[0] if isinstance(read, list) else read
@@ -510,7 +510,7 @@ def test_what_an_older_chronyd_does_not_count_is_none(reply: int, lacking: set[s
 
 @each_layout
 def test_every_table_agrees_with_libchrony(layout: Layout) -> None:
-    """Names, units, and that no field is left out: from the loaded libchrony itself."""
+    """Names, units and completeness are compared with the loaded libchrony itself."""
     model = CLASSES[layout.report]
     described = ask_fields(layout.report, layout())
     used: set[str] = set()
@@ -724,7 +724,7 @@ def test_an_enum_value_newer_than_the_package_becomes_a_member(
 
 
 def names_of(kind: Layout, keyword: str, values: list[int]) -> dict[int, tuple[str, ...]]:
-    """What libchrony calls these values of a field."""
+    """Return libchrony's names for these values of a field."""
     addresses = [f"192.0.2.{number}" for number, _ in enumerate(values)]
     sources = [
         ntp_source(address, kind(**{keyword: value}))
@@ -862,7 +862,7 @@ def shape(report: str, *records: Record) -> dict[str, ReportField]:
 
 @pytest.mark.parametrize("report", METHODS)
 def test_a_field_that_is_missing_is_named(report: str) -> None:
-    """As a libchrony that is not like any of today would leave it out, or hold it otherwise."""
+    """A future libchrony may omit the field, or give it another type."""
     model = CLASSES[report]
     described = shape(report)
     needed = {n for o in origins(model).values() for n in (*o.names, *o.given)} & described.keys()

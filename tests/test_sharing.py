@@ -1,4 +1,4 @@
-"""A connection that threads, forked processes and signal handlers share."""
+"""Tests connections that threads, forked processes and signal handlers share."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_threads_share_a_connection_and_each_gets_what_it_asked_for(transport: T
 
 
 def test_threads_with_connections_of_their_own_do_not_mix_them_up() -> None:
-    """libchrony writes every address of every session to the same memory."""
+    """libchrony writes all addresses of all sessions to the same memory."""
 
     def ask(thread: int) -> list[Any]:
         first = 1 + 14 * thread
@@ -213,7 +213,7 @@ def test_a_connection_may_be_closed_and_opened_while_others_use_it() -> None:
 
 
 def child(code: str, *arguments: str) -> str:
-    """Run a program of its own, which must leave nothing to complain about; return its output."""
+    """Run a program, which must end without complaints; return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", dedent(code), *arguments],
         capture_output=True,
@@ -251,7 +251,7 @@ FORK = """
 
 @pytest.mark.parametrize("chronyd", ["udp", "unix"], indirect=True)
 def test_parent_and_child_both_go_on_after_a_fork(chronyd: ScriptedChronyd) -> None:
-    """Neither may take the other's answers, or repeat its request numbers."""
+    """Neither process may take the other's answers or repeat its sequence numbers."""
     code = (
         FORK
         + """

@@ -1,4 +1,4 @@
-"""`pychrony.testing` and its pytest plug-in."""
+"""Tests `pychrony.testing` and its pytest plug-in."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_fixtures(tracking_status, source, source_stats, rtc_data):
 
 @pytest.fixture(scope="module")
 def other_project(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What pytest says in a project that does not mention the plug-in."""
+    """Return pytest's output in a project that does not mention the plug-in."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "test_it.py").write_text(TEST_OF_IMPORTS + TEST_OF_FIXTURES)
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider"]

@@ -1,4 +1,4 @@
-"""Many threads: each gets its own answers, whatever the others do."""
+"""Tests that each of many threads gets its own answers, whatever the others do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def chronyd_of(number: int, transport: Transport, sources: int = 3) -> ScriptedC
 
 
 def check(connection: ChronyConnection, number: int, chance: random.Random) -> int:
-    """Ask for one report, and compare; return how many requests that took at least."""
+    """Read one report, and compare; return the minimum number of requests that it takes."""
     asks: list[Callable[[], int]] = [
         lambda: check_one(connection.get_tracking().stratum, number),
         lambda: check_one(connection.get_server_stats().ntp_requests, number),

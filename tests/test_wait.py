@@ -1,4 +1,4 @@
-"""`pychrony wait` and `wait_synchronized()`: when they end, and what they say meanwhile."""
+"""Tests when `pychrony wait` and `wait_synchronized()` end, and the progress that they show."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def waiting(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """Read what the command says until a line has this text."""
+    """Read the command's output until a line has this text."""
     assert process.stderr is not None
     lines: list[str] = []
     for line in process.stderr:
@@ -261,7 +261,7 @@ def test_a_connection_waits_on_while_chronyd_restarts(waits: Waits, server: Priv
 
 @each_way
 def test_a_restart_in_the_middle_of_a_wait_is_no_failure(waits: Waits) -> None:
-    """chronyd is not synchronised, away, not synchronised again, and good at last."""
+    """chronyd is unsynchronised, then stopped, unsynchronised again, and finally good."""
     with ScriptedChronyd({**script(), Command.TRACKING: UNSYNCHRONIZED}, "unix") as chronyd:
 
         def restart() -> None:

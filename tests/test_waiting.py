@@ -1,4 +1,4 @@
-"""Waiting for answers: timeouts, repetitions, and answers that come late or wrong."""
+"""Tests timeouts, repetitions, and answers that are late or wrong."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_another_version_of_chronyd_may_come_back() -> None:
             assert (read.nts_ke_connections is None) is (reply == 14)
 
 
-# What is left of one call does not reach the next.
+# Remains of one call do not affect the next.
 
 
 @pytest.mark.parametrize("command", [Command.SOURCESTATS, Command.AUTHDATA, Command.NTPDATA])
@@ -356,7 +356,7 @@ class Interruption(BaseException):
 
 @pytest.fixture
 def alarm() -> Iterator[Callable[..., None]]:
-    """Have a signal arrive in some seconds, if wanted again and again, and a function handle it."""
+    """Let a function handle a signal that arrives in some seconds, optionally repeatedly."""
     old = signal.getsignal(signal.SIGALRM)
 
     def arm(
@@ -409,7 +409,7 @@ def test_ctrl_c_ends_a_call_that_waits_for_ever(alarm: Callable[..., None]) -> N
         assert connection.get_tracking().stratum == 3
 
 
-# Python itself drops what a handler raises in the middle of a garbage collection.
+# Python discards an exception that a handler raises during a garbage collection.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_signals_at_any_moment_leave_every_answer_right(alarm: Callable[..., None]) -> None:
     """Most of them do not fall into a wait."""

@@ -1,4 +1,4 @@
-"""A simulated machine whose true time is known: its clocks, and the chronyd that keeps them."""
+"""Simulates a machine whose true time is known: its clocks and its chronyd."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Machine:
     """True time and the clocks of a machine, moved on by `advance()`; all in nanoseconds.
 
     Frequencies are in parts per billion. chronyd's estimates are as wrong as its reports allow,
-    and no more: `wrong` says by which part of that, from -1 to 1. The hardware's pace drifts from
+    and no more: `wrong` is the share of that, from -1 to 1. The hardware's frequency drifts from
     what chronyd measured by at most 1 ppm.
     """
 
@@ -45,7 +45,7 @@ class Machine:
         self.slew_left = 0
         self.leap: Leap | None = None
         self.midnight = 0
-        self.applied_at = 0  # when the system's clock, or chronyd, takes account of the leap second
+        self.applied_at = 0  # when the system clock, or chronyd, applies the leap second
         self.applied = False
         self.leap_by_slew = False
         self.round_trip: tuple[int, int] = (0, 0)
@@ -55,7 +55,7 @@ class Machine:
 
     @property
     def frequency(self) -> float:
-        """chronyd's estimate, in ppb, of what it takes for the clock's own pace."""
+        """chronyd's estimate of the clock's own frequency error, in ppb."""
         own = self.hardware + (0 if self.controlled else self.kernel)
         return own + self.frequency_wrong * (self.skew + abs(self.residual))
 
@@ -95,11 +95,11 @@ class Machine:
         self.system += true
 
     def slew(self, rate: int) -> None:
-        """Have chronyd slew what it holds for the offset, at `rate` ppb."""
+        """Let chronyd slew its estimated offset, at `rate` ppb."""
         self.slew_rate, self.slew_left = rate, self.offset()
 
     def step(self) -> None:
-        """Have chronyd step the clock by what it holds for the offset."""
+        """Let chronyd step the clock by its estimated offset."""
         self.system += self.offset()
         self.slew_left = 0
 
@@ -110,7 +110,7 @@ class Machine:
         self.applied_at = self._changes_at() + delay
 
     def numbers(self) -> list[int]:
-        """Return what true time may be called in nanoseconds since 1970 (UTC)."""
+        """Return the possible values of true time, in nanoseconds since 1970 (UTC)."""
         if self.leap is None or self.true < self._changes_at():
             return [self.true]
         after = self.true + self._leap_step()
@@ -118,12 +118,12 @@ class Machine:
         return [self.true, after] if in_leap_second else [after]
 
     def offset(self) -> int:
-        """Return how far true time is from the system clock, for all that chronyd knows."""
+        """Return how far true time is from the system clock, as far as chronyd knows."""
         believed = self.true + (self._leap_step() if self.applied else 0)
         return believed - self.system + round(self.wrong * self.spread)
 
     def report(self) -> Record:
-        """Return what chronyd answers now to a request for `tracking`."""
+        """Return chronyd's present answer to a request for `tracking`."""
         self.advance(self.round_trip[0])
         record = self._tracking()
         self.advance(self.round_trip[1])

@@ -26,7 +26,7 @@ class Response(NamedTuple):
 
 
 def fetch(url: str, headers: Mapping[str, str] | None = None, **options: Any) -> Response:
-    """What a server answers, whatever the status."""
+    """Return a server's answer, whatever the status."""
     request = Request(url, headers=dict(headers or {}))
     try:
         with urlopen(request, timeout=60, **options) as answer:
@@ -67,13 +67,13 @@ class Prometheus(NamedTuple):
     url: str
 
     def api(self, path: str, **parameters: str) -> Any:
-        """The data of an answer of its HTTP API."""
+        """Return the data of an answer from its HTTP API."""
         answer = fetch(f"{self.url}/api/v1/{path}?{urlencode(parameters)}")
         assert answer.status == 200, answer.text
         return json.loads(answer.text)["data"]
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of each series that an instant query returns."""
+        """Return labels and value of each series in the result of an instant query."""
         data = self.api("query", query=expression)
         assert data["resultType"] == "vector", data
         return [(series["metric"], float(series["value"][1])) for series in data["result"]]

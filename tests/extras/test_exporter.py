@@ -93,7 +93,7 @@ Value = float | dict[str, float]
 
 
 def scrape(address: str, **options: object) -> dict[str, Family]:
-    """The families that a chronyd gives, by name."""
+    """Return the metric families for a chronyd, by name."""
     registry = CollectorRegistry()
     registry.register(ChronyCollector(address, **options))  # type: ignore[arg-type]
     text = generate_latest(registry).decode()
@@ -101,7 +101,7 @@ def scrape(address: str, **options: object) -> dict[str, Family]:
 
 
 def value(families: dict[str, Family], name: str, **labels: str) -> float:
-    """The value of the one series with these labels."""
+    """Return the value of the series with these labels."""
     name = f"chrony_{name}"
     (found,) = [
         sample.value
@@ -346,7 +346,7 @@ def test_a_collector_refuses_wrong_arguments(options: dict[str, object]) -> None
 
 @contextmanager
 def silence() -> Iterator[tuple[str, socket.socket]]:
-    """An address where nobody answers, and the socket that shows what came there."""
+    """An address where nobody answers, and the socket that receives the requests."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.setblocking(False)

@@ -1,4 +1,4 @@
-"""`pychrony plot`: what it draws of good, broken and mixed logs."""
+"""Tests `pychrony plot`: what it draws for good, broken and mixed logs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ADDRESS = "/run/chrony/chronyd.sock"
 
 
 def line(number: float, **answer: Any) -> dict[str, Any]:
-    """What `--json --watch` writes, so many seconds after the start."""
+    """Return a line as `--json --watch` writes it, some seconds after the start."""
     moment = datetime.fromtimestamp(START + number, timezone.utc)
     time = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
     return {"time": time, "address": ADDRESS, "report": "all", **answer}

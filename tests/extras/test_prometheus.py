@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes chronyds in every state; all that is shipped for it is run there."""
+"""Tests the shipped rules, alerts and dashboard with a real Prometheus and many chronyds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TARGETS = [
     for target in panel["targets"]
 ]
 
-SCRAPES = 4  # so many make a rate, and let every rule see the others' results
+SCRAPES = 4  # enough for a rate, and for every rule to see the results of others
 PATIENCE = 120.0  # seconds
 
 GOOD = "good"  # the chronyd beside the exporter; the others are probed
@@ -45,7 +45,7 @@ class Fleet(NamedTuple):
     prometheus: Prometheus
 
     def query(self, expression: str) -> dict[str, list[tuple[dict[str, str], float]]]:
-        """What a query returns, by the name of the chronyd; "" for what is of none."""
+        """Return the result of a query by the name of the chronyd; "" if it is about none."""
         found: dict[str, list[tuple[dict[str, str], float]]] = {}
         for labels, value in self.prometheus.query(expression):
             found.setdefault(self.name_of(labels), []).append((labels, value))
@@ -109,7 +109,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def example_for(server: Exporter, addresses: dict[str, str]) -> str:
-    """The configuration that is shipped, with these addresses, and scraped often."""
+    """Return the shipped configuration with these addresses and a short interval."""
     text = (CONTRIB / "prometheus" / "prometheus.yml").read_text()
     place = server.url.removeprefix("http://")
     replacements = {

@@ -1,4 +1,4 @@
-"""Every page of the site, opened in a browser as wide as a desk's and a phone's."""
+"""Tests every page of the site in a browser, as wide as a laptop's window and as a phone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIONS += ["--disable-background-networking", "--disable-component-update", "--
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files without telling of each."""
+    """Serves files without logging each request."""
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

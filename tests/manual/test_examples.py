@@ -1,4 +1,4 @@
-"""Every example on a page does what the page shows."""
+"""Tests that the examples on each page print what the page shows."""
 
 from __future__ import annotations
 

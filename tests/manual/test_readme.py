@@ -1,4 +1,4 @@
-"""The front page of the package: short, true, and with links that lead somewhere."""
+"""Tests that README is short and true, and that its links lead somewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that users can import, read or type is without an entry in the reference."""
+"""Tests that everything users can import, read or type has an entry in the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the wheel installs for man and the shells is what the parser says."""
+"""Tests that the man page and the completions in the wheel match the parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of this folder look at: built once, from the working tree."""
+"""Provides the sdist and wheels that the tests examine, built once from the working tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the files that are shipped, and that the same commit always gives the same ones."""
+"""Tests what is in the shipped files, and that a commit always results in the same files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building where it works, where it cannot, and which version comes out."""
+"""Tests where building works, where it cannot, and which version results."""
 
 from __future__ import annotations
 

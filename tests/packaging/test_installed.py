@@ -1,4 +1,4 @@
-"""All tests, of what is shipped, on each Python that is here."""
+"""Runs all tests on the shipped files, with each Python of this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def newest() -> str:
 
 @pytest.fixture(scope="session")
 def wheel_of_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What pip makes of the sdist, with nothing but what that asks for."""
+    """The wheel that pip builds from the sdist, with only the declared requirements."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
     subprocess.run([*pip, str(folder), str(sdist)], check=True)

@@ -1,7 +1,7 @@
-"""The pixi workspace: what can be shown of it without pixi and its channels.
+"""Tests the pixi workspace, as far as that is possible without pixi and its channels.
 
 Its tasks are commands of `tools/run`, so each is run here as pixi would run it: in an environment
-that has everything, by name of the task, in the project's folder.
+that has everything, by the name of the task, in the project's folder.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def test_the_tasks_are_tasks_of_tools_run() -> None:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """What pixi's environment brings, and that of these tests has, too."""
+    """What pixi's environment provides, and the environment of these tests has, too."""
     chronyd = subprocess.check_output([ROOT / "tools" / "chronyd.sh"], text=True).strip()
     find = [sys.executable, str(ROOT / "tools" / "libchrony.py")]
     libchrony = subprocess.check_output(find, text=True).strip()
@@ -177,7 +177,7 @@ def test_a_longer_task_is_run_by_others(name: str, place: str) -> None:
 
 
 def run(command: str, folder: Path, environment: dict[str, str]) -> str:
-    """Run a command as a task, and return what it says."""
+    """Run a command as a task, and return its output."""
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,

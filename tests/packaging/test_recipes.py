@@ -1,4 +1,4 @@
-"""The conda recipes: rendered for each platform, then built and tested from a channel made here."""
+"""Tests the conda recipes: renders them for each platform, and builds them from a local channel."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Channel:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where rattler unpacks packages; they are not to meet the user's real ones."""
+    """The folder where rattler unpacks packages, apart from the user's real packages."""
     return tmp_path_factory.mktemp("rattler")
 
 
@@ -119,7 +119,7 @@ def _separate(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Built:
-    """What building both recipes left, and what it said."""
+    """The packages of both recipes, and the output of building them."""
 
     def __init__(self, folder: Path, log: str) -> None:
         self.folder = folder

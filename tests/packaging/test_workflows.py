@@ -1,4 +1,4 @@
-"""What GitHub runs."""
+"""Tests the workflows that GitHub runs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def kinds(built: set[str]) -> set[str]:
 
 
 def selected(workflow: str) -> set[str]:
-    """Return what a workflow builds: CIBW_BUILD is in its matrix, or in what that includes."""
+    """Return what a workflow builds: CIBW_BUILD in its matrix, or in the `include` of that."""
     jobs = YAML(typ="safe").load(TEXTS[workflow])["jobs"]
     matrix = jobs["wheels"]["strategy"]["matrix"]
     assert [runner.endswith("-arm") for runner in matrix["runner"]] == [False, True]

@@ -1,4 +1,4 @@
-"""A scripted chronyd: it answers by a dict from request to answer, with faults on demand.
+"""Provides a scripted chronyd, which answers from a dict and has faults on demand.
 
 with ScriptedChronyd({Command.N_SOURCES: 1, Command.SOURCES: source(poll=-4)}) as chronyd:
     ask(chronyd.address)

@@ -1,4 +1,4 @@
-"""A chronyd that follows a script: a thread, a socket, and a dict from request to answer."""
+"""Runs a chronyd that follows a script: a thread, a socket, and a dict from request to answer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ScriptedChronyd:
         self._fault = fault
         self._number = 0
         self._lock = threading.RLock()  # a fault may restart the server from its own thread
-        self._polling = threading.Lock()  # a socket lives on in a poll(), closed or not
+        self._polling = threading.Lock()  # a poll() in progress keeps a closed socket alive
         self._socket: socket.socket | None = None
         self._due: list[_Due] = []
         self._order = itertools.count()
@@ -89,7 +89,7 @@ class ScriptedChronyd:
         self.close()
 
     def close(self) -> None:
-        """End for good; raises what went wrong in the script or the fault, if anything did."""
+        """End for good; raise the error of a script or fault, if there was one."""
         self.stop()
         self._ending = True
         self._wake()
@@ -101,13 +101,13 @@ class ScriptedChronyd:
 
     @property
     def listening(self) -> bool:
-        """Whether it is there: started, and not stopped by a test or a fault."""
+        """Whether it is running: started, and not stopped by a test or a fault."""
         with self._lock:
             return self._socket is not None
 
     @property
     def fault(self) -> Fault:
-        """What is done to the answers; a new one starts to count at 0."""
+        """What happens to the answers; a new fault counts them from 0."""
         return self._fault
 
     @fault.setter
@@ -122,9 +122,9 @@ class ScriptedChronyd:
             self._wake()
 
     def stop(self, *, crash: bool = False) -> None:
-        """Close the port, and forget what was still to be sent.
+        """Close the port, and discard answers that were to be sent.
 
-        A Unix socket's file goes too, unless chronyd is to `crash`.
+        The file of a Unix socket is removed, unless `crash` is set.
         """
         with self._lock:
             self._due.clear()
@@ -137,7 +137,7 @@ class ScriptedChronyd:
                     Path(self.address).unlink(missing_ok=True)
 
     def restart(self, answers: Script | None = None, *, crash: bool = False) -> None:
-        """Stop and start at the same address, if wanted as another chronyd."""
+        """Stop and start at the same address, optionally with another script."""
         with self._lock:
             self.stop(crash=crash)
             if answers is not None:
@@ -147,8 +147,8 @@ class ScriptedChronyd:
     def replace(self, answers: Script | None = None) -> None:
         """Restart without a moment in which nobody listens.
 
-        A request that is sent in such a moment is refused, and what becomes of a call depends on
-        when it is sent: tests that are about this stop chronyd, and start it later.
+        A request in such a moment is refused, so that the result of a call would depend on its
+        timing. Tests about that stop chronyd, and start it later.
         """
         with self._lock:
             old = self._socket
@@ -170,7 +170,7 @@ class ScriptedChronyd:
         return self.address
 
     def _reserve_port(self, resources: ExitStack) -> Any:
-        # This socket hears nobody, being connected to itself, and keeps the port from others
+        # This socket, which is connected to itself and receives nothing, reserves the port
         # while chronyd is stopped. Bound with SO_REUSEPORT, it could get a port in such use.
         holder = resources.enter_context(socket.socket(self._family(), socket.SOCK_DGRAM))
         holder.bind(("::1" if self.transport == "udp6" else "127.0.0.1", 0))
@@ -199,7 +199,7 @@ class ScriptedChronyd:
         return listener
 
     def _wake(self) -> None:
-        with suppress(OSError):  # it has enough reasons to wake up, or is gone
+        with suppress(OSError):  # it will wake up anyway, or has ended
             self._waker.send(b"!")
 
     def _run(self) -> None:
@@ -229,7 +229,7 @@ class ScriptedChronyd:
             self._wakened.recv(4096)
 
     def _receive(self) -> None:
-        for _ in range(64):  # then the answers' turn
+        for _ in range(64):  # then send the answers
             if self._socket is None:
                 return
             try:
@@ -237,7 +237,7 @@ class ScriptedChronyd:
             except BlockingIOError:
                 return
             self._handle(Request(raw, client))
-            self._send_due()  # as chronyd answers a request before it reads the next one
+            self._send_due()  # chronyd answers a request before it reads the next one
 
     def _handle(self, request: Request) -> None:
         self.requests.append(request)
@@ -256,7 +256,7 @@ class ScriptedChronyd:
         return response(command, request.sequence, reply=entry.layout.reply, body=entry.body)
 
     def _judge(self, request: Request) -> Entry:
-        """chronyd's checks, in its order."""
+        """Check a request as chronyd does, in the same order."""
         if request.raw[0] != VERSION:
             return Status.BADPKTVERSION
         command = request.command
@@ -271,7 +271,7 @@ class ScriptedChronyd:
         return entry
 
     def _count(self) -> int:
-        """The number of sources, for a script that does not give one."""
+        """Return the number of sources, for a script that does not give it."""
         return max((len(a) for a in self.script.values() if isinstance(a, Sequence)), default=0)
 
     def _resolve(self, answer: Answer, request: Request) -> Entry:
@@ -287,7 +287,7 @@ class ScriptedChronyd:
         return self._resolve(answer(request), request)
 
     def _schedule(self, client: Any, plan: Iterator[tuple[float, bytes]]) -> None:
-        """Put the plan's next datagram in the queue."""
+        """Queue the plan's next datagram."""
         for pause, datagram in plan:
             due = time.monotonic() + pause
             heapq.heappush(self._due, _Due(due, next(self._order), datagram, client, plan))
@@ -303,7 +303,7 @@ class ScriptedChronyd:
                 self._schedule(due.client, due.plan)
 
     def _send(self, datagram: bytes, client: Any) -> bool:
-        """Whether the client is still there; a full queue loses datagrams, as chronyd's does."""
+        """Send; return whether the client exists. A full queue loses datagrams, as in chronyd."""
         if self._socket is None or not client:
             return False
         try:
@@ -317,7 +317,7 @@ class ScriptedChronyd:
 
 @dataclass(order=True, frozen=True)
 class _Due:
-    """A datagram that waits for its time, and what is to follow it."""
+    """A datagram to send at a certain time, and what follows it."""
 
     time: float
     order: int

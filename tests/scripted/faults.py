@@ -1,4 +1,4 @@
-"""Faults: what may happen to an answer, or to chronyd, instead of a reply in good order."""
+"""Defines faults: what can happen to an answer, or to chronyd, instead of a proper reply."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .wire import (
 
 
 def at(numbers: Container[int], fault: Fault) -> Fault:
-    """The fault for the answers of these numbers alone: `at({0}, drop)`."""
+    """Apply the fault only to the answers with these numbers: `at({0}, drop)`."""
     return lambda request, reply, number: (fault if number in numbers else honest)(
         request, reply, number
     )
 
 
 def on(command: Command, fault: Fault) -> Fault:
-    """The fault for one command alone, whose answers it counts from 0."""
+    """Apply the fault to one command only, and count its answers from 0."""
     numbers = itertools.count()
 
     def only(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
@@ -48,7 +48,7 @@ def duplicate(request: Request, reply: bytes, number: int) -> Iterable[tuple[flo
 
 
 def reorder() -> Fault:
-    """Every other answer waits until the next one to the same client has overtaken it."""
+    """Delay every other answer until the next one to the same client has overtaken it."""
     waiting: dict[Any, bytes] = {}
 
     def overtake(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
@@ -61,7 +61,7 @@ def reorder() -> Fault:
 
 
 def stale() -> Fault:
-    """Each answer comes after the one before it has come once more."""
+    """Send each answer after a repetition of the previous one."""
     last: dict[Any, bytes] = {}
 
     def repeat(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
@@ -73,7 +73,7 @@ def stale() -> Fault:
 
 
 def header(**fields: int) -> Fault:
-    """Other values in the header: `header(version=7, status=18)`."""
+    """Set other values in the header: `header(version=7, status=18)`."""
 
     def change(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
         for name, value in fields.items():
@@ -85,7 +85,7 @@ def header(**fields: int) -> Fault:
 
 
 def wrong(field: str) -> Fault:
-    """A header field with every bit flipped."""
+    """Flip every bit of a header field."""
     offset, size = HEADER_FIELDS[field]
 
     def flip(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
@@ -96,24 +96,24 @@ def wrong(field: str) -> Fault:
 
 
 def refuse(status: int) -> Fault:
-    """An error instead of the answer."""
+    """Send an error instead of the answer."""
     return lambda request, reply, number: [
         (0, response(int.from_bytes(reply[4:6], "big"), request.sequence, status=status))
     ]
 
 
 def resize(length: int) -> Fault:
-    """Each answer cut, or filled up with zeros, to this length."""
+    """Cut each answer, or fill it up with zeros, to this length."""
     return lambda request, reply, number: [(0, reply[:length].ljust(length, b"\0"))]
 
 
 def instead(*datagrams: bytes) -> Fault:
-    """Other datagrams, without a look at the request."""
+    """Send other datagrams, whatever the request is."""
     return lambda request, reply, number: [(0, datagram) for datagram in datagrams]
 
 
 def garbage(seed: int = 0) -> Fault:
-    """Random bytes, up to twice as many as in the answer."""
+    """Send random bytes, up to twice as many as in the answer."""
     chance = random.Random(seed)
     return lambda request, reply, number: [
         (0, chance.randbytes(chance.randrange(2 * len(reply)))),
@@ -137,7 +137,7 @@ def drip(every: float = 0.01, *, junk: Fault | None = None, count: int | None = 
 
 
 def dies(chronyd: ScriptedChronyd, *, crash: bool = False) -> Fault:
-    """chronyd stops instead of answering."""
+    """Let chronyd stop instead of answering."""
 
     def die(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
         chronyd.stop(crash=crash)
@@ -147,7 +147,7 @@ def dies(chronyd: ScriptedChronyd, *, crash: bool = False) -> Fault:
 
 
 def restarts(chronyd: ScriptedChronyd, answers: Script | None = None) -> Fault:
-    """chronyd restarts instead of answering, if wanted as another one."""
+    """Let chronyd restart instead of answering, optionally with another script."""
 
     def restart(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
         chronyd.replace(answers)

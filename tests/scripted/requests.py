@@ -1,4 +1,4 @@
-"""What a scripted chronyd is asked, what its script may say, and how an answer may go wrong."""
+"""Defines requests to a scripted chronyd, what a script can contain, and what a fault is."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _COMMANDS = {int(command): command for command in Command}
 
 @dataclass(frozen=True)
 class Request:
-    """A datagram as it came in, and who sent it."""
+    """A datagram as it was received, and its sender."""
 
     raw: bytes
     client: Any
 
     @property
     def command(self) -> Command | None:
-        """What is asked for; `None` for what libchrony would not ask."""
+        """The command; `None` if libchrony would not send it."""
         return _COMMANDS.get(int.from_bytes(self.raw[4:6], "big"))
 
     @property
@@ -37,13 +37,13 @@ class Request:
 
     @property
     def index(self) -> int | None:
-        """Which source, in a request by index."""
+        """The index of the source, in a request by index."""
         by_index = self.command in BY_INDEX
         return int.from_bytes(self.raw[20:24], "big") if by_index else None
 
     @property
     def address(self) -> bytes | None:
-        """Which source, in a request by address; compare it with `address_bytes()`."""
+        """The source, in a request by address; compare it with `address_bytes()`."""
         return self.raw[20:40] if self.command in BY_ADDRESS else None
 
     def is_dropped(self) -> bool:
@@ -62,7 +62,7 @@ Answer: TypeAlias = (
 )
 Script: TypeAlias = Mapping[Command, Answer]
 
-# A fault says which datagrams really go out, each after a pause in seconds, when `reply` would be
+# A fault decides which datagrams are sent, each after a pause in seconds, when `reply` would be
 # the answer to a request; `number` counts the answers from 0.
 Fault: TypeAlias = Callable[[Request, bytes, int], Iterable[tuple[float, bytes]]]
 

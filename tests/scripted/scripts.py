@@ -1,4 +1,4 @@
-"""Scripts: what a chronyd with certain sources answers to each request."""
+"""Makes scripts: the answers of a chronyd with certain sources to each request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .wire import (
     tracking,
 )
 
-# What chronyd answers over UDP unless `opencommands` says otherwise.
+# The commands that chronyd answers over UDP, unless `opencommands` says otherwise.
 OPEN_COMMANDS = frozenset(
     {
         Command.N_SOURCES,
@@ -37,9 +37,9 @@ OPEN_COMMANDS = frozenset(
 
 
 def script(sources: Iterable[Source] | None = None, *records: Record) -> dict[Command, Answer]:
-    """All reports of a chronyd with these sources (by default an NTP one and a reference clock).
+    """Return all reports of a chronyd with these sources, by default an NTP source and a refclock.
 
-    Records given replace those of the reports that are not about a source.
+    The given records replace those of the reports that are not about a source.
     """
     known = [ntp_source(), refclock()] if sources is None else list(sources)
     addresses = [source[Command.SOURCESTATS].values["address"] for source in known]
@@ -61,6 +61,6 @@ def script(sources: Iterable[Source] | None = None, *records: Record) -> dict[Co
 
 
 def in_turn(*answers: Answer) -> Callable[[Request], Answer]:
-    """Another answer each time; the last one stays."""
+    """Give one answer after the other; repeat the last one."""
     left = deque(answers)
     return lambda request: left.popleft() if len(left) > 1 else left[0]

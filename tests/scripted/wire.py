@@ -1,7 +1,7 @@
 """chronyd's monitoring protocol, version 6, as tables: every reply with its fields in wire order.
 
-Field names are libchrony's. The third column is what a field holds unless a test says otherwise:
-together they describe a healthy client that follows 192.0.2.1.
+Field names are libchrony's. The third column is the default value of a field; together they
+describe a healthy client that follows 192.0.2.1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HEADER_FIELDS = {  # of a response: offset and size of what libchrony looks at
 
 
 class Command(IntEnum):
-    """What a request asks for, under libchrony's name of the report."""
+    """Commands, under libchrony's names of the reports."""
 
     N_SOURCES = 14
     SOURCES = 15
@@ -52,7 +52,7 @@ class Command(IntEnum):
 
 
 class Status(IntEnum):
-    """How a request went, under chrony's names."""
+    """Status of a reply, under chrony's names."""
 
     SUCCESS = 0
     FAILED = 1
@@ -89,7 +89,7 @@ def response(
 
 
 def float_bytes(value: float) -> bytes:
-    """A 7-bit exponent and a 25-bit coefficient; NaN becomes 0, what is too large the limit."""
+    """Encode a 7-bit exponent and a 25-bit coefficient; NaN becomes 0, large numbers the limit."""
     if math.isnan(value):
         return bytes(4)
     limit = 2**24 if value < 0 else 2**24 - 1
@@ -122,7 +122,7 @@ def time_bytes(nanoseconds: int) -> bytes:
 
 
 def timespec(high: int, low: int, nanoseconds: int) -> bytes:
-    """A time by its three words, for those that no chronyd of ours would send."""
+    """Encode a time from its three words, for times that chronyd would not send."""
     return struct.pack(">III", high, low, nanoseconds)
 
 
@@ -137,17 +137,17 @@ def address_bytes(text: str | None) -> bytes:
 
 
 def packed_address(raw: bytes, family: int) -> bytes:
-    """An address by its bytes, for families that do not exist."""
+    """Encode an address from its bytes, for families that do not exist."""
     return struct.pack(">16sHxx", raw, family)
 
 
 def refclock_bytes(reference_id: int) -> bytes:
-    """A reference clock's ID where `sources` has the address: it looks like an IPv4 one."""
+    """Encode a reference clock's ID in place of the address in `sources`, like an IPv4 address."""
     return packed_address(operator.index(reference_id).to_bytes(4, "big"), 1)
 
 
 def reference_id(source: str | None) -> int:
-    """What chronyd calls a source, given its IP address or a reference clock's name."""
+    """Return the reference ID of a source, given its IP address or a reference clock's name."""
     try:
         address = ip_address(source or "")
     except ValueError:
@@ -160,7 +160,7 @@ def reference_id(source: str | None) -> int:
 
 
 class Kind(NamedTuple):
-    """How a value travels."""
+    """The encoding of a value."""
 
     size: int
     encode: Callable[[Any], bytes]
@@ -199,7 +199,7 @@ class Field(NamedTuple):
         return raw
 
     def received(self, value: Value) -> Value:
-        """The value as the other side sees it: floats lose digits on the wire."""
+        """Return the value that the receiver sees, since floats lose digits on the wire."""
         if self.kind is FLOAT and not isinstance(value, bytes):
             return float_value(self.encode(value))
         return value
@@ -254,7 +254,7 @@ class Record:
     body: bytes = field(repr=False)
 
     def replace(self, **values: Value) -> Record:
-        """The same record but for these values."""
+        """Return the record with these values changed."""
         named = {self.layout.keywords[keyword]: value for keyword, value in values.items()}
         return self.layout.record({**self.values, **named})
 
@@ -485,7 +485,7 @@ LAYOUTS = (
     smoothing,
 )
 
-# Everything that chronyd says about one of its sources.
+# Everything that chronyd reports about one of its sources.
 Source = dict[Command, Record]
 
 
@@ -505,7 +505,7 @@ def ntp_source(address: str = "192.0.2.1", *records: Record) -> Source:
 
 
 def unresolved_source(number: int = 1, *records: Record) -> Source:
-    """A server whose host name has no address yet; nothing was ever received from it."""
+    """A server whose host name is not resolved yet, so that nothing was received from it."""
     return ntp_source(
         f"ID#{number:010}",
         _blank(source, state=1, last_sample_ago=NEVER, poll=6),
@@ -534,7 +534,7 @@ def refclock(name: str = "PPS0", *records: Record) -> Source:
 
 
 def _blank(kind: Layout, **values: Value) -> Record:
-    """A record in which all is zero or unset but for these values."""
+    """A record in which everything except these values is zero or unset."""
     zero: dict[str, Value] = {
         field.keyword: None if field.kind is ADDRESS else 0 for field in kind.fields
     }

@@ -1,4 +1,4 @@
-"""Bounds how many targets the exporter asks at the same time, so that dead ones block no others."""
+"""Limits how many targets the exporter asks at once, so that dead ones do not block others."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 MOST = 1000
-"""How many targets are asked at the same time at most: each takes a thread."""
+"""The most targets to ask at the same time; each takes a thread."""
 FILES = 16
-"""Descriptors that there must be for each: half of them for its sockets, half for connections."""
+"""Descriptors needed for each: half of them for its sockets, half for HTTP connections."""
 REMEMBERED = 100_000
-"""How many targets that answered are remembered at most."""
+"""The most targets to remember as having answered."""
 
 
 class NoPlaceError(Exception):
-    """There is no place for a target now."""
+    """There is no free place for a target at present."""
 
 
 class Places:
-    """Places for targets to be asked; half of them are for targets that answered the last time.
+    """Places for targets to ask; half of them are reserved for targets that answered last time.
 
-    A target that does not answer takes its place until its timeout has passed.
+    A target that does not answer occupies its place until its timeout has passed.
     """
 
     def __init__(self, number: int) -> None:
@@ -63,7 +63,7 @@ class Places:
 
 
 def places() -> Places:
-    """Return as many places as this process may open files for; it lets itself open more."""
+    """Raise the limit on open files, and return as many places as it allows."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST * FILES
     if limit != resource.RLIM_INFINITY and limit < wanted:

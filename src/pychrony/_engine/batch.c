@@ -523,7 +523,7 @@ static void take_number(shim_client *client, const struct slot *slot)
         set_number(client, number);
         client->known = roster->number;
         if (roster->number > 0)
-            roster->counting = TO_ASK; /* once more, within the bracket */
+            roster->counting = TO_ASK; /* again, between opening and closing */
     }
 }
 

@@ -234,7 +234,7 @@ class Client:
         return _PLACE.iter_unpack(self._places[start : start + ask.records * _PLACE.size])
 
     def _follow(self) -> None:
-        """See the batch's memory where it is now."""
+        """Look up where the batch's memory is now."""
         batch = self.batch
         self._places = memoryview(ffi.buffer(batch.places, batch.room * _PLACE.size))
         self.bytes = memoryview(ffi.buffer(batch.bytes, batch.size))

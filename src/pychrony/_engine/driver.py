@@ -122,7 +122,7 @@ class Turns:
         self._free = AT_ONCE
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.under_way: dict[int, asyncio.Future[None]] = {}
-        """What the calls that go on wait for, by the tags of their batches."""
+        """The futures of the calls in progress, by the tags of their batches."""
 
     async def take(self, timeout: int) -> int:
         """Wait for a turn; return the rest of the timeout, in nanoseconds."""

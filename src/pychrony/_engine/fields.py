@@ -150,7 +150,7 @@ def origins(model: type[Report]) -> dict[str, Origin]:
     return {name: options["metadata"]["origin"] for name, options in fields(model).items()}
 
 
-# Converters. A time arrives as `nanoseconds()` makes it, all others as libchrony has them.
+# Converters. A time arrives as the result of `nanoseconds()`; all other values are libchrony's.
 
 
 def signed16(raw: int) -> int:

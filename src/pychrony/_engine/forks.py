@@ -1,4 +1,4 @@
-"""Makes locks that a fork waits for, so that a child never inherits work that is half done."""
+"""Makes locks that a fork waits for, so that a child never inherits half-finished work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from os import register_at_fork
 
 
 def fork_lock() -> RLock:
-    """Return a lock that a thread takes before it forks, and gives back after the fork."""
+    """Return a lock that a thread acquires before it forks, and releases after the fork."""
     lock = RLock()
     forking: set[int] = set()
 

@@ -64,7 +64,7 @@ typedef struct {
     int64_t tag; /* for the caller's use */
     const shim_ask *asks;
     int asked;
-    int moved; /* how often `places` and `bytes` have been elsewhere, for those who remember them */
+    int moved; /* how often `places` or `bytes` has moved, for callers that keep a pointer */
     int room;  /* of `places` */
     const shim_place *places;
     const char *bytes;
@@ -148,8 +148,8 @@ shim_batch *shim_batch_of(shim_client *client);
    nanoseconds; negative: none. A running batch is given up. Returns 0, or an error. */
 int shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
 
-/* shim_start() and shim_run() at once: crossing from Python to C costs more than either takes
-   besides. Returns how many batches are done; an error below zero. */
+/* shim_start() and shim_run() in one call, since the crossing from Python to C costs more than
+   either. Returns how many batches are done; negative: an error. */
 int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
                        int64_t longest);
 
