@@ -1,8 +1,8 @@
 """Writes docs/faults.md from the outcomes of the tests of faults, as a pytest plug-in.
 
 `pytest --faults-page=FILE` writes the page; with `--faults-check` it compares the file instead. A
-test notes its outcomes with `note()`; they travel in its report, which pytest-xdist passes on to the
-process that writes.
+test notes its outcomes with `note()`; they travel in its report, which pytest-xdist passes on to
+the process that writes.
 """
 
 from __future__ import annotations
