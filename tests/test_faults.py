@@ -858,6 +858,8 @@ def equal(model: type[Report], record: dict[str, Any], sent: dict[str, Any]) -> 
         field = next((n for n in origin.names if n in sent), None)
         if origin.convert is None and field is not None:
             got, wanted = record[name], sent[field]
+            if isinstance(wanted, bytes):  # a time, as chronyd encodes it
+                continue
             if got != wanted and (got or wanted):  # no address is "" or None
                 return False
     return True
@@ -886,6 +888,14 @@ def cut(length: int, command: Command) -> Callable[[], Fault]:
     return lambda: on(command, resize(length))
 
 
+def lengths(layout: wire.Layout) -> Iterable[int]:
+    """All lengths that are too short; in the short run the ends of the parts, and some between."""
+    if LONG:
+        return range(layout.length)
+    ends = {0, 1, HEADER - 1, HEADER, HEADER + 1, layout.length - 1}
+    return sorted({*ends, *range(0, layout.length, 5)})
+
+
 @pytest.mark.parametrize("transport", ["udp", "unix"])
 @pytest.mark.parametrize("layout", CUT, ids=str)
 def test_an_answer_cut_at_any_length_is_refused(
@@ -894,16 +904,16 @@ def test_an_answer_cut_at_any_length_is_refused(
     command = layout.command
     reports = [r for r in REPORTS[:-1] if command in asked_for(r)]
     calls = []
-    for length, report in itertools.product(range(layout.length), reports):
+    for turn, (length, report) in enumerate(itertools.product(lengths(layout), reports)):
         header_only = length < HEADER
-        if header_only and not LONG and report != reports[length % len(reports)]:
+        if header_only and not LONG and turn % 2:
             continue
         name = f"{command.name} cut to {'0-27' if header_only else '28 bytes or more'}"
         fault = with_fault(cut(length, command))
         order = len(MODES) + 2 * CUT.index(layout) + (not header_only)
         expected = TIMEOUT if header_only else MALFORMED
         mode = Mode(SIZE, name, fault, expected, SHORT if header_only else ONCE, number=order)
-        way = (CONNECTION, AWAITED, MANY, AWAITED_MANY)[length % 4]
+        way = (CONNECTION, AWAITED, MANY, AWAITED_MANY)[turn // 2 % 4]
         calls.append(Call(mode, transport, report, way))
     note(request, run_all(calls))
 
