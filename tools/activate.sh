@@ -1,5 +1,5 @@
-# Read by pixi when it activates an environment, for what conda's own activation leaves out.
+# Completes the activation of a conda environment; pixi sources it.
 # shellcheck shell=sh
 
-# conda-forge's chronyd is a daemon in the place of daemons.
+# conda-forge's package installs chronyd in sbin, which conda does not add to PATH.
 export PATH="$CONDA_PREFIX/sbin:$PATH"

@@ -1,12 +1,13 @@
-# What the tasks of tools/run need, one function each. Read by tools/run, in the project's folder.
+# Installs what the tasks of tools/run need, with one function each. tools/run sources it in the
+# project's folder.
 # shellcheck shell=bash
 #
-# PYTHON=...          make the virtual environment with this Python, not with the newest here
-# PYCHRONY_VENV=...   make it in this folder, not in .venv
+# PYTHON=...          make the virtual environment with this Python instead of the newest one
+# PYCHRONY_VENV=...   make it in this folder instead of .venv
 
 venv=$(realpath -m "${PYCHRONY_VENV:-.venv}")
 
-# Editable: only a change of the compiled module or of the metadata calls for another installation.
+# Editable: only a change of the compiled module or of the metadata requires a new installation.
 setup_package() {
     setup_venv
     pip_install package pyproject.toml src/pychrony/_engine/*.[ch] src/pychrony/_engine/build.py -- --editable .
@@ -82,7 +83,7 @@ setup_venv() {
 }
 
 venv_is_current() {
-    # Its scripts hold its path: a copied or moved one would run the programs of the original.
+    # Its scripts contain its path: a copy would run the programs of the original.
     [[ -f $venv/made-in && $(<"$venv/made-in") == "$venv" ]] || return
     local ours
     ours=$(describe "$venv/bin/python") && [[ -z ${PYTHON:-} || $(describe "$PYTHON") == "$ours" ]]
@@ -140,8 +141,8 @@ apt_install() { # WHY PACKAGE...
     DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${@:2}" >&2
 }
 
-# pip_install NAME FILE... -- ARGUMENT...: pip install ARGUMENT..., unless that was done in this
-# environment, for this folder, with the files as they are now. A file NAME in it remembers.
+# pip_install NAME FILE... -- ARGUMENT...: run pip install ARGUMENT..., unless that was already done
+# in this environment, for this folder, with the same files. A file NAME in the environment notes it.
 pip_install() {
     local stamp=$venv/installed-$1 files=() state
     shift
