@@ -82,14 +82,17 @@ class Driver:
         """Wait until the batch of a client is done, or the turns of its connection end."""
         tag = client.batch.tag = next(self._tags)
         future = self._waiting[tag] = turns.under_way[tag] = self.events.create_future()
-        self._drive()
+        self._take(lib.shim_step_blindly(self.loop))
         try:
             await future
         finally:
             del self._waiting[tag], turns.under_way[tag]
 
     def _drive(self) -> None:
-        due = lib.shim_step(self.loop)
+        self._take(lib.shim_step(self.loop))
+
+    def _take(self, due: int) -> None:
+        """Wake the calls that a step has finished; the next step is due in so many nanoseconds."""
         for tag in finished(self.loop):
             future = self._waiting.get(tag)
             if future is not None and not future.done():

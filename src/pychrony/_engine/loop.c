@@ -342,15 +342,29 @@ static void take_events(const struct epoll_event *events, int count)
     }
 }
 
+/* Step; return in how many nanoseconds the next step is due. */
+static int64_t step_now(shim_loop *loop)
+{
+    int64_t now = clock_now();
+    step(loop, now);
+    return loop->due == NEVER ? -1 : loop->due > now ? loop->due - now : 0;
+}
+
 int64_t shim_step(shim_loop *loop)
 {
     struct epoll_event events[EVENTS];
     lock_loop(loop);
     int found = loop->epoll >= 0 ? epoll_wait(loop->epoll, events, EVENTS, 0) : 0;
     take_events(events, found);
-    int64_t now = clock_now();
-    step(loop, now);
-    int64_t due = loop->due == NEVER ? -1 : loop->due > now ? loop->due - now : 0;
+    int64_t due = step_now(loop);
+    unlock_loop(loop);
+    return due;
+}
+
+int64_t shim_step_blindly(shim_loop *loop)
+{
+    lock_loop(loop);
+    int64_t due = step_now(loop);
     unlock_loop(loop);
     return due;
 }

@@ -111,6 +111,9 @@ int shim_loop_fd(shim_loop *loop);
    step is due, even if the descriptor is not readable until then; negative: never. */
 int64_t shim_step(shim_loop *loop);
 
+/* The same for what needs no look at the sockets, such as the first requests of a batch. */
+int64_t shim_step_blindly(shim_loop *loop);
+
 /* Step and wait, in turns, until a batch is done, or for `longest` nanoseconds, or until a signal
    arrives. Returns how many batches are done. */
 int shim_run(shim_loop *loop, int64_t longest);
