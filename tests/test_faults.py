@@ -853,10 +853,13 @@ def equal_lists(model: type[Report], records: list[Any], sent: list[dict[str, An
 
 
 def equal(model: type[Report], record: dict[str, Any], sent: dict[str, Any]) -> bool:
-    """Whether a record has what chronyd sent, in all fields that need no converter."""
+    """Whether a record has what chronyd sent, in all fields that need no converter.
+
+    Raw bytes are what no value stands for.
+    """
     for name, origin in origins(model).items():
         field = next((n for n in origin.names if n in sent), None)
-        if origin.convert is None and field is not None:
+        if origin.convert is None and field is not None and not isinstance(sent[field], bytes):
             got, wanted = record[name], sent[field]
             if isinstance(wanted, bytes):  # a time, as chronyd encodes it
                 continue
