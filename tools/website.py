@@ -5,8 +5,8 @@
     website.py --main HEAD    another commit at the root
 
 GitHub Pages replaces the whole site at each deployment, so all of it is built each time, each
-version by its own `tools/run docs`. The manuals link to each other. A tag without that task has
-none; nor have pre-releases.
+version by its own `tools/run docs`. The manuals link to each other. Pre-releases, and tags without
+that task, have no manual.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from problems import ReleaseError, reported
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = 8
-"""How many releases, the newest ones, keep their manual: each takes one or two minutes."""
+"""How many of the newest releases keep their manual; building one takes a minute or two."""
 MAIN = "main"
 SETTINGS = ("PYCHRONY_ENV", "PYCHRONY_VENV")
-"""What would have all versions built in one environment, that of this one."""
+"""Variables that would make all versions share the environment of this one."""
 
 
 def main() -> None:
@@ -68,12 +68,12 @@ def has_manual(repository: Path, tag: str) -> bool:
 
 
 def folder(version: str, site: Path) -> Path:
-    """Return where the manual of a version lies."""
+    """Return the folder of a version's manual."""
     return site if version == MAIN else site / version
 
 
 def links(version: str, versions: Sequence[str]) -> dict[str, str]:
-    """Return where the other manuals are, seen from the root of this one."""
+    """Return the links to the other manuals, relative to the root of this one."""
     up = "" if version == MAIN else "../"
     return {
         other: f"{up}{'' if other == MAIN else f'{other}/'}index.html"
@@ -83,7 +83,7 @@ def links(version: str, versions: Sequence[str]) -> dict[str, str]:
 
 
 def build_manual(commit: str, target: Path, others: Mapping[str, str], repository: Path) -> None:
-    """Build the manual of a commit, from files of its own and in an environment of its own."""
+    """Build the manual of a commit from a separate copy and in a separate environment."""
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     environment["PYCHRONY_OTHER_MANUALS"] = " ".join(f"{name}={at}" for name, at in others.items())
     with tempfile.TemporaryDirectory(prefix="pychrony-site-") as scratch:

@@ -342,7 +342,7 @@ static void take_events(const struct epoll_event *events, int count)
     }
 }
 
-/* Step; return in how many nanoseconds the next step is due. */
+/* Step, and return in how many nanoseconds the next step is due. */
 static int64_t step_now(shim_loop *loop)
 {
     int64_t now = clock_now();

@@ -111,7 +111,7 @@ int shim_loop_fd(shim_loop *loop);
    step is due, even if the descriptor is not readable until then; negative: never. */
 int64_t shim_step(shim_loop *loop);
 
-/* The same for what needs no look at the sockets, such as the first requests of a batch. */
+/* The same without looking at the sockets, for example to send the first requests of a batch. */
 int64_t shim_step_blindly(shim_loop *loop);
 
 /* Step and wait, in turns, until a batch is done, or for `longest` nanoseconds, or until a signal

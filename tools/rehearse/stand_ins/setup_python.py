@@ -1,7 +1,7 @@
 """actions/setup-python: provides the requested versions, the last one as `python`.
 
-Each is an environment of its own, the last one with the newest pip. Jobs that request the same
-version and install the same things share it; a job that forgets to install something lacks it.
+Each is a separate environment, the last one with the newest pip. Jobs that request the same version
+and install the same packages share it; a job that forgets to install something lacks it.
 """
 
 from __future__ import annotations
