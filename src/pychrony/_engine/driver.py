@@ -92,7 +92,7 @@ class Driver:
         self._take(lib.shim_step(self.loop))
 
     def _take(self, due: int) -> None:
-        """Wake the calls that a step has finished; `due` is in how many nanoseconds to step again."""
+        """Wake the calls that a step has finished, and step again after `due` nanoseconds."""
         for tag in finished(self.loop):
             future = self._waiting.get(tag)
             if future is not None and not future.done():
