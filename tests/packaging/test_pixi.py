@@ -38,7 +38,7 @@ RUN_ELSEWHERE = {
     "analyze": "tools/run",
     "typecheck": "tools/run",
     "recipes": "tests/packaging/test_recipes.py",
-    "rehearse": ".github/workflows/ci.yml",
+    "rehearse": ".ci/run",
     "test-docs": ".ci/run",
     "test-extras": ".ci/run",
 }
