@@ -53,7 +53,7 @@ def test_a_first_call_takes_few_round_trips(
 
 
 def test_lists_come_in_time_though_datagrams_are_lost() -> None:
-    """10 % of all requests and 10 % of all answers: worse than the goal, 10 % of both."""
+    """A tenth of all exchanges fails, as 5 % of the requests and 5 % of the answers are lost."""
     calls = 200 if LONG else 40
 
     def ask(seed: int) -> float:
