@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 import zlib
 from pathlib import Path
+
+PLACE = Path(__file__).parents[2] / "build/docs/objects.inv"
+"""The same in each build: Sphinx reads all pages again if a setting is not what it was."""
 
 HEADER = """\
 # Sphinx inventory version 2
@@ -21,6 +24,7 @@ def write(names: Path) -> Path:
         for role, page, *listed in map(str.split, names.read_text().splitlines())
         for name in listed
     ]
-    target = Path(tempfile.mkdtemp(prefix="pychrony-docs-")) / "objects.inv"
-    target.write_bytes(HEADER.encode() + zlib.compress("\n".join([*entries, ""]).encode()))
-    return target
+    PLACE.parent.mkdir(parents=True, exist_ok=True)
+    written = PLACE.with_suffix(f".{os.getpid()}")  # another build may read it now
+    written.write_bytes(HEADER.encode() + zlib.compress("\n".join([*entries, ""]).encode()))
+    return written.replace(PLACE)

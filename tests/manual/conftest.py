@@ -17,6 +17,12 @@ OTHER = "3.0.0"  # a release whose manual is linked
 sys.path.insert(0, str(DOCS / "_ext"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """While some wait for the site to be built, the others run the examples."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
 @pytest.fixture(scope="session")
 def stage() -> Iterator[object]:
     """The network on which the examples run."""
