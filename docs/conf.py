@@ -18,6 +18,9 @@ others = [entry.split("=") for entry in os.environ.get("PYCHRONY_OTHER_MANUALS",
 # Not as `release`, which the man page would show, although it is the same in all versions.
 html_context = {"installed": metadata.version("pychrony"), "others": others}
 today = " "
+# Otherwise --critical becomes a dash and a word; and the man page could not be made of pages that
+# were read for the site.
+smartquotes = False
 
 extensions = [
     "myst_parser",
