@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from limits import HANG
 from methods import METHODS
 from scripted import Script, ScriptedChronyd, Transport, script, wire
 from scripted.wire import (
@@ -446,7 +447,7 @@ def answers(*records: Record) -> dict[Command, Any]:
 def connected(answers: Script, transport: Transport = "unix") -> Iterator[ChronyConnection]:
     with (
         ScriptedChronyd(answers, transport) as chronyd,
-        ChronyConnection(chronyd.address) as connection,
+        ChronyConnection(chronyd.address, timeout=HANG) as connection,
     ):
         yield connection
 
@@ -454,13 +455,13 @@ def connected(answers: Script, transport: Transport = "unix") -> Iterator[Chrony
 def ask(report: str, *records: Record, transport: Transport = "unix") -> Any:
     """Return the package's report for a chronyd that sends these records."""
     with ScriptedChronyd(answers(*records), transport) as chronyd:
-        read = getattr(pychrony, METHODS[report])(chronyd.address)
+        read = getattr(pychrony, METHODS[report])(chronyd.address, timeout=HANG)
     return read[0] if isinstance(read, list) else read
 
 
 def ask_fields(report: str, *records: Record) -> dict[str, ReportField]:
     with ScriptedChronyd(answers(*records), "unix") as chronyd:
-        return pychrony.get_report(report, chronyd.address)[0]
+        return pychrony.get_report(report, chronyd.address, timeout=HANG)[0]
 
 
 @pytest.mark.parametrize("transport", ["udp", udp6, "unix"])
@@ -731,7 +732,7 @@ def names_of(kind: Layout, keyword: str, values: list[int]) -> dict[int, tuple[s
         for address, value in zip(addresses, values, strict=True)
     ]
     with ScriptedChronyd(script(sources), "unix") as chronyd:
-        records = pychrony.get_report(kind.report, chronyd.address)
+        records = pychrony.get_report(kind.report, chronyd.address, timeout=HANG)
     field = kind.keywords[keyword]
     return {value: record[field].names for value, record in zip(values, records, strict=True)}
 
