@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import TypeVar
 
 from ._engine.address import parse_address, parse_timeout
-from ._engine.client import Question, Together, reading
+from ._engine.client import Fields, Question, Together, reading
 from ._engine.crowd import Crowd
 from ._engine.driver import Driver, Turns, Waiter, look_up
 from ._engine.pool import Pool
 from ._waiting import Waiting
-from .connection import any_report, gather, named_models, transport_to
+from .connection import gather, named_models, transport_to
 from .exceptions import ChronyConnectionError
 from .many import answer_of, check
 from .models import (
@@ -211,7 +211,7 @@ class ChronyConnection:
         The list has a dictionary for each record. For a report about sources, a source without such
         a record has an empty dictionary. The list is empty if the report is turned off in chronyd.
         """
-        return await self._ask(any_report(name))
+        return await self._ask(Fields(name))
 
     async def wait_synchronized(
         self, *, max_error: float | None = None, timeout: float | None = 60.0

@@ -18,7 +18,6 @@ from ._engine.address import parse_address, parse_timeout
 from ._engine.client import Fields, Question, Together, reading
 from ._engine.deferred import new
 from ._engine.fields import Report
-from ._engine.library import reports
 from ._engine.pool import Pool
 from ._waiting import Waiting
 from .exceptions import ChronyConnectionError, ChronyError
@@ -199,7 +198,7 @@ class ChronyConnection:
         The list has a dictionary for each record. For a report about sources, a source without such
         a record has an empty dictionary. The list is empty if the report is turned off in chronyd.
         """
-        return self._ask(any_report(name))
+        return self._ask(Fields(name))
 
     def wait_synchronized(
         self, *, max_error: float | None = None, timeout: float | None = 60.0
@@ -237,15 +236,6 @@ def named_models(names: Sequence[str]) -> list[type[Report]]:
     if unknown:
         raise ValueError(f"unknown report {unknown[0]!r}; choose from {', '.join(MODELS)}")
     return [MODELS[name] for name in dict.fromkeys(names or MODELS)]
-
-
-def any_report(name: str) -> Fields:
-    """Return the question for a report by libchrony's name; raise `TypeError` or `ValueError`."""
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
-    if name not in reports():
-        raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
-    return Fields(name)
 
 
 def transport_to(address: str | None) -> Transport | None:

@@ -123,6 +123,11 @@ class Fields(Question["list[dict[str, ReportField]]"]):
     """The records of any report, under libchrony's own names."""
 
     def __init__(self, name: str) -> None:
+        """Ask for a report by libchrony's name; raise `TypeError` or `ValueError` for another."""
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        if name not in reports():
+            raise ValueError(f"unknown report {name!r}; choose from {', '.join(reports())}")
         super().__init__(name, flags=lib.SHIM_NAMED)
 
     def answer(self, client: Client) -> list[dict[str, ReportField]]:
