@@ -44,7 +44,7 @@ def wheel_of_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 REPORTS = ["tests/test_reports.py"]
-MOST = [f"tests/test_{name}.py" for name in ("connection", "deferred", "reports", "threads")]
+MOST = [f"tests/test_{name}.py" for name in ("connection", "deferred", "reports")]
 
 
 @pytest.mark.parametrize("python", installed.pythons())

@@ -34,9 +34,9 @@ TASKS: dict[str, dict[str, Any]] = {
 COMMANDS = {name: task["cmd"] for name, task in TASKS.items() if "cmd" in task}
 WRITING = {"build-wheel", "check-wheel"}
 RUN_ELSEWHERE = {
-    "lint": "tools/run",  # as parts of "check", which .ci/run runs
-    "analyze": "tools/run",
+    "lint": "tools/run",  # as a part of "check", which .ci/run runs
     "typecheck": "tools/run",
+    "docs": "tools/website.py",
     "recipes": "tests/packaging/test_recipes.py",
     "rehearse": ".ci/run",
     "test-docs": ".ci/run",
