@@ -17,7 +17,7 @@ pytest_plugins = ["faults_page"]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Run two workers per CPU, since tests mostly wait for timeouts and other programs."""
-    return 2 * len(os.sched_getaffinity(0))
+    return 4 * len(os.sched_getaffinity(0))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
