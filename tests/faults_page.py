@@ -28,18 +28,21 @@ REPORTS = (
 )
 
 INTRODUCTION = """\
-# What pychrony makes of each fault
+# Faults
 
-`tools/run faults` writes this page while it runs `tests/test_faults.py`; change that file instead.
+What becomes of a call when chronyd, or the network, misbehaves: each row is a fault of a scripted
+chronyd over one transport, and each cell is the outcome of a call for that report, or for all
+reports together (`get_all()`).
 
-Each row is a fault of a scripted chronyd over one transport. Each cell is the outcome of a call for
-that report, or for all reports together (`get_all()`). A cell stands for nine ways to ask, with the
-same outcome: a new connection, a connection whose sockets are open from earlier calls, the one-shot
-function and `get_many()`, each of these blocking and in `pychrony.aio`, and the `pychrony` command.
-(The short run tries one of them per cell, so that each report is asked for in a blocking way and in
-an event loop; the long run tries all.) The tests also fail if a call takes longer than allowed, if
-a value differs from what chronyd sent, if a message does not begin with what was tried and where,
-or if the next call after the fault does not return the right values.
+A cell stands for nine ways to ask, with the same outcome: a new connection, a connection whose
+sockets are open from earlier calls, the one-shot function and `get_many()`, each of these blocking
+and in `pychrony.aio`, and the `pychrony` command. (The short run tries one of them per cell, so
+that each report is asked for in a blocking way and in an event loop; the long run tries all.) The
+tests also fail if a call takes longer than allowed, if a value differs from what chronyd sent, if a
+message does not begin with what was tried and where, or if the next call after the fault does not
+return the right values.
+
+`tools/run faults` writes this page from what `tests/test_faults.py` sees.
 
 | cell | meaning |
 | --- | --- |
