@@ -1,4 +1,4 @@
-"""Runs all tests on the shipped files, with each Python of this machine."""
+"""Tests the shipped files where they are installed, with each Python of this machine."""
 
 from __future__ import annotations
 
