@@ -271,6 +271,15 @@ def test_a_chronyd_that_stops_within_a_call_is_waited_for(transport: Transport) 
     assert [record.address for record in read] == ["192.0.2.1", "192.0.2.2"]
 
 
+def test_a_chronyd_that_stops_while_its_answer_is_awaited_is_not_called_silent() -> None:
+    with connected(transport="unix", fault=delay(0.5), timeout=1) as (chronyd, connection):
+        connection.get_tracking()  # so slow that it repeats nothing for longer than its timeout
+        chronyd.fault = dies(chronyd)
+        with pytest.raises(ChronyConnectionError, match="no such file or directory") as raised:
+            connection.get_tracking()
+    assert not isinstance(raised.value, ChronyTimeoutError)
+
+
 def test_another_version_of_chronyd_may_come_back() -> None:
     with connected(transport="unix") as (chronyd, connection):
         for reply in (25, 14, 22, 24, 25):
@@ -305,7 +314,7 @@ def test_answers_that_come_after_their_call_are_not_taken_for_those_of_the_next(
         for _ in range(3):
             with suppress(ChronyTimeoutError):  # none if this machine stood still
                 connection.get_tracking()
-        asked = len(chronyd.requests)
+        asked = sum(request.command is Command.TRACKING for request in chronyd.requests)
         connection_with(connection, HANG)
         assert connection.get_tracking().stratum > asked
 

@@ -631,6 +631,7 @@ static void end(shim_client *client, int64_t now)
 /* The deadline has passed. */
 static void expire(shim_client *client)
 {
+    note_absence(client);
     if (client->error == OK && client->roster.rounds >= MANY_ROUNDS)
         fail_lists(client, SHIM_CHANGING, client->roster.rounds);
     fail_all(client, client->error != OK ? client->error : SHIM_TIMEOUT, client->system);

@@ -253,6 +253,8 @@ void receive_all(shim_client *client, int64_t now);
 /* Make receive_all() look for answers at all sockets. */
 void look_again(shim_client *client);
 void repeat_overdue(shim_client *client, int64_t now);
+/* At the deadline: set the client's error if its chronyd was stopped since it was asked. */
+void note_absence(shim_client *client);
 /* Move the deadline and all repetitions by `pause`. */
 void postpone(shim_client *client, int64_t pause);
 /* When the client must be stepped at the latest. */

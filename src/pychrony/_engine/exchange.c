@@ -159,6 +159,20 @@ static bool was_away(const struct slot *slot)
            (errno == ECONNREFUSED || errno == ENOTCONN);
 }
 
+void note_absence(shim_client *client)
+{
+    if (client->error != OK)
+        return; /* it is known already */
+    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next) {
+        if (slot->state != WAITING || !was_away(slot))
+            continue;
+        close_slot(slot);
+        client->error = open_slot(slot);
+        client->system = errno;
+        return; /* if that succeeded, chronyd has just come back, too late for an answer */
+    }
+}
+
 /* ---- Requests ---- */
 
 static int request(const struct slot *slot)
