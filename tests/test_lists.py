@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ both = pytest.mark.parametrize("transport", ["udp", "unix"])
 METHODS = ("get_sources", "get_source_stats", "get_auth_data")
 
 
+@cache
 def known(names: str) -> dict[Command, Any]:
     """A chronyd whose sources have one-letter names."""
     return script([ntp_source(f"192.0.2.{ord(name) - 64}") for name in names])

@@ -7,6 +7,7 @@ describe a healthy client that follows 192.0.2.1.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import operator
 import struct
@@ -198,10 +199,10 @@ class Field(NamedTuple):
             raise ValueError(f"{self.name}: {len(raw)} bytes instead of {self.kind.size}")
         return raw
 
-    def received(self, value: Value) -> Value:
+    def received(self, value: Value, raw: bytes) -> Value:
         """Return the value that the receiver sees, since floats lose digits on the wire."""
         if self.kind is FLOAT and not isinstance(value, bytes):
-            return float_value(self.encode(value))
+            return float_value(raw)
         return value
 
 
@@ -221,7 +222,7 @@ class Layout:
         """libchrony's name of the report."""
         return self.command.name.lower()
 
-    @property
+    @cached_property
     def length(self) -> int:
         return HEADER.size + sum(field.kind.size for field in self.fields)
 
@@ -229,20 +230,25 @@ class Layout:
     def keywords(self) -> Mapping[str, str]:
         return {field.keyword: field.name for field in self.fields}
 
+    @cached_property
+    def places(self) -> Mapping[str, tuple[Field, int]]:
+        """The fields by name, each with its offset in the body."""
+        ends = itertools.accumulate(field.kind.size for field in self.fields)
+        return {f.name: (f, end - f.kind.size) for f, end in zip(self.fields, ends, strict=True)}
+
+    @cached_property
+    def default(self) -> Record:
+        """The record of the default values."""
+        empty = Record(self, {}, bytes(self.length - HEADER.size))
+        return empty.with_values({field.name: field.default for field in self.fields})
+
     def __call__(self, **values: Value) -> Record:
         """A record with these values, by keyword, and the defaults for the rest."""
         return self.record({self.keywords[keyword]: value for keyword, value in values.items()})
 
     def record(self, values: Mapping[str, Value]) -> Record:
         """A record with these values, by libchrony's names, and the defaults for the rest."""
-        full = {field.name: values.get(field.name, field.default) for field in self.fields}
-        if unknown := values.keys() - full.keys():
-            raise KeyError(f"{self.report}: no field {unknown}")
-        return Record(
-            self,
-            {field.name: field.received(full[field.name]) for field in self.fields},
-            b"".join(field.encode(full[field.name]) for field in self.fields),
-        )
+        return self.default.with_values(values)
 
 
 @dataclass(frozen=True)
@@ -255,8 +261,18 @@ class Record:
 
     def replace(self, **values: Value) -> Record:
         """Return the record with these values changed."""
-        named = {self.layout.keywords[keyword]: value for keyword, value in values.items()}
-        return self.layout.record({**self.values, **named})
+        keywords = self.layout.keywords
+        return self.with_values({keywords[keyword]: value for keyword, value in values.items()})
+
+    def with_values(self, changed: Mapping[str, Value]) -> Record:
+        """Return the record with these values changed, by libchrony's names."""
+        values, body = dict(self.values), bytearray(self.body)
+        for name, value in changed.items():
+            field, start = self.layout.places[name]
+            raw = field.encode(value)
+            body[start : start + len(raw)] = raw
+            values[name] = field.received(value, raw)
+        return Record(self.layout, values, bytes(body))
 
 
 def layout(command: Command, reply: int, *fields: tuple[str, Kind, Value]) -> Layout:
