@@ -18,6 +18,8 @@ if find_spec("uvloop"):  # the dependency group `loops`, which tools/run install
     import uvloop
 
     LOOPS["uvloop"] = uvloop.new_event_loop
+    # The first loop of a process opens a pipe for signals that stays; tests count descriptors.
+    uvloop.new_event_loop().close()
 
 each_loop = pytest.mark.parametrize("kind", LOOPS)
 
