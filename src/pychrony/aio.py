@@ -242,32 +242,39 @@ class ChronyConnection:
             raise RuntimeError("this ChronyConnection is not open: use it in an 'async with' block")
         driver, turns = self._driver, self._turns
         driver.check()
-        left = await turns.take(self._timeout if timeout is None else timeout)
+        left = self._timeout if timeout is None else timeout
+        if not turns.take():
+            left = await turns.wait(left)
         try:
-            if pool.found:
-                return await self._ask_found(pool, question, left)
-            with closing(pool.conversation(question, left)) as waits:
-                while True:
-                    try:
-                        client = next(waits)
-                    except StopIteration as end:
-                        answer: A = end.value
-                        return answer
-                    await driver.wait(client, turns)
+            if not pool.found:
+                return await self._search(pool, question, left)
+            client = pool.take(pool.address)
+            try:
+                client.start(question, left)
+                await driver.wait(client, turns)
+                return question.answer(client)
+            except BaseException:
+                client.stop()
+                raise
+            finally:
+                driver.stop_waiting(client, turns)
+                pool.give(client)
         finally:
             turns.give()
 
-    async def _ask_found(self, pool: Pool, question: Question[A], timeout: int) -> A:
-        client = pool.take(pool.address)
-        try:
-            client.start(question, timeout)
-            await self._driver.wait(client, self._turns)
-            return question.answer(client)
-        except BaseException:
-            client.stop()
-            raise
-        finally:
-            pool.give(client)
+    async def _search(self, pool: Pool, question: Question[A], timeout: int) -> A:
+        driver, turns = self._driver, self._turns
+        with closing(pool.conversation(question, timeout)) as waits:
+            while True:
+                try:
+                    client = next(waits)
+                except StopIteration as end:
+                    answer: A = end.value
+                    return answer
+                try:
+                    await driver.wait(client, turns)
+                finally:
+                    driver.stop_waiting(client, turns)
 
 
 def _close_dropped(pool: Pool, driver: Driver, process: int) -> None:

@@ -188,6 +188,8 @@ class Client:
         self.label = labelled(name, self.address)
         """What messages call this chronyd."""
         self.batch: Batch = lib.shim_batch_of(self._client)
+        self.tag = self.batch.tag
+        """A number that no other client of the loop has."""
         self.bytes = self._places = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
         self._terms = terms
@@ -202,18 +204,20 @@ class Client:
         """Ask a question, wait, and return the answer."""
         asks, asked = question.asks, question.asked
         done = lib.shim_start_and_run(self._client, asks, asked, timeout, SLICE)
-        if done <= 0:
-            self._check_started(-done)
+        if done < 0:
+            raise self._not_started(-done)
+        if done == 0:
             self.wait()
         return question.answer(self)
 
     def start(self, question: Question[Any], timeout: int) -> None:
         """Start asking, in place of a running batch; `timeout` is the rest of the call's."""
-        self._check_started(lib.shim_start(self._client, question.asks, question.asked, timeout))
-
-    def _check_started(self, error: int) -> None:
+        error = lib.shim_start(self._client, question.asks, question.asked, timeout)
         if error:
-            raise failure(f"asking {self.label}", self.address, error, 0)
+            raise self._not_started(error)
+
+    def _not_started(self, error: int) -> ChronyError:
+        return failure(f"asking {self.label}", self.address, error, 0)
 
     def wait(self) -> None:
         """Block until the batch is done, but let signal handlers run."""
@@ -262,12 +266,6 @@ def labelled(name: str, address: str) -> str:
 def new_loop() -> Loop:
     """Return a loop that closes itself once it and its clients are dropped."""
     return ffi.gc(lib.shim_loop_new(), lib.shim_loop_free)
-
-
-def finished(loop: Loop) -> Iterator[int]:
-    """Yield the tag of each batch that is done, once."""
-    while batch := lib.shim_finished(loop):
-        yield batch.tag
 
 
 def _flags(name: str) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 from ._shim import ffi, lib
 from .address import parse_address
-from .client import Answers, Client, Terms, Together, finished, new_loop, remaining
+from .client import Answers, Client, Terms, Together, new_loop, remaining
 from .failures import nowhere
 from .names import Member, Names, Resolver
 
@@ -66,7 +66,6 @@ class Crowd:
         self._asked: dict[int, tuple[Member, Client]] = {}
         self._young: dict[int, int] = {}  # when each was asked, the oldest first
         self._looked = 0  # when all that had arrived was taken in
-        self._tag = 0
 
     @property
     def ended(self) -> bool:
@@ -127,11 +126,12 @@ class Crowd:
 
     def _collect(self) -> None:
         """Take all complete answers, after a step of the loop."""
-        tags = list(finished(self.loop))
-        for tag in tags:
+        tags = 0
+        while (tag := lib.shim_finished(self.loop)) >= 0:
+            tags += 1
             self._young.pop(tag, None)
             self._take_answers(tag)
-        if len(tags) < YOUNG:
+        if tags < YOUNG:
             self._looked = time.monotonic_ns()
 
     def _has_room(self) -> bool:
@@ -191,10 +191,8 @@ class Crowd:
             else:
                 self._try_next(member, error)
             return
-        self._tag += 1
-        client.batch.tag = self._tag
-        self._asked[self._tag] = member, client
-        self._young[self._tag] = time.monotonic_ns()
+        self._asked[client.tag] = member, client
+        self._young[client.tag] = time.monotonic_ns()
 
     def _take_answers(self, tag: int) -> None:
         member, client = self._asked.pop(tag)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 import time
 from collections import deque
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..exceptions import ChronyConnectionError, ChronyTimeoutError
 from ._shim import ffi, lib
 from .address import Address
-from .client import Client, finished, new_loop, remaining
+from .client import Client, new_loop, remaining
 from .names import Found, Member
 from .pool import Pool
 
@@ -35,8 +34,7 @@ class Driver:
         self._users = 0
         self._watched = -1
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0  # when the timer goes off
-        self._tags = itertools.count()
+        self._due = 0  # when the timer goes off
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
     @classmethod
@@ -78,36 +76,42 @@ class Driver:
             return
         self.release()
 
-    async def wait(self, client: Client, turns: Turns) -> None:
-        """Wait until the batch of a client is done, or the turns of its connection end."""
-        tag = client.batch.tag = next(self._tags)
+    def wait(self, client: Client, turns: Turns) -> asyncio.Future[None]:
+        """Return what to await until the batch of a client is done, or its connection is closed.
+
+        The caller ends the wait with `stop_waiting()`, however it went.
+        """
+        tag = client.tag
         future = self._waiting[tag] = turns.under_way[tag] = self.events.create_future()
         self._take(lib.shim_step_blindly(self.loop))
-        try:
-            await future
-        finally:
-            del self._waiting[tag], turns.under_way[tag]
+        return future
+
+    def stop_waiting(self, client: Client, turns: Turns) -> None:
+        """Forget the batch of a client."""
+        self._waiting.pop(client.tag, None)
+        turns.under_way.pop(client.tag, None)
 
     def _drive(self) -> None:
         self._take(lib.shim_step(self.loop))
 
     def _take(self, due: int) -> None:
         """Wake the calls that a step has finished, and step again after `due` nanoseconds."""
-        for tag in finished(self.loop):
+        while (tag := lib.shim_finished(self.loop)) >= 0:
             future = self._waiting.get(tag)
             if future is not None and not future.done():
                 future.set_result(None)
         if due >= 0:
-            self._set_timer(self.events.time() + due / 1e9)
+            self._set_timer(due)
 
-    def _set_timer(self, due: float) -> None:
+    def _set_timer(self, due: int) -> None:
         """Make sure that a step comes by then; an earlier timer will do, and saves a new one."""
+        at = time.monotonic_ns() + due
         if self._timer is not None:
-            if self._due <= due:
+            if self._due <= at:
                 return
             self._timer.cancel()
-        self._due = due
-        self._timer = self.events.call_at(due, self._on_time)
+        self._due = at
+        self._timer = self.events.call_later(due / 1e9, self._on_time)
 
     def _on_time(self) -> None:
         self._timer = None
@@ -125,13 +129,17 @@ class Turns:
         self._free = AT_ONCE
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.under_way: dict[int, asyncio.Future[None]] = {}
-        """The futures of the calls in progress, by the tags of their batches."""
+        """What the calls in progress wait for, by the tags of their clients."""
 
-    async def take(self, timeout: int) -> int:
+    def take(self) -> bool:
+        """Take a turn if one is free."""
+        if self._free == 0:
+            return False
+        self._free -= 1
+        return True
+
+    async def wait(self, timeout: int) -> int:
         """Wait for a turn; return the rest of the timeout, in nanoseconds."""
-        if self._free > 0:
-            self._free -= 1
-            return timeout
         start = time.monotonic_ns()
         events = asyncio.get_running_loop()
         turn = events.create_future()

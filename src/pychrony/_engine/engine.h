@@ -173,6 +173,7 @@ struct shim_loop {
     shim_loop *next, *last; /* in the list of all */
     int references; /* one of the caller, and one of each client */
     int epoll;      /* -1 until the first socket is opened */
+    int64_t tags;   /* given to clients so far */
     unsigned freed; /* number of freed clients, to which events at hand may belong */
     int64_t due;    /* no client is due earlier */
     int done;       /* clients in `finished` */

@@ -168,6 +168,7 @@ void add_client(shim_client *client)
     shim_loop *loop = client->loop;
     lock_loop(loop);
     loop->references++;
+    client->batch.tag = loop->tags++;
     client->next = loop->clients;
     if (client->next != NULL)
         client->next->last = client;
@@ -239,14 +240,14 @@ void remove_client(shim_client *client)
     loop->freed++;
 }
 
-shim_batch *shim_finished(shim_loop *loop)
+int64_t shim_finished(shim_loop *loop)
 {
     lock_loop(loop);
     shim_client *client = loop->finished;
     if (client != NULL)
         remove_finished(client);
     unlock_loop(loop);
-    return client != NULL ? &client->batch : NULL;
+    return client != NULL ? client->batch.tag : -1;
 }
 
 /* ---- Idle sockets ---- */

@@ -61,7 +61,7 @@ typedef struct {
 /* One or more whole reports, read within one deadline. The memory is the client's, and stays
    unchanged from the end of the batch until the next shim_start() on the client. */
 typedef struct {
-    int64_t tag; /* for the caller's use */
+    int64_t tag; /* of the client: no other client of the loop has or had it */
     const shim_ask *asks;
     int asked;
     int moved; /* how often `places` or `bytes` has moved, for callers that keep a pointer */
@@ -121,8 +121,8 @@ int shim_run(shim_loop *loop, int64_t longest);
 /* Move all deadlines by a pause, in nanoseconds, during which nobody stepped. */
 void shim_postpone(shim_loop *loop, int64_t pause);
 
-/* The next batch that is done and has not been returned yet; NULL if there is none. */
-shim_batch *shim_finished(shim_loop *loop);
+/* The tag of the next batch that is done and has not been returned yet; -1 if there is none. */
+int64_t shim_finished(shim_loop *loop);
 
 /* ---- Clients ---- */
 
