@@ -423,6 +423,34 @@ def test_a_thousand_cancelled_tasks_leave_nothing_behind(kind: str, transport: T
 
 
 @each_loop
+@both
+def test_closing_many_connections_leaves_only_those_still_open(
+    kind: str, transport: Transport
+) -> None:
+    async def main(address: str) -> None:
+        async with aio.ChronyConnection(address, timeout=HANG) as kept:
+            right = await kept.get_sources()
+            before = fds()
+            for _ in range(2):
+                others = [aio.ChronyConnection(address, timeout=HANG) for _ in range(20)]
+                for other in others:
+                    await other.__aenter__()
+                assert await asyncio.gather(*(other.get_sources() for other in others)) == 20 * [
+                    right
+                ]
+                for other in others:
+                    await other.aclose()
+                assert await aio.get_sources(address, timeout=HANG) == right
+                await asyncio.sleep(0)
+                assert fds() == before
+            assert len(remains(address)) == (transport == "unix")
+            assert await kept.get_sources() == right
+
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        run(kind, main(chronyd.address))
+
+
+@each_loop
 def test_a_call_cancelled_at_any_step_leaves_nothing_behind(kind: str) -> None:
     """Cancel after some turns of the loop, whatever the call is doing then."""
 

@@ -110,13 +110,16 @@ class ChronyConnection:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        self._close()
 
     async def aclose(self) -> None:
         """Close the connection. Calls in progress in other tasks end with an error.
 
         Closing it again does nothing.
         """
+        self._close()
+
+    def _close(self) -> None:
         pool = self._pool
         if pool is None:
             return
@@ -124,7 +127,7 @@ class ChronyConnection:
             self._driver.check()
         self._pool = None
         self._finalizer.detach()
-        pool.close()
+        self._driver.close(pool)
         self._turns.end()
         self._driver.release()
 

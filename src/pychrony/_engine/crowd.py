@@ -24,6 +24,8 @@ YOUNG = 64
 """The most daemons asked within `YOUTH` that have not answered yet. A larger burst would overflow
 queues on the way; chronyd's own queue holds fewer than 300 requests."""
 YOUTH = 10_000_000  # nanoseconds
+SPARES = 64
+"""The most sessions of daemons that have answered, to be used for others."""
 SLICE = 200_000_000
 """The longest wait in nanoseconds, so that signal handlers can run."""
 NAME_SLICE = 5_000_000
@@ -53,7 +55,7 @@ class Crowd:
     ) -> None:
         """`timeout` is that of each daemon, in nanoseconds; negative for none."""
         self.loop = new_loop()
-        lib.shim_spare_sessions(self.loop)
+        lib.shim_spare_sessions(self.loop, SPARES)
         self.names = Names(resolver, timeout)
         self.outcomes: deque[Outcome] = deque()
         self._left = iter(addresses)

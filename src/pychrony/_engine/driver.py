@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 """The most calls of a connection that are served at the same time; with more than eight, chronyd
 itself is the bottleneck."""
+TOGETHER = 4096
+"""The most sockets that are closed together."""
 
 
 class Driver:
@@ -32,6 +34,7 @@ class Driver:
         self.events = events
         self.loop = new_loop()
         self._users = 0
+        self._closing = False
         self._watched = -1
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when the timer goes off
@@ -56,6 +59,23 @@ class Driver:
         if self._watched < 0:
             self._watched = lib.shim_loop_fd(self.loop)
             self.events.add_reader(self._watched, self._drive)
+
+    def close(self, pool: Pool) -> None:
+        """Close a connection; the sockets of all that are closed at the same time close together.
+
+        Closing them one by one would take quadratic time (see `close_spares()` in sockets.c). They
+        wait for that as spare sessions, until the callbacks that are now ready have run.
+        """
+        if not self._closing and not self.events.is_closed():
+            self._closing = True
+            lib.shim_spare_sessions(self.loop, TOGETHER)
+            self.events.call_soon(self._close_spares)
+        pool.close()
+
+    def _close_spares(self) -> None:
+        self._closing = False
+        if self._users > 0:  # otherwise, they were closed with the loop
+            lib.shim_spare_sessions(self.loop, 0)
 
     def release(self) -> None:
         """Leave the event loop after the last connection."""

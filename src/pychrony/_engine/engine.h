@@ -39,7 +39,6 @@ enum { MILLISECOND = 1000000, SECOND = 1000000000 }; /* in nanoseconds */
 enum {
     STRING_SIZE = 48,    /* an IPv6 address has 45 characters at most */
     MAX_RECORDS = 65536, /* of a list; chronyd's own limit is far below */
-    SPARES = 64,         /* sessions that a loop keeps for clients to come */
     KEPT = 16            /* sockets of a client, at most, between batches and on the same machine */
 };
 
@@ -49,6 +48,7 @@ enum {
 struct link {
     int fd;
     chrony_session *session;
+    unsigned number; /* of the session, in the order in which the loop created them */
 };
 
 enum state {
@@ -173,15 +173,17 @@ struct shim_loop {
     shim_loop *next, *last; /* in the list of all */
     int references; /* one of the caller, and one of each client */
     int epoll;      /* -1 until the first socket is opened */
-    int64_t tags;   /* given to clients so far */
     unsigned freed; /* number of freed clients, to which events at hand may belong */
     int64_t due;    /* no client is due earlier */
     int done;       /* clients in `finished` */
     shim_client *clients, *ready;
     shim_client *finished, *finished_last;
-    struct link spares[SPARES]; /* clean sessions of ended clients, on UDP sockets */
-    int spared;
-    bool sparing;   /* whether it keeps spare sessions */
+    int64_t tags;        /* given to clients so far */
+    unsigned sessions;   /* created so far */
+    struct link *spares; /* clean sessions of ended clients, on UDP sockets */
+    int spared;          /* number of them */
+    int most_spared;
+    int spare_room; /* number of them there is memory for */
     bool abandoned; /* the caller has let go of it */
     bool over;      /* the process is ending, and everything is closed */
 };
@@ -231,7 +233,8 @@ int renew_session(struct slot *slot);
 /* Set whether epoll also watches for the socket becoming writable. */
 void watch_writing(struct slot *slot, bool writing);
 void close_link(struct link *link);
-void close_spares(shim_loop *loop);
+/* Close all spare sessions but `left` of them. */
+void close_spares(shim_loop *loop, int left);
 void close_client(shim_client *client);
 /* Move all links but one to `to`, for the caller to close; returns how many. */
 int take_further_links(shim_client *client, struct link *to, int room);

@@ -46,7 +46,7 @@ void leave_loops_to_parent(void)
     for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
         for (shim_client *client = loop->clients; client != NULL; client = client->next)
             leave_client_to_parent(client);
-        close_spares(loop); /* they would use the same random numbers as the parent */
+        close_spares(loop, 0); /* they would use the same random numbers as the parent */
         if (loop->epoll >= 0)
             close(loop->epoll);
         loop->epoll = -1;
@@ -63,7 +63,7 @@ void shim_close_all(void)
             close_client(client);
             make_ready(client);
         }
-        close_spares(loop);
+        close_spares(loop, 0);
         loop->over = true;
     }
     unlock_loops();
@@ -92,13 +92,6 @@ shim_loop *shim_loop_new(void)
     return loop;
 }
 
-void shim_spare_sessions(shim_loop *loop)
-{
-    lock_loop(loop);
-    loop->sparing = true;
-    unlock_loop(loop);
-}
-
 /* Close the loop's own descriptors if no client has a socket. If an exception of a signal handler
    made the caller lose a client before it was opened, only the loop's memory stays in use. */
 static void close_unused(shim_loop *loop)
@@ -106,7 +99,7 @@ static void close_unused(shim_loop *loop)
     for (shim_client *client = loop->clients; client != NULL; client = client->next)
         if (client->open > 0)
             return;
-    close_spares(loop);
+    close_spares(loop, 0);
     if (loop->epoll >= 0)
         close(loop->epoll);
     loop->epoll = -1;
@@ -129,10 +122,11 @@ void leave_loop(shim_loop *loop)
     else
         loops = loop->next;
     pthread_mutex_unlock(&loops_lock);
-    close_spares(loop);
+    close_spares(loop, 0);
     if (loop->epoll >= 0)
         close(loop->epoll);
     pthread_mutex_destroy(&loop->lock);
+    free(loop->spares);
     free(loop);
 }
 

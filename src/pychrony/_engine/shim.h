@@ -96,9 +96,10 @@ typedef struct shim_loop shim_loop;
 /* A loop without clients; NULL without memory. */
 shim_loop *shim_loop_new(void);
 
-/* Keep up to 64 sessions of ended clients, with their descriptors, for new clients: creating a
-   session takes longer than everything else that a single question requires. */
-void shim_spare_sessions(shim_loop *loop);
+/* From now on, keep up to `most` sessions of ended clients, with their descriptors, for new clients:
+   creating a session takes longer than everything else that a single question requires. Sessions
+   above that number are closed. The loop begins with 0. */
+void shim_spare_sessions(shim_loop *loop, int most);
 
 /* Let go of the loop. It ends with the last of its clients. */
 void shim_loop_free(shim_loop *loop);

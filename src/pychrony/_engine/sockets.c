@@ -53,12 +53,48 @@ void close_link(struct link *link)
     link->fd = -1;
 }
 
+/* Create a session on the slot's socket. */
+static int create_session(struct slot *slot)
+{
+    int error = (int)chrony.init_session(&slot->link.session, slot->link.fd);
+    if (error != OK)
+        slot->link.session = NULL;
+    slot->link.number = slot->client->loop->sessions++;
+    return error;
+}
+
 /* ---- Spare sessions ---- */
 
-void close_spares(shim_loop *loop)
+static int by_number(const void *one, const void *other)
 {
-    while (loop->spared > 0)
+    unsigned first = ((const struct link *)one)->number;
+    unsigned second = ((const struct link *)other)->number;
+    return (first > second) - (first < second);
+}
+
+/* Closes the newest first. A session has a stream for /dev/urandom, which fclose() looks for among
+   all streams of the process, the newest first: in another order, it would take quadratic time. */
+void close_spares(shim_loop *loop, int left)
+{
+    if (loop->spared > left)
+        qsort(loop->spares, (size_t)loop->spared, sizeof(*loop->spares), by_number);
+    while (loop->spared > left)
         close_link(&loop->spares[--loop->spared]);
+}
+
+void shim_spare_sessions(shim_loop *loop, int most)
+{
+    lock_loop(loop);
+    if (most > loop->spare_room) {
+        struct link *spares = realloc(loop->spares, sizeof(*spares) * (size_t)most);
+        if (spares != NULL) {
+            loop->spares = spares;
+            loop->spare_room = most;
+        }
+    }
+    loop->most_spared = most < loop->spare_room ? most : loop->spare_room;
+    close_spares(loop, loop->most_spared);
+    unlock_loop(loop);
 }
 
 /* Keep the session of a client that ends, if the session is clean. Its socket stays open until
@@ -67,7 +103,7 @@ static void spare_session(struct slot *slot)
 {
     shim_loop *loop = slot->client->loop;
     bool clean = slot->link.session != NULL && slot->state == IDLE && !slot->dirty;
-    if (!clean || slot->client->ordered || !loop->sparing || loop->spared == SPARES ||
+    if (!clean || slot->client->ordered || loop->spared >= loop->most_spared ||
         epoll_ctl(loop->epoll, EPOLL_CTL_DEL, slot->link.fd, NULL) != 0)
         return;
     loop->spares[loop->spared++] = slot->link;
@@ -116,12 +152,9 @@ static int prepare(struct slot *slot)
     int fd = slot->link.fd;
     if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return SHIM_UNREACHABLE;
-    bool has_session = slot->link.session != NULL;
-    int error = has_session ? OK : (int)chrony.init_session(&slot->link.session, fd);
-    if (error != OK) {
-        slot->link.session = NULL;
+    int error = slot->link.session != NULL ? OK : create_session(slot);
+    if (error != OK)
         return error;
-    }
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = slot};
     if (open_epoll(slot->client->loop) != 0 ||
         epoll_ctl(slot->client->loop->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
@@ -135,7 +168,7 @@ static bool open_socket(struct slot *slot)
     shim_loop *loop = slot->client->loop;
     slot->link.fd = chrony.open_socket(slot->client->address);
     if (slot->link.fd < 0 && errno == EMFILE && loop->spared > 0) {
-        close_spares(loop);
+        close_spares(loop, 0);
         slot->link.fd = chrony.open_socket(slot->client->address);
     }
     if (slot->link.fd >= 0)
@@ -171,12 +204,10 @@ int renew_session(struct slot *slot)
 {
     slot->dirty = false;
     chrony.deinit_session(slot->link.session);
-    slot->link.session = NULL;
-    int error = (int)chrony.init_session(&slot->link.session, slot->link.fd);
+    int error = create_session(slot);
     if (error == OK)
         return OK;
     int system = errno;
-    slot->link.session = NULL;
     close_slot(slot);
     errno = system;
     return error;
