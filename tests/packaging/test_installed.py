@@ -43,8 +43,9 @@ def wheel_of_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-REPORTS = ["tests/test_reports.py"]
-MOST = [f"tests/test_{name}.py" for name in ("connection", "deferred", "reports")]
+ALONE = ["-n", "0"]  # to start workers takes longer than a few files of tests
+REPORTS = [*ALONE, "tests/test_reports.py"]
+MOST = [*ALONE, *(f"tests/test_{name}.py" for name in ("connection", "deferred", "reports"))]
 
 
 @pytest.mark.parametrize("python", installed.pythons())
@@ -61,7 +62,7 @@ def test_the_tests_pass_where_it_is_installed(
 
 def test_a_cross_compiled_wheel_passes_as_well(sdist: Path, oldest: str, tmp_path: Path) -> None:
     wheel = artifacts.build_wheel(sdist, tmp_path, platform.machine())
-    tests = ["tests/test_hardening.py", "tests/test_reports.py"]
+    tests = ["tests/test_hardening.py", *REPORTS]
     assert "_shim.abi3.so" in installed.try_clean(sdist, str(wheel), oldest, tests)
 
 
@@ -83,7 +84,7 @@ def test_what_is_compiled_for_free_threaded_pythons_passes_with_the_lock(
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site_packages)
     assert [path.name for path in site_packages.rglob("_shim*.so")] == ["_shim.abi3t.so"]
-    installed.try_in(environment, tree, ["tests/test_reports.py", "tests/test_threads.py"])
+    installed.try_in(environment, tree, ["tests/test_threads.py", *REPORTS])
 
 
 @pytest.fixture
