@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ def main() -> None:
         if not options.sdist:
             try_here(rest)
         for python in options.python or pythons() if options.sdist else []:
-            try_clean(options.sdist, str(options.wheel), python, rest)
+            try_clean(options.sdist, python, {str(options.wheel): rest})
 
 
 def pythons() -> list[str]:
@@ -147,26 +147,30 @@ def call(command: Sequence[str], folder: Path, **variables: str) -> str:
     return done.stdout
 
 
-def try_clean(
-    sdist: Path, requirement: str, python: str, arguments: Sequence[str] = (), passed: str = ""
-) -> str:
-    """Install into a clean environment, and run the tests of the sdist there.
+def try_clean(sdist: Path, python: str, builds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Install builds into a clean environment, and run the tests of the sdist on each.
 
-    Returns a digest of everything tested; the test is skipped if `passed` is the same digest.
+    `builds` has what pip installs, one in place of the other, with the arguments for pytest. What
+    has the same bytes as an earlier one is not tested again. Returns the files that were tested.
     """
     from artifacts import unpack
 
+    tested: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pychrony-test-") as scratch:
         environment = Environment(Path(scratch), python)
         tree = unpack(sdist.absolute(), Path(scratch))
         environment.bring_wheels(tree)
-        environment.pip("install", os.path.abspath(requirement))
-        digest = environment.run("-c", DIGEST)
-        if digest == passed:
-            print(f"{environment.run('--version').strip()}: the same bytes have passed", flush=True)
-        else:
+        version = environment.run("--version").strip()
+        for build, arguments in builds.items():
+            anew = ["--force-reinstall", "--no-deps"] if tested else []
+            environment.pip("install", *anew, os.path.abspath(build))
+            files = environment.run("-c", DIGEST)
+            if files in tested:
+                print(f"{version}: the same bytes have passed", flush=True)
+                continue
             try_in(environment, tree, arguments)
-        return digest
+            tested.append(files)
+    return tested
 
 
 def try_in(environment: Environment, tree: Path, arguments: Sequence[str] = ()) -> None:
