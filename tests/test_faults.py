@@ -74,7 +74,7 @@ SHORT = 1.0  # seconds, for calls that must wait until the end
 MIXED = (
     4.0  # where some calls must wait, and others must be answered by then, even on a busy machine
 )
-PATIENT = 8.0  # for calls that must ask again, as they do after a second
+PATIENT = HANG  # for calls that must ask again, and are answered then
 
 Transport = Literal["udp", "unix"]
 SINGLE = ("tracking", "activity", "serverstats", "rtcdata", "smoothing")
@@ -566,12 +566,14 @@ LOOP = BackgroundLoop()  # one loop for all calls, which must not delay each oth
 
 
 def ways(report: str, kinds: Sequence[Way]) -> Sequence[Way]:
-    """Read a list, which makes a connection open all its sockets."""
+    """Return the ways to read a report; `use()` is for lists, which alone take many sockets."""
     unused = (USED, AWAITED_USED) if report in SINGLE else ()
     return [way for way in kinds if way not in unused]
 
 
 def use(connection: ChronyConnection | aio.ChronyConnection) -> None:
+    """Read a list, which makes a connection open all its sockets."""
+    connection._timeout = parse_timeout(ONCE)  # the fault's is for the call after these
     for _ in range(16):
         LOOP.result(connection.get_activity())
     LOOP.result(connection.get_sources())
@@ -614,8 +616,10 @@ class Call:
                 yield connection
         else:
             awaited = aio.ChronyConnection(address, timeout=timeout)
-            yield LOOP.result(awaited.__aenter__())
-            LOOP.result(awaited.aclose())
+            try:
+                yield LOOP.result(awaited.__aenter__())
+            finally:
+                LOOP.result(awaited.aclose())
 
     def _ask_connection(
         self, connection: ChronyConnection | aio.ChronyConnection, timeout: float
