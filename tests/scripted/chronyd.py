@@ -15,10 +15,9 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from .requests import Answer, Entry, Fault, Request, Script, honest
 from .scripts import script
@@ -317,9 +316,8 @@ class ScriptedChronyd:
         return True
 
 
-@dataclass(order=True, frozen=True)
-class _Due:
-    """A datagram to send at a certain time, and what follows it."""
+class _Due(NamedTuple):
+    """A datagram to send at a certain time, and what follows it; ordered by time, then number."""
 
     time: float
     order: int

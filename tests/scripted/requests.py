@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from .wire import (
@@ -26,7 +27,7 @@ class Request:
     raw: bytes
     client: Any
 
-    @property
+    @cached_property
     def command(self) -> Command | None:
         """The command; `None` if libchrony would not send it."""
         return _COMMANDS.get(int.from_bytes(self.raw[4:6], "big"))
