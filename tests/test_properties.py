@@ -28,7 +28,7 @@ from pychrony import (
 from pychrony.models import MODELS
 
 many = settings(
-    max_examples=5_000 if LONG else 60,
+    max_examples=5_000 if LONG else 30,
     deadline=None,  # a slow machine is no error
     derandomize=not LONG,  # the same examples each time, but for a long run
     suppress_health_check=[HealthCheck.function_scoped_fixture],
