@@ -6,6 +6,9 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +41,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             chronyd.chronyc("activity")
     except ChronyError as error:
         raise pytest.UsageError(f"the tests need chronyd, chronyc and libchrony: {error}") from None
+    if session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        compile_tests()
+
+
+def compile_tests() -> None:
+    """Let pytest rewrite the assertions before the workers start, each of which would do it all."""
+    for file in Path(__file__).parent.glob("test_*.py"):
+        with suppress(Exception):  # the workers tell of it
+            import_module(file.stem)
 
 
 def pytest_collection_finish() -> None:
