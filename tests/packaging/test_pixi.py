@@ -31,7 +31,7 @@ TABLES = {"": PIXI} | PIXI["feature"]
 TASKS: dict[str, dict[str, Any]] = {
     name: task for table in TABLES.values() for name, task in table.get("tasks", {}).items()
 }
-COMMANDS = {name: task["cmd"] for name, task in TASKS.items() if "cmd" in task}
+COMMANDS: dict[str, str] = {name: task["cmd"] for name, task in TASKS.items() if "cmd" in task}
 WRITING = {"build-wheel", "check-wheel"}
 RUN_ELSEWHERE = {
     "lint": ".ci/run",
