@@ -122,12 +122,16 @@ def test_fixtures(tracking_status, source, source_stats, rtc_data):
 """
 
 
+NO_OTHERS = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "xdist")]
+"""Options that keep plug-ins away which take time, and have no part in these tests."""
+
+
 @pytest.fixture(scope="module")
 def other_project(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return pytest's output in a project that does not mention the plug-in."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "test_it.py").write_text(TEST_OF_IMPORTS + TEST_OF_FIXTURES)
-    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-rA", *NO_OTHERS]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     return done.stdout + done.stderr
 
@@ -157,7 +161,7 @@ def test_the_fixtures_come_as_in_version_2(
 ) -> None:
     (tmp_path / "conftest.py").write_text(imported)
     (tmp_path / "test_it.py").write_text(TEST_OF_FIXTURES)
-    command = [sys.executable, "-W", "error", "-m", "pytest", "-rA", *options]
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-rA", *NO_OTHERS, *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "PASSED test_it.py::test_fixtures" in done.stdout, done.stdout + done.stderr
 
