@@ -38,7 +38,7 @@ class Effort(NamedTuple):
 
     rounds: int
     seconds: float
-    """The time that a competitor runs in each round, unless a single call takes longer."""
+    """The least time that a competitor runs in each round."""
     starts: int
     crowds: int
     """Rounds of asking many daemons."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import subprocess
@@ -86,11 +85,18 @@ class Competitor:
         return Cost(*(float(part) / 1e9 for part in answer.split())) if answer.strip() else None
 
     def calls_in(self, report: str, seconds: float) -> int:
-        """Return how many calls fit into a time, at least 1; 0 if it has no such report."""
-        cost = self.ask(report, 1)
-        if cost and seconds:
-            cost = self.ask(report, 2)  # the first may have opened sockets
-        return max(1, math.ceil(seconds / cost.wall)) if cost else 0
+        """Return a number of calls that takes at least this long; 0 if it has no such report.
+
+        Each number is tried twice: the first call opens sockets, and any may be interrupted.
+        """
+        calls = 1
+        while True:
+            costs = [self.ask(report, calls) for _ in range(2)]
+            if None in costs:
+                return 0
+            if min(cost.wall for cost in costs if cost) * calls >= seconds:
+                return calls
+            calls *= 2
 
     def peak_memory(self) -> int:
         """Return the peak memory of the process, in bytes."""
