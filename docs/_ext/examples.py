@@ -30,6 +30,8 @@ RUN = {"console", "python"}
 SHOWN = {"text", "toml", "yaml", "json", "ini", "sh", "c", "dockerfile", "promql", "xml"}
 
 ASIDE = (
+    (r"\b\d{4}-\d\d-\d\dT[\d:.]+Z", "0"),  # times, as we and chronyc write them
+    (r"\b[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d \d{4}\b", "0"),
     (r"\b[0-9A-F]{8}\b", "0"),  # reference IDs
     (r"\[ +", "["),  # numbers that chronyc pads
     (r"(?<![A-Za-z])[+-]?\d[\d.,:]*(e[+-]?\d+)?", "0"),

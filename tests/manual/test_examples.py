@@ -38,6 +38,8 @@ def test_what_could_be_run_is_run(page: Path) -> None:
         ("offset +1.5 µs (clock fast)", "offset -20 ns (clock slow)"),
         ("a\n...\nz", "a\nb\nc\nz"),
         ("7F000001 (127.0.0.1)", "C0000201 (192.0.2.1)"),
+        ("at 2026-11-26T15:06:03.55Z", "at 2027-01-01T00:00:00.5Z"),
+        ("at Thu Nov 26 15:06:03 2026", "at Fri Jan  1 00:00:00 2027"),
     ],
 )
 def test_numbers_are_set_aside(shown: str, printed: str) -> None:
