@@ -1,6 +1,6 @@
 """Compares pychrony with its last release, with a C loop over libchrony, and with chronyc.
 
-All ask the same chronyd in turn, round by round, so that ratios of medians are reliable even on a
+All ask the same chronyds in turn, round by round, so that ratios of medians are reliable even on a
 busy machine. Writes docs/speed.json (in pyperf's format), and from that docs/speed.md and
 docs/speed.svg.
 """
@@ -12,7 +12,7 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -85,21 +85,26 @@ def measure(scratch: Path, effort: Effort) -> Iterator[tuple[Label, list[float]]
     yield from startup.imports(effort.starts)
     yield from daemons.measure(scratch, effort.crowds, effort.daemons)
     yield from deadlines.measure(effort.waits)
-    for sources in SOURCES:
-        lines = (f"server 127.1.{n // 250}.{n % 250 + 1} offline" for n in range(sources))
-        with PrivateChronyd("local stratum 5", *lines) as chronyd:
-            for placement, (client, daemon) in placements().items():
-                print(f"bench: {sources} sources, {placement}", file=sys.stderr)
+    with ExitStack() as resources:
+        chronyds = {n: resources.enter_context(with_sources(n)) for n in SOURCES}
+        for placement, (client, daemon) in placements().items():
+            print(f"bench: single calls, {placement}", file=sys.stderr)
+            for chronyd in chronyds.values():
                 os.sched_setaffinity(chronyd.pid, daemon)
-                for name, report, costs in race(chronyd.address, commands, client, effort):
-                    for kind in ("wall", "cpu"):
-                        values = [getattr(cost, kind) for cost in costs]
-                        yield Label(name, report, kind, placement, sources), values
-            if sources == min(SOURCES):
-                chronyd.wait_until_synchronized()
-                yield from startup.checks(chronyd.address, effort.starts)
-            if sources == max(SOURCES):
-                yield from startup.memory(chronyd.address, commands)
+            for name, report, sources, costs in race(chronyds, commands, client, effort):
+                for kind in ("wall", "cpu"):
+                    values = [getattr(cost, kind) for cost in costs]
+                    yield Label(name, report, kind, placement, sources), values
+        few, *_, many = chronyds.values()
+        few.wait_until_synchronized()
+        yield from startup.checks(few.address, effort.starts)
+        yield from startup.memory(many.address, commands)
+
+
+def with_sources(count: int) -> PrivateChronyd:
+    """A chronyd that is its own reference, and has sources that it does not ask."""
+    lines = (f"server 127.1.{n // 250}.{n % 250 + 1} offline" for n in range(count))
+    return PrivateChronyd("local stratum 5", *lines)
 
 
 def placements() -> dict[str, tuple[set[int], set[int]]]:
@@ -110,24 +115,27 @@ def placements() -> dict[str, tuple[set[int], set[int]]]:
 
 
 def race(
-    address: str, commands: Commands, cpus: set[int], effort: Effort
-) -> Iterator[tuple[str, str, list[Cost]]]:
-    """Ask for each report with each competitor, round by round."""
+    chronyds: Mapping[int, PrivateChronyd], commands: Commands, cpus: set[int], effort: Effort
+) -> Iterator[tuple[str, str, int, list[Cost]]]:
+    """Ask each chronyd for each report with each competitor, round by round."""
     with ExitStack() as resources:
         competitors = {
-            name: Competitor(command(address), cpus, resources)
+            (name, sources): Competitor(command(chronyd.address), cpus, resources)
             for name, command in commands.items()
+            for sources, chronyd in chronyds.items()
         }
         for report in REPORTS:
             calls = {n: c.calls_in(report, effort.seconds) for n, c in competitors.items()}
-            costs: dict[str, list[Cost]] = {name: [] for name, count in calls.items() if count}
+            costs: dict[tuple[str, int], list[Cost]] = {
+                n: [] for n, count in calls.items() if count
+            }
             for _ in range(effort.rounds):
-                for name in random.sample(list(costs), len(costs)):  # so that the order differs
-                    cost = competitors[name].ask(report, calls[name])
+                for each in random.sample(list(costs), len(costs)):  # so that the order differs
+                    cost = competitors[each].ask(report, calls[each])
                     assert cost
-                    costs[name].append(cost)
-            for name, measured in costs.items():
-                yield name, report, measured
+                    costs[each].append(cost)
+            for (name, sources), measured in costs.items():
+                yield name, report, sources, measured
 
 
 if __name__ == "__main__":
