@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -50,15 +49,6 @@ def compile_tests() -> None:
     for file in Path(__file__).parent.glob("test_*.py"):
         with suppress(Exception):  # the workers tell of it
             import_module(file.stem)
-
-
-def pytest_collection_finish() -> None:
-    """Let Python's garbage collector ignore the tests themselves, which stay until the end.
-
-    Many tests collect garbage many times: without this, each time it looks at all tests.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
