@@ -124,6 +124,8 @@ def race(
             for name, command in commands.items()
             for sources, chronyd in chronyds.items()
         }
+        for competitor in competitors.values():
+            competitor.ask("nothing", 1)  # until all have started, they disturb each other
         for report in REPORTS:
             calls = {n: c.calls_in(report, effort.seconds) for n, c in competitors.items()}
             costs: dict[tuple[str, int], list[Cost]] = {
