@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from ._engine.address import parse_address, parse_timeout
-from ._engine.client import Fields, Question, Together, reading
+from ._engine.client import Fields, Question, Together, reading, single
 from ._engine.crowd import Crowd
 from ._engine.driver import Driver, Turns, Waiter, look_up
 from ._engine.pool import Pool
@@ -144,7 +144,7 @@ class ChronyConnection:
 
     async def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
-        return (await self._ask(reading(TrackingStatus)))[0]
+        return await self._ask(single(TrackingStatus))
 
     async def get_sources(self) -> list[Source]:
         """Return the state and the last sample of each source, in chronyd's order."""
@@ -168,7 +168,7 @@ class ChronyConnection:
 
     async def get_activity(self) -> Activity:
         """Return the number of NTP sources in each state."""
-        return (await self._ask(reading(Activity)))[0]
+        return await self._ask(single(Activity))
 
     async def get_auth_data(self) -> list[AuthData]:
         """Return the authentication of each NTP source, without reference clocks.
@@ -189,7 +189,7 @@ class ChronyConnection:
 
         By default, chronyd serves this report over its Unix socket only.
         """
-        return (await self._ask(reading(ServerStats)))[0]
+        return await self._ask(single(ServerStats))
 
     async def get_smoothing(self) -> Smoothing | None:
         """Return the state of smoothing; `None` if chronyd does not smooth the time it serves."""
@@ -227,11 +227,11 @@ class ChronyConnection:
 
         Raises `ChronyNotSynchronizedError` when the timeout has passed.
         """
-        waiting, question = Waiting(max_error, timeout), reading(TrackingStatus)
+        waiting, question = Waiting(max_error, timeout), single(TrackingStatus)
         while True:
             answer: TrackingStatus | ChronyConnectionError
             try:
-                answer = (await self._ask(question, waiting.for_question(self._timeout)))[0]
+                answer = await self._ask(question, waiting.for_question(self._timeout))
             except ChronyConnectionError as error:
                 answer = error
             pause = waiting.pause_after(answer)

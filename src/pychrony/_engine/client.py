@@ -96,6 +96,23 @@ class Reading(Question[list[R]]):
         raise client.failure(self._model._report, ask)
 
 
+class Single(Question[R]):
+    """The record of a report that always has one. It is decoded in as few steps as possible."""
+
+    def __init__(self, model: type[R]) -> None:
+        super().__init__(model._report)
+        self._model = model
+        self._readers = _READERS[model]
+
+    def answer(self, client: Client) -> R:
+        """Return the record."""
+        shape, offset, _ = client.first_place()
+        if shape < 0:
+            raise client.failure(self._model._report, client.batch.asks[0])
+        record: R = self._readers[shape](client.bytes, offset)
+        return record
+
+
 class Together(Question[Answers]):
     """Several reports at the same time."""
 
@@ -144,14 +161,17 @@ class Fields(Question["list[dict[str, ReportField]]"]):
 
 
 _READINGS: dict[type[Report], Reading[Any]] = {}
+_SINGLES: dict[type[Report], Single[Any]] = {}
 
 
 def reading(model: type[R]) -> Reading[R]:
-    """Return the question for one report; all calls share it."""
-    question = _READINGS.get(model)
-    if question is None:
-        question = _READINGS[model] = Reading(model)
-    return question
+    """Return the question for the records of one report; all calls share it."""
+    return _READINGS.get(model) or _READINGS.setdefault(model, Reading(model))
+
+
+def single(model: type[R]) -> Single[R]:
+    """Return the question for the only record of one report; all calls share it."""
+    return _SINGLES.get(model) or _SINGLES.setdefault(model, Single(model))
 
 
 class Client:
@@ -241,6 +261,12 @@ class Client:
             self._follow()
         start = ask.first * _PLACE.size
         return _PLACE.iter_unpack(self._places[start : start + ask.records * _PLACE.size])
+
+    def first_place(self) -> tuple[int, int, int]:
+        """Return the same for the first record of the batch; its shape is negative on an error."""
+        if self._moved != self.batch.moved:
+            self._follow()
+        return _PLACE.unpack_from(self._places)
 
     def _follow(self) -> None:
         """Look up where the batch's memory is now."""

@@ -208,7 +208,6 @@ def clock_name(raw: int) -> str:
     return "".join(chr(byte) for byte in raw.to_bytes(4, "big") if 0x20 <= byte < 0x7F)
 
 
-@lru_cache(1024)
 def dotted(raw: int) -> str:
     """A reference ID that is no text is an IPv4 address, or looks like one."""
     return ".".join(map(str, raw.to_bytes(4, "big"))) if raw else ""
@@ -243,6 +242,10 @@ _CODES = {
 }
 
 
+_RECURRING = {FieldContent.ENUM, FieldContent.FLAGS, FieldContent.REFERENCE_ID}
+"""Contents with few different values, so that it pays to remember what they convert to."""
+
+
 def layout(shape: Shape) -> tuple[Struct, dict[str, tuple[int, ...]]]:
     """Return how the shim packs a record, and the positions of each field's raw values."""
     codes = [_CODES.get(kind, "") for kind in shape.types]
@@ -272,8 +275,8 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
         if origin.convert is None:
             return arguments[0]
         convert = origin.convert
-        if origin.content in (FieldContent.ENUM, FieldContent.FLAGS):
-            convert = lru_cache(1024)(convert)  # an enum's own call is slow
+        if origin.content in _RECURRING:
+            convert = lru_cache(1024)(convert)  # even an enum's own call takes longer
         scope[f"c_{attribute}"] = convert
         return f"c_{attribute}({', '.join(arguments)})"
 

@@ -53,7 +53,8 @@ typedef struct {
 /* Where a record lies in the batch's bytes. Its fields stand there in order: 8 bytes for a number,
    16 for a time (seconds, nanoseconds), 48 for a string (its length in the first). */
 typedef struct {
-    int shape; /* -1: there is no such record, as for the authentication of a reference clock */
+    int shape; /* -1: there is no such record, as for the authentication of a reference clock, or
+                  after an error */
     unsigned int offset;
     unsigned int size;
 } shim_place;
