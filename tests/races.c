@@ -45,7 +45,7 @@ static void ask(shim_loop *loop, shim_client *client)
         {.report = sourcestats, .flags = SHIM_SOURCES | SHIM_ADDRESSES},
         {.report = authdata, .flags = SHIM_SOURCES | SHIM_ADDRESSED | SHIM_JOINED},
     };
-    expect(shim_start(client, asks, 4, 30 * (int64_t)SECOND) == 0, "a batch begins");
+    expect(shim_start(client, asks, 4, 30 * (int64_t)SECOND) >= 0, "a batch begins");
     while (shim_run(loop, 50 * MILLISECOND) == 0)
         continue;
     const shim_batch *batch = shim_batch_of(client);

@@ -733,19 +733,20 @@ static int start(shim_client *client, const shim_ask *asks, int asked, int64_t t
     return OK;
 }
 
-int shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout)
+int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout)
 {
     lock_loop(client->loop);
     int error = start(client, asks, asked, timeout);
+    int64_t due = error == OK ? step_now(client->loop) : -error;
     unlock_loop(client->loop);
-    return error;
+    return error == OK && due < 0 ? INT64_MAX : due;
 }
 
 int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
                        int64_t longest)
 {
-    int error = shim_start(client, asks, asked, timeout);
-    return error == OK ? shim_run(client->loop, longest) : -error;
+    int64_t due = shim_start(client, asks, asked, timeout);
+    return due >= 0 ? shim_run(client->loop, longest) : (int)due;
 }
 
 void shim_stop(shim_client *client)

@@ -212,6 +212,8 @@ class Client:
         """A number that no other client of the loop has."""
         self.bytes = self._places = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
+        self.due = 0
+        """The nanoseconds from `start()` until the next step of the loop is due."""
         self._terms = terms
 
     def close(self) -> None:
@@ -232,9 +234,9 @@ class Client:
 
     def start(self, question: Question[Any], timeout: int) -> None:
         """Start asking, in place of a running batch; `timeout` is the rest of the call's."""
-        error = lib.shim_start(self._client, question.asks, question.asked, timeout)
-        if error:
-            raise self._not_started(error)
+        self.due = lib.shim_start(self._client, question.asks, question.asked, timeout)
+        if self.due < 0:
+            raise self._not_started(-self.due)
 
     def _not_started(self, error: int) -> ChronyError:
         return failure(f"asking {self.label}", self.address, error, 0)

@@ -99,11 +99,12 @@ class Driver:
     def wait(self, client: Client, turns: Turns) -> asyncio.Future[None]:
         """Return what to await until the batch of a client is done, or its connection is closed.
 
-        The caller ends the wait with `stop_waiting()`, however it went.
+        The batch has just been started. The caller ends the wait with `stop_waiting()`, however it
+        went.
         """
         tag = client.tag
         future = self._waiting[tag] = turns.under_way[tag] = self.events.create_future()
-        self._take(lib.shim_step_blindly(self.loop))
+        self._take(client.due)
         return future
 
     def stop_waiting(self, client: Client, turns: Turns) -> None:
@@ -116,10 +117,11 @@ class Driver:
 
     def _take(self, due: int) -> None:
         """Wake the calls that a step has finished, and step again after `due` nanoseconds."""
-        while (tag := lib.shim_finished(self.loop)) >= 0:
-            future = self._waiting.get(tag)
+        while due == 0 and (tag := lib.shim_finished(self.loop)) >= 0:
+            future = self._waiting.pop(tag, None)
             if future is not None and not future.done():
                 future.set_result(None)
+            due = lib.shim_step_blindly(self.loop) if self._waiting else -1
         if due >= 0:
             self._set_timer(due)
 

@@ -292,6 +292,9 @@ void leave_loops_to_parent(void);
 void leave_loop(shim_loop *loop);
 void add_client(shim_client *client);
 void remove_client(shim_client *client);
+/* Step, and return what shim_step() returns. The caller holds the loop's lock. */
+int64_t step_now(shim_loop *loop);
+
 /* Step the client at the next step of the loop. */
 void make_ready(shim_client *client);
 /* Add the client's batch to those that shim_finished() returns, or remove it. */

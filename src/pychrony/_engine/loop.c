@@ -337,11 +337,12 @@ static void take_events(const struct epoll_event *events, int count)
     }
 }
 
-/* Step, and return in how many nanoseconds the next step is due. */
-static int64_t step_now(shim_loop *loop)
+int64_t step_now(shim_loop *loop)
 {
     int64_t now = clock_now();
     step(loop, now);
+    if (loop->done > 0)
+        return 0;
     return loop->due == NEVER ? -1 : loop->due > now ? loop->due - now : 0;
 }
 

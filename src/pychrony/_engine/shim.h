@@ -110,10 +110,11 @@ void shim_loop_free(shim_loop *loop);
 int shim_loop_fd(shim_loop *loop);
 
 /* Move all batches on as far as they go without waiting. Returns in how many nanoseconds the next
-   step is due, even if the descriptor is not readable until then; negative: never. */
+   step is due, even if the descriptor is not readable until then; negative: never. It returns 0 as
+   long as shim_finished() has a batch to return. */
 int64_t shim_step(shim_loop *loop);
 
-/* The same without looking at the sockets, for example to send the first requests of a batch. */
+/* The same without looking at the sockets. */
 int64_t shim_step_blindly(shim_loop *loop);
 
 /* Step and wait, in turns, until a batch is done, or for `longest` nanoseconds, or until a signal
@@ -149,12 +150,13 @@ const char *shim_address(const shim_client *client);
 /* The client's batch, which is always at the same place. */
 shim_batch *shim_batch_of(shim_client *client);
 
-/* Begin a batch with a copy of `asks`; the next step sends the first requests. `timeout` is in
-   nanoseconds; negative: none. A running batch is given up. Returns 0, or an error. */
-int shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
+/* Begin a batch with a copy of `asks`, and send the first requests. `timeout` is in nanoseconds;
+   negative: none. A running batch is given up. Returns what shim_step() would, but never a negative
+   number, except for an error: its code with the sign changed. */
+int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
 
 /* shim_start() and shim_run() in one call, since the crossing from Python to C costs more than
-   either. Returns how many batches are done; negative: an error. */
+   either. Returns how many batches are done; negative: an error, as above. */
 int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
                        int64_t longest);
 
