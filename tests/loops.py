@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 if find_spec("uvloop"):  # the dependency group `loops`, which tools/run installs
-    import uvloop
+    import uvloop  # pyright: ignore[reportMissingImports]
 
     LOOPS["uvloop"] = uvloop.new_event_loop
     # The first loop of a process opens a pipe for signals that stays; tests count descriptors.

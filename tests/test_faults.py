@@ -841,7 +841,7 @@ make_parser = reports._parser
 @cache
 def parser() -> argparse.ArgumentParser:
     """The command's parser, which is the same for all calls, and takes long to make."""
-    return make_parser(COMMANDS)
+    return make_parser(COMMANDS, explain=False)
 
 
 def truth(report: str, answers: Script) -> list[dict[str, Any]]:
@@ -889,7 +889,7 @@ def test_a_fault_ends_in_the_right_answer_or_error(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Stream("output"))
     monkeypatch.setattr(sys, "stderr", Stream("errors"))
-    monkeypatch.setattr(reports, "_parser", lambda others: parser())
+    monkeypatch.setattr(reports, "_parser", lambda others, explain: parser())
     calls = []  # the short run makes one call for each report, in a different way each time
     asked = itertools.product(mode.transports, REPORTS)
     for turn, (transport, report) in enumerate(asked, mode.number):

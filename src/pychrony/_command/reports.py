@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from .._engine.fields import Report
 from .._engine.meanings import summary
 from .._version import __version__
 from ..models import MODELS
@@ -42,20 +41,9 @@ REPORTS = (*MODELS, "all")
 EVERYTHING = "Every report; unreadable reports show the reason, and the exit code stays 0"
 
 
-class _Parser(Parser):
-    report: type[Report] | None = None
-    """The report that the help describes, if there is one."""
-
-    def format_help(self) -> str:
-        """Describe the fields of the report, which takes too long to do for every call."""
-        if self.report is not None:
-            self.epilog = keys(self.report, width())
-        return super().format_help()
-
-
 def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     """Show a report; `others` are the subcommands with their own parsers, listed in the help."""
-    parser = _parser(others)
+    parser = _parser(others, explain=not {"-h", "--help"}.isdisjoint(argv))
     options = parser.parse(argv, DEFAULTS)
     if options.report in others:
         parser.error(f"the options of '{options.report}' come after it")
@@ -71,15 +59,16 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     return 0
 
 
-def _parser(others: Mapping[str, str]) -> _Parser:
-    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+def _parser(others: Mapping[str, str], *, explain: bool) -> Parser:
+    """Return the parser; to explain the fields of the reports takes too long for every call."""
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(common)
-    parser = _Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
+    parser = Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
     parser.commands = (*REPORTS, *others)
     parser.add_argument("--version", action="version", version=f"pychrony {__version__}")
     commands = parser.add_subparsers(dest="report", metavar="REPORT", required=True)
 
-    def add(name: str, about: str) -> _Parser:
+    def add(name: str, about: str) -> Parser:
         return commands.add_parser(
             name,
             help=_lower(about),
@@ -88,7 +77,7 @@ def _parser(others: Mapping[str, str]) -> _Parser:
         )
 
     for name, model in MODELS.items():
-        add(name, summary(model)).report = model
+        add(name, summary(model)).epilog = keys(model, width()) if explain else None
     add("all", EVERYTHING)
     for name, about in others.items():
         commands.add_parser(name, help=_lower(about), add_help=False)
