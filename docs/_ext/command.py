@@ -35,7 +35,7 @@ FILES = ("FILE", "LOG")
 
 def whole_parser() -> argparse.ArgumentParser:
     """Return the parser of the reports, with that of each other subcommand in its place."""
-    parser = reports._parser(cli.COMMANDS)
+    parser = reports._parser(cli.COMMANDS, explain=False)
     for name in cli.COMMANDS:
         subcommands(parser)[name] = import_module(f"{cli.__package__}.{name}")._parser()
     return parser
