@@ -22,8 +22,9 @@ import daemons
 import deadlines
 import machine
 import page
+import serving
 import startup
-from competitors import Commands, Competitor, Cost, prepare
+from competitors import OURS, Commands, Competitor, Cost, prepare
 from results import Label, Results
 
 from pychrony.testing import PrivateChronyd
@@ -95,6 +96,12 @@ def measure(scratch: Path, effort: Effort) -> Iterator[tuple[Label, list[float]]
                 for kind in ("wall", "cpu"):
                     values = [getattr(cost, kind) for cost in costs]
                     yield Label(name, report, kind, placement, sources), values
+            with ExitStack() as asking:
+                most = max(chronyds)
+                busy = chronyds[most]
+                competitor = Competitor(commands[OURS](busy.address), client, asking)
+                label = Label(OURS, "sources", "cpu", placement, most)
+                yield from serving.measure(busy.pid, competitor, label, effort.rounds)
         few, *_, many = chronyds.values()
         few.wait_until_synchronized()
         yield from startup.checks(few.address, effort.starts)
