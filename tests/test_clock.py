@@ -239,6 +239,20 @@ def test_a_slew_while_the_answer_travels_is_allowed_for(
         machine.advance(200 * MS)
 
 
+def test_a_short_suspension_during_a_slew_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine(hardware=-100_000)
+    machine.spread = 200
+    clock = Watch(bounded, scripted, machine, 1.0)
+    assert clock.look()
+    machine.suspend(50_000)
+    machine.slew(200_000)  # back, so that the system clock seems to have been slewed only
+    for _ in range(4):
+        machine.advance(200 * MS)
+        assert clock.look()
+
+
 def test_the_interval_grows_as_chronyd_says(
     bounded: BoundedClock, scripted: ScriptedChronyd
 ) -> None:

@@ -30,6 +30,7 @@ class Machine:
         self.true = NOON  # counts each second, also a leap second
         self.raw = 5_000 * SECOND
         self.boot = 7_000 * SECOND
+        self.suspended = 1_000 * SECOND
         self.system = NOON + 123_456_789
         self.controlled = controlled
         self.hardware = hardware
@@ -51,7 +52,12 @@ class Machine:
         self.round_trip: tuple[int, int] = (0, 0)
 
     def clocks(self) -> Clocks:
-        return Clocks(lambda: self.raw, lambda: self.boot, lambda: self.system)
+        return Clocks(
+            lambda: self.raw,
+            lambda: self.boot,
+            lambda: self.system,
+            lambda: self.boot - self.suspended,
+        )
 
     @property
     def frequency(self) -> float:
@@ -92,6 +98,7 @@ class Machine:
         """Let time pass while the hardware's counter stands still."""
         self.true += true
         self.boot += true
+        self.suspended += true
         self.system += true
 
     def slew(self, rate: int) -> None:

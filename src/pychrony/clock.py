@@ -71,6 +71,16 @@ class Clocks(NamedTuple):
     boot: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     """Runs at the rate of the system clock, and is slewed but never set; runs on in suspend."""
     system: Callable[[], int] = time.time_ns
+    monotonic: Callable[[], int] = time.monotonic_ns
+    """As `boot`, but stands still while the machine is suspended."""
+
+    def suspended(self) -> int:
+        """Return how long the machine has been suspended in all, or a little more than that.
+
+        If there is an interruption between the two readings, the result is larger, never smaller.
+        """
+        monotonic = self.monotonic()
+        return self.boot() - monotonic
 
 
 class Anchor(NamedTuple):
@@ -80,6 +90,8 @@ class Anchor(NamedTuple):
     """Reading of the raw clock for which the interval holds."""
     boot: int
     """Reading of the boot clock at the same time."""
+    suspended: int
+    """How long the machine had been suspended in all at that time, or a little less."""
     low: float
     """Start of the interval that contained true time then, relative to `base`."""
     high: float
@@ -97,21 +109,25 @@ class Anchor(NamedTuple):
 
     def interval(self) -> TimeInterval:
         """Return the interval that contained true time when the report was read."""
-        return self.carried_on(0, 0, 0)
+        return self.carried_on(0, 0, 0, lambda: self.suspended)
 
-    def carried_on(self, raw: int, boot: int, age: int) -> TimeInterval:
+    def carried_on(
+        self, raw: int, boot: int, age: int, suspended: Callable[[], int]
+    ) -> TimeInterval:
         """Return the interval after `raw` and `boot` nanoseconds on these clocks.
 
         chronyd makes the kernel's clock run at the rate of the raw clock times (1 - frequency), and
         a little faster or slower while it slews. If the kernel's clock runs at another rate, either
         chronyd is slewing, or it does not control the clock, and `frequency` is relative to the
-        kernel's clock. The interval covers both cases.
+        kernel's clock. The interval covers both cases. It is also possible that the machine was
+        suspended, for which the raw clock stands still; `suspended` returns for how long in all.
         """
         elapsed = raw * (1 - self.frequency)
         least, most = (elapsed, boot) if elapsed < boot else (boot, elapsed)
         if most - least > UNEXPLAINED * age + UNEXPLAINED_NS:
             uncontrolled = boot * (1 - self.frequency)
-            least, most = min(least, uncontrolled), max(most, uncontrolled)
+            resumed = elapsed + suspended() - self.suspended
+            least, most = min(least, uncontrolled), max(most, uncontrolled, resumed)
         grown = age * self.growth
         return TimeInterval(
             self.base + math.floor(self.low + least - grown),
@@ -214,7 +230,7 @@ class BoundedClock:
                 passed = boot - anchor.boot
                 fresh = is_new or (0 <= age <= self._max_age and passed <= self._max_age)
                 if fresh and passed - age <= MAX_SLEW * age + SUSPENDED_NS:
-                    interval = anchor.carried_on(raw - anchor.raw, passed, age)
+                    interval = anchor.carried_on(raw - anchor.raw, passed, age, clocks.suspended)
                     if not anchor.leap_margin:
                         return interval
                     widened = anchor.around_leap(interval)
@@ -307,6 +323,8 @@ class Reading(NamedTuple):
     system: int
     uncertainty: int
     """How much later than `raw` the others may have been read."""
+    suspended: int
+    """How long the machine had been suspended in all, or a little less than that."""
 
 
 def _read_together(clocks: Clocks) -> Reading:
@@ -315,7 +333,8 @@ def _read_together(clocks: Clocks) -> Reading:
     for _ in range(BRACKETS):
         raw = clocks.raw()
         system, boot = clocks.system(), clocks.boot()
-        reading = Reading(raw, boot, system, clocks.raw() - raw)
+        suspended = boot - clocks.monotonic()
+        reading = Reading(raw, boot, system, clocks.raw() - raw, suspended)
         if best is None or reading.uncertainty < best.uncertainty:
             best = reading
     assert best is not None
@@ -344,6 +363,7 @@ def _anchor(
     anchor = Anchor(
         raw=after.raw,
         boot=after.boot,
+        suspended=after.suspended,
         low=low + (tracking.offset - spread) * SECOND,
         high=high + (tracking.offset + spread) * SECOND,
         base=after.system,
