@@ -7,12 +7,15 @@ import gc
 import inspect
 import os
 import random
+import select
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -28,6 +31,7 @@ from scripted import (
     drop,
     garbage,
     honest,
+    on,
     restarts,
     script,
 )
@@ -41,6 +45,7 @@ from pychrony import (
     aio,
 )
 from pychrony._engine._shim import lib
+from pychrony._engine.client import Client, Terms, new_loop, single
 
 both = pytest.mark.parametrize("transport", ["udp", "unix"])
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
@@ -388,6 +393,56 @@ def test_late_answers_of_a_cancelled_call_are_not_taken_for_the_next(kind: str) 
 
     with ScriptedChronyd() as chronyd:
         run(kind, main(chronyd))
+
+
+@each_loop
+def test_a_closed_socket_that_a_new_process_still_holds_is_no_harm(kind: str) -> None:
+    """Until its exec, a new process has a copy of every socket, and epoll reports its answers."""
+
+    async def main(address: str) -> None:
+        async with aio.ChronyConnection(address, timeout=HANG) as kept:
+            right, before = await kept.get_tracking(), sockets()
+            asking = asyncio.ensure_future(aio.get_auth_data(address, timeout=HANG))
+            await asyncio.sleep(0.05)
+            copies = [os.dup(socket) for socket in sockets() - before]
+            asking.cancel()
+            await asyncio.wait([asking])
+            assert asking.cancelled()
+            assert len(sockets()) == len(before) + len(copies) > len(before)
+            assert select.select(copies, [], [], HANG)[0], "no late answer came"
+            assert await kept.get_tracking() == right
+            for copy in copies:
+                os.close(copy)
+            assert await kept.get_tracking() == right
+
+    with ScriptedChronyd(MANY, fault=on(Command.AUTHDATA, delay(0.3))) as chronyd:
+        run(kind, main(chronyd.address))
+
+
+def sockets() -> set[int]:
+    """Return the descriptors of this process that are sockets."""
+    return {
+        int(entry.name)
+        for entry in Path("/proc/self/fd").iterdir()
+        if entry.is_symlink() and os.readlink(entry).startswith("socket:")
+    }
+
+
+def test_a_late_answer_to_an_ended_client_does_not_keep_its_loop_awake() -> None:
+    """The loop keeps the ended client's session and socket for the next client."""
+    loop = new_loop()
+    lib.shim_spare_sessions(loop, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chronyd:
+        chronyd.bind(("127.0.0.1", 0))
+        client = Client(f"127.0.0.1:{chronyd.getsockname()[1]}", Terms(-1), loop=loop)
+        client.start(single(pychrony.TrackingStatus), -1)
+        chronyd.settimeout(HANG)
+        asker = chronyd.recvfrom(2048)[1]
+        client.stop()
+        client.close()
+        chronyd.sendto(b"late", asker)
+        lib.shim_step(loop)
+        assert select.select([lib.shim_loop_fd(loop)], [], [], 0)[0] == []
 
 
 @each_loop

@@ -72,11 +72,15 @@ struct item {
     int record;
 };
 
-/* A socket with at most one request in flight. A repeated request occupies several slots. */
+/* A socket with at most one request in flight. A repeated request occupies several slots.
+
+   epoll's events point to slots, and may come late: closing a socket does not end its events while
+   a new process still holds a copy of it, before its exec. So the memory of a slot remains a slot
+   until the loop ends, and an event for which there is no reason does no harm. */
 struct slot {
     struct link link;
-    shim_client *client;
-    struct slot *next;
+    shim_client *client; /* NULL: a spare session, or unused */
+    struct slot *next;   /* of the client, or unused */
     struct item item;
     enum state state;
     bool ready;   /* epoll has reported it */
@@ -173,15 +177,15 @@ struct shim_loop {
     shim_loop *next, *last; /* in the list of all */
     int references; /* one of the caller, and one of each client */
     int epoll;      /* -1 until the first socket is opened */
-    unsigned freed; /* number of freed clients, to which events at hand may belong */
     int64_t due;    /* no client is due earlier */
     int done;       /* clients in `finished` */
     shim_client *clients, *ready;
     shim_client *finished, *finished_last;
     int64_t tags;        /* given to clients so far */
     unsigned sessions;   /* created so far */
-    struct link *spares; /* clean sessions of ended clients, on UDP sockets */
-    int spared;          /* number of them */
+    struct slot *unused;  /* slots without a socket, for new clients */
+    struct slot **spares; /* clean sessions of ended clients, on UDP sockets */
+    int spared;           /* number of them */
     int most_spared;
     int spare_room; /* number of them there is memory for */
     bool abandoned; /* the caller has let go of it */
@@ -226,7 +230,7 @@ void unlock_shapes(void);
    with errno set. */
 int open_slot(struct slot *slot);
 void close_slot(struct slot *slot);
-/* Return a slot without a socket, a new one if necessary; NULL: no memory. */
+/* Return a slot of the client without a socket, a new one if necessary; NULL: no memory. */
 struct slot *spare_slot(shim_client *client);
 /* Replace the session of a slot, and with it any unfinished exchange. */
 int renew_session(struct slot *slot);
@@ -235,6 +239,10 @@ void watch_writing(struct slot *slot, bool writing);
 void close_link(struct link *link);
 /* Close all spare sessions but `left` of them. */
 void close_spares(shim_loop *loop, int left);
+/* An event has come for a spare session: stop watching its socket. */
+void unwatch_spare(const struct slot *slot, int epoll);
+/* Free the slots of a loop that has no clients. */
+void free_slots(shim_loop *loop);
 void close_client(shim_client *client);
 /* Move all links but one to `to`, for the caller to close; returns how many. */
 int take_further_links(shim_client *client, struct link *to, int room);

@@ -50,7 +50,6 @@ void leave_loops_to_parent(void)
         if (loop->epoll >= 0)
             close(loop->epoll);
         loop->epoll = -1;
-        loop->freed++; /* events at hand are the parent's */
         loop->due = 0;
     }
 }
@@ -122,11 +121,11 @@ void leave_loop(shim_loop *loop)
     else
         loops = loop->next;
     pthread_mutex_unlock(&loops_lock);
-    close_spares(loop, 0);
     if (loop->epoll >= 0)
-        close(loop->epoll);
+        close(loop->epoll); /* first, which saves removing each socket from it */
+    close_spares(loop, 0);
     pthread_mutex_destroy(&loop->lock);
-    free(loop->spares);
+    free_slots(loop);
     free(loop);
 }
 
@@ -231,7 +230,6 @@ void remove_client(shim_client *client)
         client->last->next = client->next;
     else
         loop->clients = client->next;
-    loop->freed++;
 }
 
 int64_t shim_finished(shim_loop *loop)
@@ -328,10 +326,14 @@ static void step(shim_loop *loop, int64_t now)
     loop->due = first_due(loop);
 }
 
-static void take_events(const struct epoll_event *events, int count)
+static void take_events(const shim_loop *loop, const struct epoll_event *events, int count)
 {
     for (int i = 0; i < count; i++) {
         struct slot *slot = events[i].data.ptr;
+        if (slot->client == NULL) {
+            unwatch_spare(slot, loop->epoll);
+            continue;
+        }
         slot->ready = true;
         make_ready(slot->client);
     }
@@ -351,7 +353,7 @@ int64_t shim_step(shim_loop *loop)
     struct epoll_event events[EVENTS];
     lock_loop(loop);
     int found = loop->epoll >= 0 ? epoll_wait(loop->epoll, events, EVENTS, 0) : 0;
-    take_events(events, found);
+    take_events(loop, events, found);
     int64_t due = step_now(loop);
     unlock_loop(loop);
     return due;
@@ -399,15 +401,12 @@ int shim_run(shim_loop *loop, int64_t longest)
             break;
         int64_t time = (loop->due < end ? loop->due : end) - now;
         int epoll = loop->epoll;
-        unsigned freed = loop->freed;
         unlock_loop(loop);
         int found = wait_for(epoll, events, time);
         lock_loop(loop);
         if (found < 0)
             break; /* a signal: let Python run its handler */
-        /* Another thread may have freed the client of an event. epoll reports the others again. */
-        if (loop->freed == freed)
-            take_events(events, found);
+        take_events(loop, events, found);
         now = clock_now();
     }
     int done = loop->done;

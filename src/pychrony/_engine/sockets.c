@@ -67,9 +67,16 @@ static int create_session(struct slot *slot)
 
 static int by_number(const void *one, const void *other)
 {
-    unsigned first = ((const struct link *)one)->number;
-    unsigned second = ((const struct link *)other)->number;
+    unsigned first = (*(struct slot *const *)one)->link.number;
+    unsigned second = (*(struct slot *const *)other)->link.number;
     return (first > second) - (first < second);
+}
+
+static void discard(shim_loop *loop, struct slot *slot)
+{
+    slot->client = NULL;
+    slot->next = loop->unused;
+    loop->unused = slot;
 }
 
 /* Closes the newest first. A session has a stream for /dev/urandom, which fclose() looks for among
@@ -78,15 +85,20 @@ void close_spares(shim_loop *loop, int left)
 {
     if (loop->spared > left)
         qsort(loop->spares, (size_t)loop->spared, sizeof(*loop->spares), by_number);
-    while (loop->spared > left)
-        close_link(&loop->spares[--loop->spared]);
+    while (loop->spared > left) {
+        struct slot *spare = loop->spares[--loop->spared];
+        chrony.deinit_session(spare->link.session);
+        close(spare->link.fd); /* close_socket() would first find out that it has no file */
+        spare->link = (struct link){.fd = -1};
+        discard(loop, spare);
+    }
 }
 
 void shim_spare_sessions(shim_loop *loop, int most)
 {
     lock_loop(loop);
     if (most > loop->spare_room) {
-        struct link *spares = realloc(loop->spares, sizeof(*spares) * (size_t)most);
+        struct slot **spares = realloc(loop->spares, sizeof(*spares) * (size_t)most);
         if (spares != NULL) {
             loop->spares = spares;
             loop->spare_room = most;
@@ -99,18 +111,26 @@ void shim_spare_sessions(shim_loop *loop, int most)
 
 /* Keep the session of a client that ends, if the session is clean. Its socket stays open until
    another one replaces it. */
-static void spare_session(struct slot *slot)
+static bool spare_session(struct slot *slot)
 {
-    shim_loop *loop = slot->client->loop;
+    shim_client *client = slot->client;
+    shim_loop *loop = client->loop;
     bool clean = slot->link.session != NULL && slot->state == IDLE && !slot->dirty;
-    if (!clean || slot->client->ordered || loop->spared >= loop->most_spared ||
-        epoll_ctl(loop->epoll, EPOLL_CTL_DEL, slot->link.fd, NULL) != 0)
-        return;
-    loop->spares[loop->spared++] = slot->link;
-    slot->link.session = NULL;
-    slot->link.fd = -1;
-    if (--slot->client->open > 0)
+    if (!clean || client->ordered || loop->spared >= loop->most_spared)
+        return false;
+    slot->client = NULL;
+    loop->spares[loop->spared++] = slot;
+    if (--client->open > 0)
         return_budget();
+    return true;
+}
+
+/* Otherwise, epoll would report a late answer again and again. In a slot without a socket, the
+   event is of a socket that was closed. */
+void unwatch_spare(const struct slot *slot, int epoll)
+{
+    if (slot->link.fd >= 0)
+        epoll_ctl(epoll, EPOLL_CTL_DEL, slot->link.fd, NULL);
 }
 
 /* Give the slot's new socket a spare session: a new session would read 4 KiB of /dev/urandom, which
@@ -120,13 +140,15 @@ static void take_spare(struct slot *slot)
     shim_loop *loop = slot->client->loop;
     if (loop->spared == 0)
         return;
-    struct link spare = loop->spares[--loop->spared];
-    if (dup2(slot->link.fd, spare.fd) < 0) {
-        close_link(&spare);
-        return;
+    struct slot *spare = loop->spares[--loop->spared];
+    if (dup2(slot->link.fd, spare->link.fd) < 0) {
+        close_link(&spare->link);
+    } else {
+        close(slot->link.fd); /* close_socket() would delete the file of a Unix socket */
+        slot->link = spare->link;
+        spare->link = (struct link){.fd = -1};
     }
-    close(slot->link.fd); /* close_socket() would delete the file of a Unix socket */
-    slot->link = spare;
+    discard(loop, spare);
 }
 
 /* ---- Slots ---- */
@@ -227,12 +249,14 @@ struct slot *spare_slot(shim_client *client)
     for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
         if (slot->link.fd < 0 && slot->state == IDLE)
             return slot;
-    struct slot *slot = calloc(1, sizeof(*slot));
+    struct slot *slot = client->loop->unused;
+    if (slot != NULL)
+        client->loop->unused = slot->next;
+    else
+        slot = malloc(sizeof(*slot));
     if (slot == NULL)
         return NULL;
-    slot->link.fd = -1;
-    slot->client = client;
-    slot->next = client->slots;
+    *slot = (struct slot){.link.fd = -1, .client = client, .next = client->slots};
     client->slots = slot;
     return slot;
 }
@@ -267,6 +291,15 @@ void leave_client_to_parent(shim_client *client)
     client->open = 0;
     client->forked = client->running;
     further = 0;
+}
+
+void free_slots(shim_loop *loop)
+{
+    for (struct slot *slot; (slot = loop->unused) != NULL;) {
+        loop->unused = slot->next;
+        free(slot);
+    }
+    free(loop->spares);
 }
 
 /* ---- Clients ---- */
@@ -353,10 +386,11 @@ void shim_client_free(shim_client *client)
     shim_loop *loop = client->loop;
     lock_loop(loop);
     for (struct slot *slot; (slot = client->slots) != NULL;) {
-        spare_session(slot);
-        close_slot(slot);
         client->slots = slot->next;
-        free(slot);
+        if (spare_session(slot))
+            continue;
+        close_slot(slot);
+        discard(loop, slot);
     }
     remove_client(client);
     unlock_loop(loop);
