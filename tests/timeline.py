@@ -62,7 +62,8 @@ class Machine:
     @property
     def frequency(self) -> float:
         """chronyd's estimate of the clock's own frequency error, in ppb."""
-        own = self.hardware + (0 if self.controlled else self.kernel)
+        pace = (1 + self.hardware / SECOND) * (1 if self.controlled else 1 + self.kernel / SECOND)
+        own = (1 - 1 / pace) * SECOND  # chronyd multiplies the clock's time by 1 - frequency
         return own + self.frequency_wrong * (self.skew + abs(self.residual))
 
     def advance(self, true: int) -> None:
