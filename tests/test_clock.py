@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from limits import HANG, LONG
 from scripted import ScriptedChronyd, drop
 from scripted.requests import honest
-from scripted.wire import Command, Status
+from scripted.wire import Command, Record, Status
 from timeline import DAY, SECOND, Leap, Machine
 
 from pychrony import BoundedClock, ChronyConnectionError, ChronyNotSynchronizedError, TimeInterval
+from pychrony.clock import SAME_RATE, Clocks
 from pychrony.testing import PrivateChronyd
 
 MS = 10**6
@@ -60,6 +61,14 @@ class Watch:
         early, late = interval.earliest_ns - ROUNDING, interval.latest_ns + ROUNDING
         assert any(early <= number <= late for number in self.machine.numbers())
         return interval
+
+
+def reads_slowly(machine: Machine, clock: Callable[[], int]) -> Callable[[], int]:
+    def read() -> int:
+        machine.advance(500)
+        return clock()
+
+    return read
 
 
 # What may happen to a machine, as functions of the one that watches it.
@@ -158,7 +167,23 @@ EVENTS = st.one_of(
 )
 AGES = st.sampled_from([0, 1, 5, 60])
 PACES = st.sampled_from([-100_000, 0, 100_000]) | st.integers(-200_000, 200_000)
-MACHINES = st.builds(Machine, controlled=st.booleans(), hardware=PACES, kernel=PACES)
+
+
+def is_recognized(machine: Machine) -> bool:
+    """Leave out clocks that chronyd does not control, but that run as if it did.
+
+    `BoundedClock` documents that it cannot tell these apart. It is the same to it whether chronyd
+    controls a clock that nobody adjusts.
+    """
+    wrong = 4_000  # what skew and residual frequency allow for
+    difference = abs(machine.kernel + machine.frequency)
+    is_distinct = difference > SAME_RATE * SECOND + wrong + 10  # for rounding
+    return machine.controlled or machine.kernel == 0 or is_distinct
+
+
+MACHINES = st.builds(Machine, controlled=st.booleans(), hardware=PACES, kernel=PACES).filter(
+    is_recognized
+)
 
 many = settings(
     max_examples=5_000 if LONG else 200,
@@ -251,6 +276,135 @@ def test_a_short_suspension_during_a_slew_is_allowed_for(
     for _ in range(4):
         machine.advance(200 * MS)
         assert clock.look()
+
+
+@pytest.mark.parametrize(("hardware", "kernel"), [(100_000, -39_743), (-169_265, 100_000)])
+def test_a_clock_that_chronyd_does_not_control_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd, hardware: int, kernel: int
+) -> None:
+    machine = Machine(controlled=False, hardware=hardware, kernel=kernel)
+    machine.spread = 200
+    clock = Watch(bounded, scripted, machine, 1.0)
+    for _ in range(200):
+        assert clock.look()
+        machine.advance(17 * MS)
+
+
+@pytest.mark.parametrize("round_trip", [(0, 7 * MS), (7 * MS, 0), (90 * MS, 90 * MS)])
+def test_the_journey_of_a_report_on_a_clock_that_chronyd_does_not_control_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd, round_trip: tuple[int, int]
+) -> None:
+    machine = Machine(controlled=False, hardware=100_000, kernel=-39_743)
+    machine.spread = 200
+    machine.round_trip = round_trip
+    clock = Watch(bounded, scripted, machine, 0.0)
+    for _ in range(3):
+        assert clock.look()
+        machine.advance(SECOND // 2)
+
+
+@pytest.mark.parametrize("frequency", [-100_000, 100_000])
+@pytest.mark.parametrize("by", [-SECOND, SECOND])
+@pytest.mark.parametrize("is_set_first", [False, True])
+def test_a_clock_that_is_set_while_the_answer_travels_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd, frequency: int, by: int, is_set_first: bool
+) -> None:
+    machine = Machine(controlled=False, hardware=frequency)
+    machine.spread = 200
+    clock = Watch(bounded, scripted, machine, 0.0)
+
+    def report(_: object) -> Record:
+        machine.advance(40 * MS)
+        earlier = machine.report()
+        machine.system += by
+        later = machine.report()
+        machine.advance(40 * MS)
+        return later if is_set_first else earlier
+
+    scripted.script = {Command.TRACKING: report}
+    assert clock.look()
+
+
+@pytest.mark.parametrize(("too_long", "rate"), [(0, 400_000), (20_000, 400_000), (20_000, 1)])
+def test_a_suspension_while_the_answer_travels_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd, too_long: int, rate: int
+) -> None:
+    machine = Machine(hardware=-100_000)
+    machine.spread = 200
+    clock = Watch(bounded, scripted, machine, 0.0)
+
+    def report(_: object) -> Record:
+        record = machine.report()
+        machine.suspend(40_000)
+        machine.suspend(too_long)
+        machine.true -= too_long  # the machine measures its suspension roughly
+        machine.slew(rate)
+        machine.advance(100 * MS)  # 400 ppm hide the suspension
+        return record
+
+    scripted.script = {Command.TRACKING: report}
+    assert clock.look()
+
+
+def test_a_chronyd_that_no_longer_controls_the_clock_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine(hardware=100_000)
+    machine.spread = 200
+    clock = Watch(bounded, scripted, machine, 1.0)
+    for _ in range(3):
+        machine.advance(2 * SECOND)
+        assert clock.look()
+    machine.controlled, machine.kernel = False, -39_743
+    for _ in range(200):
+        machine.advance(50 * MS)
+        assert clock.look()
+
+
+@pytest.mark.parametrize("compensation", [-8, -2, 2, 8])
+def test_a_temperature_compensation_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd, compensation: int
+) -> None:
+    """chronyd reports the frequency without it."""
+    machine = Machine(hardware=20_000)
+    machine.spread = 200
+    clock = Watch(bounded, scripted, machine, 1.0)
+    scripted.script = {
+        Command.TRACKING: lambda _: machine.report().replace(frequency_offset=20.0 - compensation)
+    }
+    for _ in range(60):
+        machine.advance(50 * MS)
+        assert clock.look()
+
+
+@pytest.mark.parametrize("max_age", [0.1, 1.0])
+@pytest.mark.parametrize("hardware", [-100_000, 100_000])
+def test_the_frequency_of_a_clock_that_chronyd_controls_does_not_widen_the_interval(
+    bounded: BoundedClock, scripted: ScriptedChronyd, hardware: int, max_age: float
+) -> None:
+    machine = Machine(hardware=hardware)
+    machine.spread = 10_000
+    clock = Watch(bounded, scripted, machine, max_age)
+    bounded._clocks = Clocks(*(reads_slowly(machine, clock) for clock in machine.clocks()))
+    for moment in range(120):
+        machine.advance(50 * MS)
+        interval = clock.look()
+        assert interval is not None
+        if moment > 60:  # now the rate of the kernel's clock is known in spite of slow readings
+            assert interval.error_bound < 14.5e-6
+
+
+def test_a_slew_that_hides_a_short_suspension_is_allowed_for(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine(hardware=-100_000)
+    machine.spread = 200
+    clock = Watch(bounded, scripted, machine, 1.0)
+    assert clock.look()
+    machine.suspend(40_000)
+    machine.slew(200_000)
+    machine.advance(200 * MS)  # by 40 µs back
+    assert clock.look()
 
 
 def test_the_interval_grows_as_chronyd_says(

@@ -36,9 +36,14 @@ WIRE_PRECISION = 2.0**-23
 LEAP_MARGIN = 2 * SECOND
 """How close to the end of the day a leap second may be in progress, on any of the clocks."""
 
-UNEXPLAINED = 0.5 * PPM
-"""How far the kernel's clock may deviate from chronyd's frequency before that counts as slewing."""
-UNEXPLAINED_NS = 2000  # allowed in addition, since the clocks are not read at the same instant
+SAME_RATE = 3 * PPM
+"""A kernel's clock counts as controlled by chronyd if its rate differs by less from chronyd's.
+
+Readings of the clocks a second or two apart tell this much.
+"""
+
+STEPS_NS = 100
+"""Clocks count in steps, for example of 42 ns where the hardware has a counter of 24 MHz."""
 
 MAX_SLEW = 0.15
 """A rate above the fastest slew (`maxslewrate` of chronyd, and 10 % of the kernel)."""
@@ -74,24 +79,28 @@ class Clocks(NamedTuple):
     monotonic: Callable[[], int] = time.monotonic_ns
     """As `boot`, but stands still while the machine is suspended."""
 
-    def suspended(self) -> int:
-        """Return how long the machine has been suspended in all, or a little more than that.
 
-        If there is an interruption between the two readings, the result is larger, never smaller.
-        """
-        monotonic = self.monotonic()
-        return self.boot() - monotonic
+class Reading(NamedTuple):
+    """The system's clocks, read as nearly at the same time as possible."""
+
+    raw: int
+    system: int
+    boot: int
+    monotonic: int
+    """Read after `boot`, so that the difference is not more than the time in suspend."""
+    uncertainty: int
+    """How much later than `raw` the others may have been read."""
 
 
 class Anchor(NamedTuple):
     """What one tracking report says about true time, and how to extrapolate it."""
 
-    raw: int
-    """Reading of the raw clock for which the interval holds."""
-    boot: int
-    """Reading of the boot clock at the same time."""
-    suspended: int
-    """How long the machine had been suspended in all at that time, or a little less."""
+    at: Reading
+    """The time for which the interval holds."""
+    since: Reading
+    """From when on the rate of the kernel's clock is compared with chronyd's."""
+    controlled: bool
+    """Whether the comparison has shown that chronyd controls the kernel's clock."""
     low: float
     """Start of the interval that contained true time then, relative to `base`."""
     high: float
@@ -109,26 +118,32 @@ class Anchor(NamedTuple):
 
     def interval(self) -> TimeInterval:
         """Return the interval that contained true time when the report was read."""
-        return self.carried_on(0, 0, 0, lambda: self.suspended)
+        return TimeInterval(self.base + math.floor(self.low), self.base + math.ceil(self.high))
 
-    def carried_on(
-        self, raw: int, boot: int, age: int, suspended: Callable[[], int]
-    ) -> TimeInterval:
-        """Return the interval after `raw` and `boot` nanoseconds on these clocks.
+    def carried_on(self, raw: int, monotonic: int, boot: int, uncertainty: int) -> TimeInterval:
+        """Return the interval at the time when the clocks were read, in that order.
+
+        `uncertainty` is how much later than `raw` the others may have been read.
 
         chronyd makes the kernel's clock run at the rate of the raw clock times (1 - frequency), and
-        a little faster or slower while it slews. If the kernel's clock runs at another rate, either
-        chronyd is slewing, or it does not control the clock, and `frequency` is relative to the
-        kernel's clock. The interval covers both cases. It is also possible that the machine was
-        suspended, for which the raw clock stands still; `suspended` returns for how long in all.
+        a little faster or slower while it slews or compensates for the temperature; `frequency`
+        does not include that compensation. True time runs at one of these two rates. If chronyd
+        does not control the kernel's clock, `frequency` is relative to that clock instead, and true
+        time runs at its rate times (1 - frequency). The interval covers all three rates, the last
+        until the rate of the kernel's clock shows that chronyd controls it.
+
+        All clocks but the boot clock stand still while the machine is suspended. That clock
+        measures the suspension only roughly, so the interval covers anything up to it.
         """
-        elapsed = raw * (1 - self.frequency)
-        least, most = (elapsed, boot) if elapsed < boot else (boot, elapsed)
-        if most - least > UNEXPLAINED * age + UNEXPLAINED_NS:
-            uncontrolled = boot * (1 - self.frequency)
-            resumed = elapsed + suspended() - self.suspended
-            least, most = min(least, uncontrolled), max(most, uncontrolled, resumed)
-        grown = age * self.growth
+        at, ratio = self.at, 1 - self.frequency
+        elapsed, kernel = (raw - at.raw) * ratio, monotonic - at.monotonic
+        least, most = (elapsed, kernel) if elapsed < kernel else (kernel, elapsed)
+        if not (self.controlled or _same_rate(self.since, raw, monotonic, uncertainty, ratio)):
+            least, most = min(least, kernel * ratio), max(most, kernel * ratio)
+        suspended = boot - monotonic - (at.boot - at.monotonic)
+        if suspended > 0:
+            most += suspended
+        grown = (raw - self.asked) * self.growth
         return TimeInterval(
             self.base + math.floor(self.low + least - grown),
             self.base + math.ceil(self.high + most + grown),
@@ -153,6 +168,18 @@ class Anchor(NamedTuple):
         return interval.earliest_ns - self.leap_margin <= midnight
 
 
+def _same_rate(
+    since: Reading, raw: int, monotonic: int, uncertainty: int, ratio: float
+) -> bool | None:
+    """Whether the kernel's clock ran like the raw clock times `ratio`; `None`: too early to say."""
+    elapsed = (raw - since.raw) * ratio
+    deviation = abs(monotonic - since.monotonic - elapsed)
+    unsure = since.uncertainty + uncertainty + STEPS_NS
+    if deviation + unsure < SAME_RATE * elapsed:
+        return True
+    return None if deviation - unsure < SAME_RATE * elapsed else False
+
+
 class BoundedClock:
     """Tells the time as an interval that contains true time, as far as the local chronyd knows.
 
@@ -170,7 +197,11 @@ class BoundedClock:
 
     `address` must be that of the chronyd on this machine; `address` and `timeout` are those of
     `ChronyConnection`. With a chronyd that does not control the clock (option `-x`), the interval
-    is somewhat wider.
+    also grows by `frequency`, and by the adjustment that the kernel itself makes. With any other
+    chronyd, it grows by `frequency` until, after a few seconds, the rate of the system clock has
+    shown that chronyd controls it. Known limitation: a system clock that chronyd does not control
+    counts as controlled if something else has adjusted it to within 3 ppm of the rate at which
+    chronyd would run it.
 
     Entering raises `ChronyLibraryError` if libchrony cannot be found or used. `now()` and
     `wait_past()` raise `ChronyNotSynchronizedError` if the clock is not synchronised, or if a
@@ -224,13 +255,14 @@ class BoundedClock:
         """Return an interval that contains true time at some moment during this call."""
         clocks, anchor, is_new = self._clocks, self._anchor, False
         while True:
-            raw, boot = clocks.raw(), clocks.boot()
+            raw, monotonic, boot = clocks.raw(), clocks.monotonic(), clocks.boot()
+            uncertainty = clocks.raw() - raw
             if anchor is not None:
                 age = raw - anchor.asked
-                passed = boot - anchor.boot
+                passed = boot - anchor.at.boot
                 fresh = is_new or (0 <= age <= self._max_age and passed <= self._max_age)
                 if fresh and passed - age <= MAX_SLEW * age + SUSPENDED_NS:
-                    interval = anchor.carried_on(raw - anchor.raw, passed, age, clocks.suspended)
+                    interval = anchor.carried_on(raw, monotonic, boot, uncertainty)
                     if not anchor.leap_margin:
                         return interval
                     widened = anchor.around_leap(interval)
@@ -278,7 +310,7 @@ class BoundedClock:
             before = _read_together(self._clocks)
             tracking = self._tracking()
             after = _read_together(self._clocks)
-            anchor, moved = _anchor(tracking, before, after, self._drift)
+            anchor, moved = _anchor(tracking, before, after, self._drift, self._anchor)
             if left == 0 or moved <= (anchor.high - anchor.low) / 2:
                 return anchor
         raise AssertionError("QUERIES is above 0")
@@ -315,26 +347,13 @@ def _renew_locks() -> None:
 os.register_at_fork(after_in_child=_renew_locks)
 
 
-class Reading(NamedTuple):
-    """The system's clocks, read as nearly at the same time as possible."""
-
-    raw: int
-    boot: int
-    system: int
-    uncertainty: int
-    """How much later than `raw` the others may have been read."""
-    suspended: int
-    """How long the machine had been suspended in all, or a little less than that."""
-
-
 def _read_together(clocks: Clocks) -> Reading:
     """Read the clocks several times, and return the reading with the least uncertainty."""
     best: Reading | None = None
     for _ in range(BRACKETS):
         raw = clocks.raw()
-        system, boot = clocks.system(), clocks.boot()
-        suspended = boot - clocks.monotonic()
-        reading = Reading(raw, boot, system, clocks.raw() - raw, suspended)
+        system, boot, monotonic = clocks.system(), clocks.boot(), clocks.monotonic()
+        reading = Reading(raw, system, boot, monotonic, clocks.raw() - raw)
         if best is None or reading.uncertainty < best.uncertainty:
             best = reading
     assert best is not None
@@ -342,28 +361,36 @@ def _read_together(clocks: Clocks) -> Reading:
 
 
 def _anchor(
-    tracking: TrackingStatus, before: Reading, after: Reading, drift: float
+    tracking: TrackingStatus, before: Reading, after: Reading, drift: float, last: Anchor | None
 ) -> tuple[Anchor, float]:
     """Relate true time to the raw clock; also return how far the system clock was adjusted.
 
-    chronyd made the report at an unknown time between the two readings. That time does not matter
-    if the system clock and the raw clock kept their distance. After a step or a slew, the interval
-    covers both distances.
+    chronyd made the report at an unknown time between `before` and `after`. That time does not
+    matter if the system clock kept its distance from true time. Otherwise, the interval covers each
+    distance that it may have had: from before a step or after, and with no, some or all of what
+    was slewed, or of what a clock that chronyd does not control gained or lost.
     """
     if not tracking.is_synchronized():
         raise _unsynchronized()
     frequency = tracking.frequency * PPM
-    passed = (after.raw - before.raw) * (1 - frequency)
-    earlier = before.system - after.system + passed  # relative to the later system time
+    elapsed = (after.raw - before.raw) * (1 - frequency)
+    boot, kernel = after.boot - before.boot, after.monotonic - before.monotonic
+    stepped = before.system - after.system + boot
+    drifted = 0.0, elapsed - boot, elapsed - kernel, -kernel * frequency
     unsure = max(before.uncertainty, after.uncertainty)
-    low, high = min(0.0, earlier) - unsure, max(0.0, earlier) + unsure
+    low = min(0, stepped) + min(drifted) - unsure
+    high = max(0, stepped) + max(drifted) + unsure
     spread = tracking.root_dispersion + tracking.root_delay / 2
     spread += WIRE_PRECISION * (spread + abs(tracking.offset))
+    since, controlled = (last.since, last.controlled) if last else (before, False)
+    same = _same_rate(since, after.raw, after.monotonic, after.uncertainty, 1 - frequency)
+    if same is not None:
+        since, controlled = after, same
     due = tracking.leap_status is not LeapStatus.NORMAL
     anchor = Anchor(
-        raw=after.raw,
-        boot=after.boot,
-        suspended=after.suspended,
+        at=after,
+        since=since,
+        controlled=controlled,
         low=low + (tracking.offset - spread) * SECOND,
         high=high + (tracking.offset + spread) * SECOND,
         base=after.system,
