@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
@@ -71,9 +72,9 @@ class TimeInterval(NamedTuple):
 class Clocks(NamedTuple):
     """The clocks of the system, in nanoseconds."""
 
-    raw: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+    raw: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC_RAW)
     """Runs at the hardware's own rate; stands still while the machine is suspended."""
-    boot: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    boot: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
     """Runs at the rate of the system clock, and is slewed but never set; runs on in suspend."""
     system: Callable[[], int] = time.time_ns
     monotonic: Callable[[], int] = time.monotonic_ns
@@ -255,6 +256,7 @@ class BoundedClock:
         """Return an interval that contains true time at some moment during this call."""
         clocks, anchor, is_new = self._clocks, self._anchor, False
         while True:
+            clocks.boot()  # the first reading after a pause takes long
             raw, monotonic, boot = clocks.raw(), clocks.monotonic(), clocks.boot()
             uncertainty = clocks.raw() - raw
             if anchor is not None:
