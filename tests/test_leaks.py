@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -164,17 +166,19 @@ def test_a_program_that_ends_without_closing_warns_and_leaves_nothing_behind(
 
 def test_a_program_that_ends_within_a_call_leaves_nothing_behind() -> None:
     code = """
-    import os, signal, sys, threading, time, pychrony
-    def interrupt():
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=interrupt, daemon=True).start()
+    import sys, pychrony
     with pychrony.ChronyConnection(sys.argv[1], timeout=None) as connection:
         connection.get_sources()
     """
     with ScriptedChronyd(transport="unix", fault=drop) as chronyd:
-        done = child(code, chronyd.address)
-        assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+        program = subprocess.Popen(
+            [sys.executable, "-c", dedent(code), chronyd.address], stderr=subprocess.PIPE, text=True
+        )
+        while not chronyd.requests and program.poll() is None:
+            time.sleep(0.01)
+        program.send_signal(signal.SIGINT)
+        errors = program.communicate(timeout=60)[1]
+        assert errors.splitlines()[-1] == "KeyboardInterrupt"
         assert beside(chronyd) == []
 
 
