@@ -181,8 +181,8 @@ struct shim_loop {
     int done;       /* clients in `finished` */
     shim_client *clients, *ready;
     shim_client *finished, *finished_last;
-    int64_t tags;        /* given to clients so far */
-    unsigned sessions;   /* created so far */
+    int64_t tags;         /* given to clients so far */
+    unsigned sessions;    /* created so far */
     struct slot *unused;  /* slots without a socket, for new clients */
     struct slot **spares; /* clean sessions of ended clients, on UDP sockets */
     int spared;           /* number of them */
@@ -231,7 +231,7 @@ void unlock_shapes(void);
 int open_slot(struct slot *slot);
 void close_slot(struct slot *slot);
 /* Return a slot of the client without a socket, a new one if necessary; NULL: no memory. */
-struct slot *spare_slot(shim_client *client);
+struct slot *empty_slot(shim_client *client);
 /* Replace the session of a slot, and with it any unfinished exchange. */
 int renew_session(struct slot *slot);
 /* Set whether epoll also watches for the socket becoming writable. */

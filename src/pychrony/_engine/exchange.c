@@ -66,11 +66,11 @@ struct slot *vacant(shim_client *client, int wanted, bool far)
         if (slot->link.fd >= 0 && slot->state == IDLE)
             return slot;
     if (client->busy == 0)
-        return spare_slot(client);
+        return empty_slot(client);
     bool few = client->busy < client->kept && (client->busy < client->batches || client->busy < wanted / 8);
     if (client->full || !(far || few))
         return NULL;
-    struct slot *slot = spare_slot(client);
+    struct slot *slot = empty_slot(client);
     if (slot != NULL && open_slot(slot) == OK)
         return slot;
     client->full = true; /* the open ones must do */
@@ -363,7 +363,7 @@ static struct slot *place_to_repeat(struct slot *slot)
         close_slot(later);
         return later;
     }
-    struct slot *twin = spare_slot(client);
+    struct slot *twin = empty_slot(client);
     if (twin == NULL)
         return slot;
     if (open_slot(twin) == OK)

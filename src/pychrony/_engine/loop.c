@@ -41,15 +41,22 @@ void unlock_loops(void)
     pthread_mutex_unlock(&loops_lock);
 }
 
+/* Close what the loop itself has open: its epoll descriptor first, which saves removing each socket
+   from it, and its spare sessions. */
+static void close_own(shim_loop *loop)
+{
+    if (loop->epoll >= 0)
+        close(loop->epoll);
+    loop->epoll = -1;
+    close_spares(loop, 0);
+}
+
 void leave_loops_to_parent(void)
 {
     for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
         for (shim_client *client = loop->clients; client != NULL; client = client->next)
             leave_client_to_parent(client);
-        close_spares(loop, 0); /* they would use the same random numbers as the parent */
-        if (loop->epoll >= 0)
-            close(loop->epoll);
-        loop->epoll = -1;
+        close_own(loop); /* the spare sessions would use the same random numbers as the parent */
         loop->due = 0;
     }
 }
@@ -98,10 +105,7 @@ static void close_unused(shim_loop *loop)
     for (shim_client *client = loop->clients; client != NULL; client = client->next)
         if (client->open > 0)
             return;
-    close_spares(loop, 0);
-    if (loop->epoll >= 0)
-        close(loop->epoll);
-    loop->epoll = -1;
+    close_own(loop);
 }
 
 void leave_loop(shim_loop *loop)
@@ -121,9 +125,7 @@ void leave_loop(shim_loop *loop)
     else
         loops = loop->next;
     pthread_mutex_unlock(&loops_lock);
-    if (loop->epoll >= 0)
-        close(loop->epoll); /* first, which saves removing each socket from it */
-    close_spares(loop, 0);
+    close_own(loop);
     pthread_mutex_destroy(&loop->lock);
     free_slots(loop);
     free(loop);

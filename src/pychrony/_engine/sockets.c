@@ -72,11 +72,20 @@ static int by_number(const void *one, const void *other)
     return (first > second) - (first < second);
 }
 
-static void discard(shim_loop *loop, struct slot *slot)
+/* Keep a slot without a socket for a new client. */
+static void put_away(shim_loop *loop, struct slot *slot)
 {
     slot->client = NULL;
     slot->next = loop->unused;
     loop->unused = slot;
+}
+
+static void close_spare(shim_loop *loop, struct slot *spare)
+{
+    chrony.deinit_session(spare->link.session);
+    close(spare->link.fd); /* close_socket() would first find out that it has no file */
+    spare->link = (struct link){.fd = -1};
+    put_away(loop, spare);
 }
 
 /* Closes the newest first. A session has a stream for /dev/urandom, which fclose() looks for among
@@ -85,13 +94,8 @@ void close_spares(shim_loop *loop, int left)
 {
     if (loop->spared > left)
         qsort(loop->spares, (size_t)loop->spared, sizeof(*loop->spares), by_number);
-    while (loop->spared > left) {
-        struct slot *spare = loop->spares[--loop->spared];
-        chrony.deinit_session(spare->link.session);
-        close(spare->link.fd); /* close_socket() would first find out that it has no file */
-        spare->link = (struct link){.fd = -1};
-        discard(loop, spare);
-    }
+    while (loop->spared > left)
+        close_spare(loop, loop->spares[--loop->spared]);
 }
 
 void shim_spare_sessions(shim_loop *loop, int most)
@@ -142,13 +146,13 @@ static void take_spare(struct slot *slot)
         return;
     struct slot *spare = loop->spares[--loop->spared];
     if (dup2(slot->link.fd, spare->link.fd) < 0) {
-        close_link(&spare->link);
-    } else {
-        close(slot->link.fd); /* close_socket() would delete the file of a Unix socket */
-        slot->link = spare->link;
-        spare->link = (struct link){.fd = -1};
+        close_spare(loop, spare);
+        return;
     }
-    discard(loop, spare);
+    close(slot->link.fd); /* close_socket() would delete the file of a Unix socket */
+    slot->link = spare->link;
+    spare->link = (struct link){.fd = -1};
+    put_away(loop, spare);
 }
 
 /* ---- Slots ---- */
@@ -244,7 +248,7 @@ void watch_writing(struct slot *slot, bool writing)
     slot->writing = writing;
 }
 
-struct slot *spare_slot(shim_client *client)
+struct slot *empty_slot(shim_client *client)
 {
     for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
         if (slot->link.fd < 0 && slot->state == IDLE)
@@ -346,7 +350,7 @@ static void note_peer(shim_client *client, int fd)
 
 static int open_client(shim_client *client, const char *address)
 {
-    struct slot *slot = spare_slot(client);
+    struct slot *slot = empty_slot(client);
     if (slot == NULL)
         return NO_MEMORY;
     snprintf(client->address, sizeof(client->address), "%s", address);
@@ -390,7 +394,7 @@ void shim_client_free(shim_client *client)
         if (spare_session(slot))
             continue;
         close_slot(slot);
-        discard(loop, slot);
+        put_away(loop, slot);
     }
     remove_client(client);
     unlock_loop(loop);
