@@ -404,7 +404,7 @@ def test_a_closed_socket_that_a_new_process_still_holds_is_no_harm(kind: str) ->
             right, before = await kept.get_tracking(), sockets()
             asking = asyncio.ensure_future(aio.get_auth_data(address, timeout=HANG))
             await asyncio.sleep(0.05)
-            copies = [os.dup(socket) for socket in sockets() - before]
+            copies = [os.dup(descriptor) for descriptor in sockets() - before]
             asking.cancel()
             await asyncio.wait([asking])
             assert asking.cancelled()

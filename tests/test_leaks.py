@@ -172,7 +172,9 @@ def test_a_program_that_ends_within_a_call_leaves_nothing_behind() -> None:
     """
     with ScriptedChronyd(transport="unix", fault=drop) as chronyd:
         program = subprocess.Popen(
-            [sys.executable, "-c", dedent(code), chronyd.address], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-W", "error", "-c", dedent(code), chronyd.address],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while not chronyd.requests and program.poll() is None:
             time.sleep(0.01)
