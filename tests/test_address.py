@@ -12,7 +12,7 @@ import pytest
 
 import pychrony
 from pychrony import ChronyConnection
-from pychrony._engine.address import Address, parse_address, parse_timeout
+from pychrony._io.address import Address, parse_address, parse_timeout
 
 
 @pytest.mark.parametrize(

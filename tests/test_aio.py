@@ -44,8 +44,8 @@ from pychrony import (
     ChronyTimeoutError,
     aio,
 )
-from pychrony._engine._shim import lib
-from pychrony._engine.client import Client, Terms, new_loop, single
+from pychrony._io._shim import lib
+from pychrony._io.client import Client, Terms, new_loop, single
 
 both = pytest.mark.parametrize("transport", ["udp", "unix"])
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import pychrony._engine.failures as failures
+import pychrony._io.failures as failures
 from pychrony import FieldContent, FieldType
 
-SOURCES = Path(__file__).parents[1] / "src" / "pychrony" / "_engine"
+SOURCES = Path(__file__).parents[1] / "src" / "pychrony" / "_io"
 
 pytestmark = pytest.mark.skipif(
     not SOURCES.is_dir(), reason="the installed package is tested, without its sources"
@@ -175,11 +175,11 @@ def test_the_build_hook_makes_one_wheel_for_all_versions_of_python(tmp_path: Pat
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         tag = {
             "infer_tag": True,
-            "place": f"pychrony/_engine/_shim{sysconfig.get_config_var('EXT_SUFFIX')}",
+            "place": f"pychrony/_io/_shim{sysconfig.get_config_var('EXT_SUFFIX')}",
         }
     else:
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        tag = {"tag": f"cp310-abi3-{platform}", "place": "pychrony/_engine/_shim.abi3.so"}
+        tag = {"tag": f"cp310-abi3-{platform}", "place": "pychrony/_io/_shim.abi3.so"}
     assert wheel == tag | {"pure_python": False, "left": False, "has": True, "links": False}
 
 

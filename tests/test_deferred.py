@@ -83,7 +83,7 @@ assert len(found) == 16 and len(set(found)) == 1
 }
 # As the engine makes it: without `__init__`.
 MAKE = """
-from pychrony._engine.deferred import new
+from pychrony._model.deferred import new
 def make(**values):
     numbers = dict(online=1, offline=2, burst_online=3, burst_offline=4, unresolved=5)
     return new(Activity, **{**numbers, **values})
@@ -114,7 +114,7 @@ finally:
 
 FORK = """
 import os, signal, threading, time, warnings
-from pychrony._engine import deferred
+from pychrony._model import deferred
 from pychrony.models import Activity
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
@@ -170,7 +170,7 @@ lines = 0
 
 def interrupt(frame, event, argument):
     global lines
-    if frame.f_globals.get("__name__") not in ("dataclasses", "pychrony._engine.deferred"):
+    if frame.f_globals.get("__name__") not in ("dataclasses", "pychrony._model.deferred"):
         return None
     lines += 1
     if lines == last:

@@ -66,8 +66,8 @@ from pychrony import (
 )
 from pychrony._command import reports
 from pychrony._command.cli import COMMANDS, main
-from pychrony._engine.address import parse_timeout
-from pychrony._engine.fields import Report, origins
+from pychrony._io.address import parse_timeout
+from pychrony._model.fields import Report, origins
 from pychrony.models import MODELS
 
 THREADS = 32  # calls at the same time

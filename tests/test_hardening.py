@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from surroundings import GLIBC
 
-from pychrony._engine import _shim
+from pychrony._io import _shim
 
 
 def readelf(*options: str) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pychrony
 
 ROOT = Path(pychrony.__file__).parent
-ROOMS = ("_engine", "", "_testing", "_command")
+ROOMS = ("_model", "_io", "", "_testing", "_command")
 """From the bottom up: a module may import from its own part and from those before it."""
 GROUND = {"exceptions", "_version"}
-"""Public modules that the engine may use: they import nothing."""
+"""Modules that every room may use: they import nothing."""
 
 
 def room(module: str) -> str:

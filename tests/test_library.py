@@ -15,10 +15,10 @@ import pytest
 from surroundings import GLIBC
 
 import pychrony
-from pychrony._engine.library import how_to_install
+from pychrony._io.library import how_to_install
 
 # All of libchrony that the package uses. An installed package comes without its C sources.
-HEADER = Path(__file__).parents[1] / "src" / "pychrony" / "_engine" / "libchrony.h"
+HEADER = Path(__file__).parents[1] / "src" / "pychrony" / "_io" / "libchrony.h"
 FUNCTIONS = re.findall(r"X\([^,]+, (\w+), \(", HEADER.read_text())
 
 Python = Callable[..., str]
@@ -214,7 +214,7 @@ def test_a_function_that_libchrony_lacks_is_named(
 
 def test_all_functions_of_the_interface_are_enough(python: Python, tmp_path: Path) -> None:
     library = compiled(tmp_path / "whole.so", FUNCTIONS)
-    code = "from pychrony._engine.library import search; print(search())"
+    code = "from pychrony._io.library import search; print(search())"
     assert python(code, variable=library) == f"[Attempt(path='{library}', reason='')]"
 
 

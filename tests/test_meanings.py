@@ -16,9 +16,9 @@ import pytest
 
 import pychrony
 from pychrony._command.cli import main
-from pychrony._engine.fields import FieldContent as C
-from pychrony._engine.fields import Report, origins
-from pychrony._engine.meanings import meanings
+from pychrony._model.fields import FieldContent as C
+from pychrony._model.fields import Report, origins
+from pychrony._model.meanings import meanings
 from pychrony.models import MODELS
 
 each_model = pytest.mark.parametrize("model", MODELS.values())

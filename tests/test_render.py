@@ -22,9 +22,9 @@ from pychrony import (
 )
 from pychrony._command.render import as_json, block, columns, text
 from pychrony._command.values import time as moment
-from pychrony._durations import interval, seconds
-from pychrony._engine.fields import Report, of, origins
-from pychrony._engine.plain import flag_names
+from pychrony._model.durations import interval, seconds
+from pychrony._model.fields import Report, of, origins
+from pychrony._model.plain import flag_names
 from pychrony.models import MODELS, FieldContent
 from pychrony.testing import (
     make_activity,

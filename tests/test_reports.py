@@ -72,7 +72,7 @@ from pychrony import (
     Timestamping,
     TrackingStatus,
 )
-from pychrony._engine.fields import Report, Shape, origins, reader
+from pychrony._model.fields import Report, Shape, origins, reader
 from pychrony.testing import (
     make_auth_data,
     make_ntp_data,

@@ -110,7 +110,7 @@ import sys
 def test_imports():
     loaded = [name for name in sys.modules if name.startswith("pychrony.")]
     assert loaded == [
-        *("pychrony._engine", "pychrony._engine.forks"),  # which import nothing themselves
+        *("pychrony._model", "pychrony._model.forks"),  # which import nothing themselves
         *("pychrony._testing", "pychrony._testing.fixtures"),
     ]
 """

@@ -21,8 +21,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import pychrony
-from pychrony._engine.fields import Report
-from pychrony._engine.meanings import texts
+from pychrony._model.fields import Report
+from pychrony._model.meanings import texts
 from pychrony.models import MODELS
 
 PACKAGE = "pychrony"

@@ -14,11 +14,11 @@ from sphinx.util.docutils import SphinxDirective
 
 STATIONS = (
     ("connection.py", "a call: get_sources()", "#dbeafe"),
-    ("_engine/pool.py", "a client, and the next address if nobody answers", "#dbeafe"),
-    ("_engine/client.py", "a batch: which reports, until when", "#dbeafe"),
-    ("_engine/loop.c", "waits for sockets and timers, without the GIL", "#dcfce7"),
-    ("_engine/batch.c", "which request comes next, what is overdue", "#dcfce7"),
-    ("_engine/exchange.c", "one request and its answer in a slot", "#dcfce7"),
+    ("_io/pool.py", "a client, and the next address if nobody answers", "#dbeafe"),
+    ("_io/client.py", "a batch: which reports, until when", "#dbeafe"),
+    ("_io/loop.c", "waits for sockets and timers, without the GIL", "#dcfce7"),
+    ("_io/batch.c", "which request comes next, what is overdue", "#dcfce7"),
+    ("_io/exchange.c", "one request and its answer in a slot", "#dcfce7"),
     ("libchrony", "builds the request, checks the answer", "#fef3c7"),
     ("chronyd", "", "#fef3c7"),
 )

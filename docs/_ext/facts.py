@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
-from pychrony._engine.fields import Report
-from pychrony._engine.meanings import meanings
+from pychrony._model.fields import Report
+from pychrony._model.meanings import meanings
 
 UNITS = {"s": "seconds", "log2 s": "powers of two of a second", "ppm": "parts per million (ppm)"}
 

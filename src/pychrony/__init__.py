@@ -9,7 +9,7 @@ TYPE_CHECKING = False  # type checkers know this name; importing typing takes mi
 # A name is public if it is in the `__all__` of one of these modules, and stands nowhere else.
 
 if TYPE_CHECKING:
-    from ._engine.library import *
+    from ._io.library import *
     from ._version import __version__ as __version__
     from .assessment import *
     from .clock import *
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 else:
     from importlib import import_module
 
-    from ._engine.forks import fork_lock
+    from ._model.forks import fork_lock
 
     _MODULES = (
-        "_engine.library",
+        "_io.library",
         "assessment",
         "clock",
         "connection",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ._durations import interval, seconds
+from ._model.durations import interval, seconds
 from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
 from .models import TrackingStatus
 

@@ -16,11 +16,11 @@ from contextlib import closing
 from types import TracebackType
 from typing import TypeVar
 
-from ._engine.address import parse_address, parse_timeout
-from ._engine.client import Fields, Question, Together, reading, single
-from ._engine.crowd import Crowd
-from ._engine.driver import Driver, Turns, Waiter, look_up
-from ._engine.pool import Pool
+from ._io.address import parse_address, parse_timeout
+from ._io.client import Fields, Question, Together, reading, single
+from ._io.crowd import Crowd
+from ._io.driver import Driver, Turns, Waiter, look_up
+from ._io.pool import Pool
 from ._waiting import Waiting
 from .connection import gather, named_models, transport_to
 from .exceptions import ChronyConnectionError

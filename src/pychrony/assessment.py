@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from ._durations import interval, seconds
+from ._model.durations import interval, seconds
 from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
 from .models import AllReports, LeapStatus, Source, SourceState, TrackingStatus
 

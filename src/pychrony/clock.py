@@ -19,8 +19,8 @@ from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
-from ._engine.address import parse_address, parse_timeout
-from ._engine.library import library_path
+from ._io.address import parse_address, parse_timeout
+from ._io.library import library_path
 from .connection import AnyAddress, ChronyConnection
 from .exceptions import ChronyError, ChronyLibraryError, ChronyNotSynchronizedError
 from .models import LeapStatus, TrackingStatus

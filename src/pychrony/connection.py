@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from ._engine.address import parse_address, parse_timeout
-from ._engine.client import Fields, Question, Together, reading, single
-from ._engine.deferred import new
-from ._engine.fields import Report
-from ._engine.pool import Pool
+from ._io.address import parse_address, parse_timeout
+from ._io.client import Fields, Question, Together, reading, single
+from ._io.pool import Pool
+from ._model.deferred import new
+from ._model.fields import Report
 from ._waiting import Waiting
 from .exceptions import ChronyConnectionError, ChronyError
 from .models import (

@@ -6,10 +6,10 @@ import os
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
-from ._engine.address import parse_timeout
-from ._engine.client import Together
-from ._engine.crowd import Crowd, Outcome
-from ._engine.names import ThreadedResolver
+from ._io.address import parse_timeout
+from ._io.client import Together
+from ._io.crowd import Crowd, Outcome
+from ._io.names import ThreadedResolver
 from .connection import gather, named_models
 from .models import Answer
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from enum import IntFlag
 from typing import Any
 
-from ._engine.deferred import Deferred, dataclass, field
-from ._engine.fields import (
+from ._model.deferred import Deferred, dataclass, field
+from ._model.fields import (
     LOCAL_REFERENCE,
     FieldContent,
     FieldType,
@@ -33,9 +33,9 @@ from ._engine.fields import (
     upstream_name,
     yes_or_no,
 )
-from ._engine.fields import FieldContent as C
-from ._engine.meanings import describe_fields
-from ._engine.plain import fields_of
+from ._model.fields import FieldContent as C
+from ._model.meanings import describe_fields
+from ._model.plain import fields_of
 from .exceptions import ChronyError
 
 __all__ = [

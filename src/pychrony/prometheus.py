@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ._engine.address import parse_address, parse_timeout
-from ._engine.failures import is_off
-from ._engine.fields import Report
+from ._io.address import parse_address, parse_timeout
+from ._io.failures import is_off
+from ._model.fields import Report
 from ._prometheus.metrics import PREFIX, Metric, by_source, known, metrics
 from .connection import AnyAddress, get_all
 from .exceptions import (

@@ -27,9 +27,9 @@ from servers import Exporter, exporter, fetch
 
 import pychrony
 from pychrony import SourceMode, SourceState
-from pychrony._command.places import NoPlaceError, Places
-from pychrony._command.targets import is_allowed, parse_allowed
-from pychrony._engine.fields import FieldContent, Report, of, origins
+from pychrony._command.exporter.places import NoPlaceError, Places
+from pychrony._command.exporter.targets import is_allowed, parse_allowed
+from pychrony._model.fields import FieldContent, Report, of, origins
 from pychrony._prometheus.metrics import MODES, STATES, metrics
 from pychrony.models import MODELS
 from pychrony.prometheus import ChronyCollector

@@ -16,9 +16,9 @@ from matplotlib.text import Text
 
 from pychrony import AllReports, LeapStatus, SourceState
 from pychrony._command.cli import main
-from pychrony._command.curves import COLUMNS, gaps, spans, table, thin, with_breaks
-from pychrony._command.history import ERROR, UNSYNCHRONIZED, History, Log
-from pychrony._command.picture import MOST_SOURCES, draw
+from pychrony._command.plot.curves import COLUMNS, gaps, spans, table, thin, with_breaks
+from pychrony._command.plot.history import ERROR, UNSYNCHRONIZED, History, Log
+from pychrony._command.plot.picture import MOST_SOURCES, draw
 from pychrony.testing import PrivateChronyd, make_source, make_tracking
 
 START = 1_790_000_000

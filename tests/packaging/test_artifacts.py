@@ -18,7 +18,7 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from packaging.utils import parse_wheel_filename
 
-BINARY = "pychrony/_engine/_shim.abi3.so"
+BINARY = "pychrony/_io/_shim.abi3.so"
 OUTSIDE_THE_SDIST = {".ci/run", ".git_archival.txt"}
 GENERATED = {"PKG-INFO", "src/pychrony/_version.py"}
 
@@ -110,7 +110,7 @@ class TestEachWheel:
         }
         written_in_c = {name for name in sources if name.endswith((".c", ".h"))}
         folders = {name for name in package if name.endswith("/")}
-        assert package - folders - {""} == sources - written_in_c | {"_engine/_shim.abi3.so"}
+        assert package - folders - {""} == sources - written_in_c | {"_io/_shim.abi3.so"}
 
     def test_it_brings_the_man_page_and_the_completions(self, path: Path) -> None:
         share = artifacts.ROOT / "docs/share"
@@ -127,7 +127,7 @@ def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
     files = {name for name in listed if (artifacts.ROOT / name).is_file()}
     assert found == files - OUTSIDE_THE_SDIST | GENERATED
     engine = {"build.py", "batch.c", "shim.h", "_shim.pyi"}
-    assert {f"src/pychrony/_engine/{name}" for name in engine} <= found
+    assert {f"src/pychrony/_io/{name}" for name in engine} <= found
 
 
 def test_the_checkers_accept_the_sdist(sdist: Path) -> None:

@@ -168,7 +168,7 @@ def test_the_tasks_that_leave_wheels_run(tmp_path: Path, environment: dict[str, 
     assert "manylinux" in run(COMMANDS["build-wheel"], tree, environment | conda)
     (wheel,) = (tree / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert b"/conda" not in archive.read("pychrony/_engine/_shim.abi3.so")
+        assert b"/conda" not in archive.read("pychrony/_io/_shim.abi3.so")
     assert wheel.name in run(COMMANDS["check-wheel"], tree, environment)
 
 

@@ -165,7 +165,7 @@ def test_one_package_of_pychrony_is_for_all_pythons_from_the_oldest_on(built: Bu
     package = built.package("pychrony")
     assert {"cpython >=3.10", "cffi >=2", "libchrony", "python"} <= set(package.depends)
     assert {"matplotlib-base >=3.10", "prometheus_client >=0.22"} == set(package.constrains)
-    assert "site-packages/pychrony/_engine/_shim.abi3.so" in package.files
+    assert "site-packages/pychrony/_io/_shim.abi3.so" in package.files
     assert not [path for path in package.files if "libchrony.so" in path]
 
 

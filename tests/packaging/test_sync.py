@@ -32,7 +32,7 @@ VARIANTS = "recipe/variants.yaml"
 CI = ".github/workflows/ci.yml"
 README = "README.md"
 INSTALLED = "tools/installed.py"
-HOOK = "src/pychrony/_engine/build.py"
+HOOK = "src/pychrony/_io/build.py"
 FILES = (
     *(PYPROJECT, PIXI, RECIPE, LIBCHRONY, VARIANTS, CI, README, INSTALLED, HOOK),
     *("recipe/libchrony/pixi.toml", "tools/recipe.py", "tools/artifacts.py", "tools/libchrony.py"),
@@ -431,7 +431,7 @@ def test_a_drift_is_named_with_both_places(
 
 def test_libchronys_recipe_looks_for_each_function_that_the_extension_calls() -> None:
     recipe = (ROOT / "recipe/libchrony/symbols.py").read_text()
-    (extension,) = (ROOT / "src/pychrony").glob("_engine/_shim.*.so")
+    (extension,) = (ROOT / "src/pychrony").glob("_io/_shim.*.so")
     called = {
         name.decode() for name in re.findall(rb"\0(chrony_\w+)(?=\0)", extension.read_bytes())
     }

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import NoReturn, TypedDict
 
-from .._durations import parse
+from .._model.durations import parse
 from ..connection import ChronyConnection
 from .exits import USAGE, complain
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from .._durations import seconds
+from .._model.durations import seconds
 from ..assessment import Assessment, State, assess
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from .._engine.library import library_path
+from .._io.library import library_path
 from ..connection import ChronyConnection
 from ..exceptions import ChronyConnectionError
 from ..testing import PrivateChronyd

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .._engine.address import PORT
-from .._engine.failures import is_off
-from .._engine.library import VARIABLE, Attempt, library_path, search
+from .._io.address import PORT
+from .._io.failures import is_off
+from .._io.library import VARIABLE, Attempt, library_path, search
 from .._version import __version__
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError

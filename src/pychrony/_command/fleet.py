@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .._durations import seconds
+from .._model.durations import seconds
 from ..assessment import Assessment, State, assess
 from ..exceptions import ChronyLibraryError
 from ..many import get_many

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from enum import Flag
 from typing import Any, NamedTuple
 
-from .._engine.failures import is_off
-from .._engine.fields import FieldContent as C
-from .._engine.fields import Report, origins
-from .._engine.meanings import UNITS, meanings, summary
-from .._engine.plain import flag_names, plain
+from .._io.failures import is_off
+from .._model.fields import FieldContent as C
+from .._model.fields import Report, origins
+from .._model.meanings import UNITS, meanings, summary
+from .._model.plain import flag_names, plain
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
 from .values import NOTHING, SYMBOLS, as_text, listed, words

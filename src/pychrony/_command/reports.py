@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
-from .._engine.meanings import summary
+from .._model.meanings import summary
 from .._version import __version__
 from ..models import MODELS
 from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection, interval

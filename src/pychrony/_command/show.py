@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from .._engine.failures import is_off
+from .._io.failures import is_off
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS, AllReports

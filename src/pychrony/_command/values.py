@@ -8,10 +8,10 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum, Flag
 from typing import Any
 
-from .._durations import interval, seconds
-from .._engine.fields import FieldContent as C
-from .._engine.fields import clock_name
-from .._engine.plain import flag_names
+from .._model.durations import interval, seconds
+from .._model.fields import FieldContent as C
+from .._model.fields import clock_name
+from .._model.plain import flag_names
 from ..models import AuthMode, KeyType, NTPFlag, SelectState, SourceMode, SourceState
 
 NOTHING = "-"

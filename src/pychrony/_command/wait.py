@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .._durations import seconds
+from .._model.durations import seconds
 from .._waiting import SHORTEST_QUESTION, Waiting
 from ..connection import ChronyConnection, get_tracking
 from ..exceptions import ChronyError

@@ -15,10 +15,10 @@ from enum import Flag
 from functools import partial
 from typing import Any, NamedTuple
 
-from .._engine.fields import LOCAL_REFERENCE, Origin, Report, origins
-from .._engine.fields import FieldContent as C
-from .._engine.meanings import Meaning, meanings
-from .._engine.plain import flag_names
+from .._model.fields import LOCAL_REFERENCE, Origin, Report, origins
+from .._model.fields import FieldContent as C
+from .._model.meanings import Meaning, meanings
+from .._model.plain import flag_names
 from ..models import (
     NTPData,
     RTCData,

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
-from ..exceptions import ChronyError
-from ..models import AllReports
-from ..prometheus import ChronyCollector
+from ...exceptions import ChronyError
+from ...models import AllReports
+from ...prometheus import ChronyCollector
 from .places import NoPlaceError, places
 from .targets import Allowed, is_allowed
 

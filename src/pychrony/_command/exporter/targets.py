@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from .._engine.address import PORT, parse_address
+from ..._io.address import PORT, parse_address
 
 
 class Allowed(NamedTuple):

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .._engine.library import library_path
-from ..models import MODELS
-from .arguments import Parser, add_address, connection, seconds
-from .exits import UNREACHABLE, USAGE, complain
+from ..._io.library import library_path
+from ...models import MODELS
+from ..arguments import Parser, add_address, connection, seconds
+from ..exits import UNREACHABLE, USAGE, complain
 from .targets import Allowed, parse_allowed
 
 if TYPE_CHECKING:

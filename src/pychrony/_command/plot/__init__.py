@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Parser
-from .exits import UNREACHABLE, UNUSABLE, USAGE, complain
+from ..arguments import Parser
+from ..exits import UNREACHABLE, UNUSABLE, USAGE, complain
 
 if TYPE_CHECKING:
     from .history import Log

@@ -61,7 +61,7 @@ def write_module(target: Path) -> None:
     ffi.cdef((SOURCES / "shim.h").read_text())
     headers = ("<stddef.h>", "<stdint.h>", '"shim.h"')
     source = "\n".join(f"#include {header}" for header in headers)
-    ffi.set_source("pychrony._engine._shim", source)
+    ffi.set_source("pychrony._io._shim", source)
     ffi.emit_c_code(str(target))
 
 
@@ -113,7 +113,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
         if version == "editable":
             replace(SOURCES / extension.name, extension)
             return
-        build_data["force_include"][str(extension)] = f"pychrony/_engine/{extension.name}"
+        build_data["force_include"][str(extension)] = f"pychrony/_io/{extension.name}"
         build_data["pure_python"] = False
         if abi:
             build_data["tag"] = abi.tag

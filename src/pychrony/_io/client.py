@@ -8,15 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..exceptions import (
-    ChronyConnectionError,
-    ChronyDataError,
-    ChronyError,
-    ChronyPermissionError,
-)
-from ._shim import ffi, lib
-from .failures import DISABLED, OFF, absurd, failure
-from .fields import (
+from .._model.fields import (
     FieldContent,
     FieldType,
     Report,
@@ -27,6 +19,14 @@ from .fields import (
     reader,
     signed16,
 )
+from ..exceptions import (
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyError,
+    ChronyPermissionError,
+)
+from ._shim import ffi, lib
+from .failures import DISABLED, OFF, absurd, failure
 from .library import reports
 
 if TYPE_CHECKING:
