@@ -721,7 +721,8 @@ static int start(shim_client *client, const shim_ask *asks, int asked, int64_t t
     client->stamp = 0;
     client->error = client->system = 0;
     client->full = client->forked = client->repeated = false;
-    client->reached = client->answered = false;
+    client->reached = false;
+    client->batch.answered = 0;
     client->batches += client->batches < KEPT;
     for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
         slot->fresh = false;

@@ -147,7 +147,7 @@ struct shim_client {
     int64_t idle_since;
     int batches;
 
-    int64_t round_trip, variation, best; /* RFC 6298's SRTT and RTTVAR, and the shortest; or 0 */
+    int64_t variation, best; /* RFC 6298's RTTVAR, and the shortest round trip; or 0 */
 
     shim_ask *asks; /* memory for `ask_room` of them */
     struct progress *progress;
@@ -162,7 +162,6 @@ struct shim_client {
     int64_t due; /* when to step at the latest */
     int stamp;   /* of the last request */
     bool reached;  /* chronyd accepted a request */
-    bool answered; /* and has answered */
     bool full;   /* no further socket could be opened */
     bool repeated; /* a request is in several slots */
     bool forked;   /* in a forked child: the batch was running in the parent */

@@ -101,24 +101,25 @@ void postpone(shim_client *client, int64_t pause)
 /* As RFC 6298 has it. */
 static void measure(shim_client *client, int64_t time)
 {
+    int64_t *round_trip = &client->batch.round_trip;
     if (client->best == 0 || time < client->best)
         client->best = time > 0 ? time : 1;
-    if (client->round_trip == 0) {
-        client->round_trip = time > 0 ? time : 1;
+    if (*round_trip == 0) {
+        *round_trip = time > 0 ? time : 1;
         client->variation = time / 2;
         return;
     }
-    int64_t off = time > client->round_trip ? time - client->round_trip : client->round_trip - time;
+    int64_t off = time > *round_trip ? time - *round_trip : *round_trip - time;
     client->variation += (off - client->variation) / 4;
-    client->round_trip += (time - client->round_trip) / 8;
+    *round_trip += (time - *round_trip) / 8;
 }
 
 /* How long to wait before a request is repeated for the first time. */
 static int64_t first_interval(const shim_client *client)
 {
     int64_t least = client->patience < LEAST_PATIENCE ? client->patience : LEAST_PATIENCE;
-    int64_t interval = client->round_trip + 4 * client->variation;
-    if (client->round_trip == 0)
+    int64_t interval = client->batch.round_trip + 4 * client->variation;
+    if (client->batch.round_trip == 0)
         return client->patience;
     return interval < least ? least : interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
 }
@@ -277,7 +278,8 @@ static bool is_answer(int error) { return error >= UNAUTHORIZED && error <= INVA
 static void note_answer(struct slot *slot, int64_t now)
 {
     shim_client *client = slot->client;
-    client->reached = client->answered = true;
+    client->reached = true;
+    client->batch.answered = 1;
     client->error = client->system = 0;
     slot->fresh = false;
     measure(client, now - slot->sent);
@@ -377,7 +379,7 @@ static struct slot *place_to_repeat(struct slot *slot)
 static void repeat(struct slot *slot, int64_t now)
 {
     shim_client *client = slot->client;
-    if (client->answered && was_away(slot)) {
+    if (client->batch.answered && was_away(slot)) {
         start_over(client);
         return;
     }

@@ -70,6 +70,8 @@ typedef struct {
     const shim_place *places;
     const char *bytes;
     size_t size; /* of `bytes` */
+    int answered; /* whether chronyd has answered a request of this batch, even before its end */
+    int64_t round_trip; /* RFC 6298's SRTT, in nanoseconds, over all batches; 0: not known */
 } shim_batch;
 
 typedef struct {
