@@ -503,6 +503,9 @@ def refusal(address: Any, report: str = "get_tracking") -> ChronyError:
         getattr(pychrony, report)(address, timeout=5)
     error = raised.value
     assert error.message == str(error)
+    tried = f"{error._action} {error._address}".strip()
+    assert error.message == f"{tried}: {error._reason}"
+    assert error._reason.startswith(error._outcome)
     assert "\n" not in error.message
     assert not error.message.endswith(".")
     copy = pickle.loads(pickle.dumps(error))

@@ -227,7 +227,8 @@ def test_a_list_says_that_it_is_empty(report: str) -> None:
 
 
 def test_a_report_that_is_missing_says_why() -> None:
-    error = ChronyPermissionError("reading ntpdata from 127.0.0.1:323: not authorized; be root")
+    asked = "reading ntpdata from", "127.0.0.1:323"
+    error = ChronyPermissionError._compose(*asked, "not authorized", "be root")
     assert text(MODELS["ntpdata"], error, 80) == "not available: not authorized; be root"
 
 

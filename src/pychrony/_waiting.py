@@ -64,10 +64,8 @@ class Waiting:
             return None
         if self.left() == 0:
             cause = answer if isinstance(answer, ChronyError) else None
-            raise ChronyNotSynchronizedError(
-                f"waiting for the clock: not good within {interval(self._timeout or 0)}: "
-                f"{self.state}"
-            ) from cause
+            words = f"not good within {interval(self._timeout or 0)}: {self.state}"
+            raise ChronyNotSynchronizedError._compose("waiting for the clock", "", words) from cause
         pause, self._pause = self._pause, min(2 * self._pause, LAST_PAUSE)
         return self.left(pause)
 

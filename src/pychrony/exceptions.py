@@ -5,6 +5,8 @@ Invalid arguments raise `TypeError` or `ValueError` instead.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 __all__ = [
     "ChronyConnectionError",
     "ChronyDataError",
@@ -14,6 +16,8 @@ __all__ = [
     "ChronyPermissionError",
     "ChronyTimeoutError",
 ]
+
+E = TypeVar("E", bound="ChronyError")
 
 
 class ChronyError(Exception):
@@ -36,9 +40,38 @@ class ChronyError(Exception):
         self.message = message
         self.error_code = error_code
         self.errno = errno
+        # The parts of the message, so that nothing has to split it.
+        self._action = ""  # what was tried, such as "reading tracking from"
+        self._address = ""  # where, such as "ntp.example.net (192.0.2.1)"
+        self._outcome = message  # what came back
+        self._advice = ""  # what to do about it
+
+    @classmethod
+    def _compose(
+        cls: type[E],
+        action: str,
+        address: str,
+        outcome: str,
+        advice: str = "",
+        *,
+        error_code: int | None = None,
+        errno: int | None = None,
+    ) -> E:
+        """Return an error whose message consists of these parts; all but `outcome` may be empty."""
+        tried = " ".join(filter(None, (action, address)))
+        reason = "; ".join(filter(None, (outcome, advice)))
+        error = cls(": ".join(filter(None, (tried, reason))), error_code, errno=errno)
+        error._action, error._address = action, address
+        error._outcome, error._advice = outcome, advice
+        return error
+
+    @property
+    def _reason(self) -> str:
+        """The message without what was tried: what came back, and what to do about it."""
+        return "; ".join(filter(None, (self._outcome, self._advice)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.message, self.error_code), {"errno": self.errno}
+        return type(self), (self.message, self.error_code), vars(self)
 
 
 class ChronyLibraryError(ChronyError):

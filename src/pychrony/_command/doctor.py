@@ -17,7 +17,7 @@ from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS
 from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection
 from .exits import exit_code
-from .render import as_json, reason, wrapped
+from .render import as_json, wrapped
 from .show import width, write
 
 LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
@@ -134,7 +134,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     for path, why_not in diagnosis.attempts:
         lines += _item(f"{path}{origin}", why_not.removeprefix(f"{path}: ") or "loaded")
     if diagnosis.library is None and diagnosis.problem is not None:
-        lines += _item("to do", diagnosis.problem.message.rpartition("; ")[2])
+        lines += _item("to do", diagnosis.problem._advice)
     for place in diagnosis.places:
         lines += ["", *_place_lines(place)]
     return "\n".join(lines)
@@ -142,7 +142,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
 
 def _place_lines(place: Place) -> list[str]:
     if place.error is not None:
-        return [f"chronyd at {place.address}: no", wrapped(reason(place.error), width(), "  ", 4)]
+        return [f"chronyd at {place.address}: no", wrapped(place.error._reason, width(), "  ", 4)]
     lines = [f"chronyd at {place.address}: yes"]
     if place.readable:
         lines += _item("readable", " ".join(place.readable))
@@ -150,7 +150,7 @@ def _place_lines(place: Place) -> list[str]:
         lines += _item("off", f"{' '.join(place.off)} (not configured in chronyd)")
     causes: dict[str, list[str]] = {}
     for name, error in place.unreadable.items():
-        causes.setdefault(reason(error), []).append(name)
+        causes.setdefault(error._reason, []).append(name)
     for cause, names in causes.items():
         lines += _item("unreadable", f"{' '.join(names)}: {cause}")
     return lines

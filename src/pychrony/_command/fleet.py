@@ -16,7 +16,6 @@ from ..exceptions import ChronyLibraryError
 from ..many import get_many
 from ..models import Answer, Source, TrackingStatus
 from .arguments import Limits, Parser, add_limits, interval, limits, seconds_or_none
-from .render import reason
 from .show import Screen, now, rounds, width, write
 from .values import NOTHING
 
@@ -135,8 +134,8 @@ def _row(answer: Answer, wanted: Limits) -> Row:
     if answer.reports is None:
         assert answer.error is not None
         found = assess(answer.error, **wanted)
-        words = reason(answer.error).partition("; ")[0]
-        return Row(answer.address, found, type(answer.error).__name__, words, None, None)
+        error = answer.error
+        return Row(answer.address, found, type(error).__name__, error._outcome, None, None)
     found, tracking = assess(answer.reports, **wanted), answer.reports.tracking
     clock = tracking if tracking and tracking.is_synchronized() else None
     words = "; ".join(found.reasons)

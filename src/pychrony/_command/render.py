@@ -117,7 +117,7 @@ def text(model: type[Report], answer: Any, width: int) -> str:
     """
     if isinstance(answer, ChronyError):
         why = "off" if is_off(model._report, answer) else "not available"
-        return wrapped(f"{why}: {reason(answer)}", width)
+        return wrapped(f"{why}: {answer._reason}", width)
     if isinstance(answer, Report):
         return block(columns(model), answer, width)
     if not answer:
@@ -154,11 +154,6 @@ def wrapped(words: str, width: int, start: str = "", indent: int = 0) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def reason(error: ChronyError) -> str:
-    """Return an error's message without its first part, which says what was tried."""
-    return error.message.partition(": ")[2] or error.message
 
 
 def heading(model: type[Report]) -> str:

@@ -59,18 +59,19 @@ class Address(NamedTuple):
     def unresolved(self, error: Exception) -> ChronyConnectionError:
         """Return the error of a host name that could not be resolved."""
         words = getattr(error, "strerror", None) or error
-        return ChronyConnectionError(
-            f"resolving {self.host}: {words}; check the name, or give an IP address"
-        )
+        advice = "check the name, or give an IP address"
+        return ChronyConnectionError._compose("resolving", self.host, str(words), advice)
 
     def usable(self, found: Iterable[Any]) -> list[str]:
         """Return the addresses of a resolved host name that libchrony can use."""
         hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
         usable = [_join(host, self.port) for host in hosts if "%" not in host]
         if not usable:
-            raise ChronyConnectionError(
-                f"resolving {self.host}: it only has {', '.join(hosts)}, and libchrony does not "
-                "support scopes; give another address of the host"
+            raise ChronyConnectionError._compose(
+                "resolving",
+                self.host,
+                f"it only has {', '.join(hosts)}, and libchrony does not support scopes",
+                "give another address of the host",
             )
         return usable
 

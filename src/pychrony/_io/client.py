@@ -202,8 +202,8 @@ class Client:
         system = ffi.new("int[]", 1)
         error = lib.shim_open(self._client, os.fsencode(address), system)
         if error:
-            action = f"connecting to {labelled(name, address or 'the local chronyd')}"
-            raise failure(action, address, error, system[0])
+            label = labelled(name, address or "the local chronyd")
+            raise failure("connecting to", label, address, error, system[0])
         self.address = os.fsdecode(ffi.string(lib.shim_address(self._client)))
         self.label = labelled(name, self.address)
         """What messages call this chronyd."""
@@ -239,14 +239,16 @@ class Client:
             raise self._not_started(-self.due)
 
     def _not_started(self, error: int) -> ChronyError:
-        return failure(f"asking {self.label}", self.address, error, 0)
+        return failure("asking", self.label, self.address, error, 0)
 
     def wait(self) -> None:
         """Block until the batch is done, but let signal handlers run."""
         while not lib.shim_run(self.loop, SLICE):
             if self._terms.closed:
                 self.stop()
-                raise ChronyConnectionError(f"asking {self.label}: closed by another thread")
+                raise ChronyConnectionError._compose(
+                    "asking", self.label, "closed by another thread"
+                )
 
     def stop(self) -> None:
         """Give up the running batch."""
@@ -279,11 +281,12 @@ class Client:
 
     def failure(self, report: str, ask: Ask) -> ChronyError:
         """Return the exception for a report that could not be read."""
-        action = f"reading {report} from {self.label}"
+        action = f"reading {report} from"
         if ask.error == lib.SHIM_ABSURD:
-            return absurd(action, ask.records)
+            return absurd(action, self.label, ask.records)
         waited = self._terms.timeout / 1e9
-        return failure(action, self.address, ask.error, ask.system, report=report, waited=waited)
+        code, system = ask.error, ask.system
+        return failure(action, self.label, self.address, code, system, report=report, waited=waited)
 
 
 def labelled(name: str, address: str) -> str:

@@ -215,8 +215,7 @@ class Crowd:
             self._ask(member)
             return
         if _is_away(error) and len(member.tried) > 1:
-            asked = error.message.partition(f" {member.given} ({place}): ")[0]
-            error = nowhere(f"{asked} {member.given}", member.tried)
+            error = nowhere(error._action, member.given, member.tried)
         self.outcomes.append(Outcome(member.given, error=error))
 
 

@@ -194,15 +194,19 @@ class Turns:
         for future in (*self._waiting, *self.under_way.values()):
             if not future.done():
                 future.set_exception(
-                    ChronyConnectionError(f"asking {self._pool.label}: closed by another task")
+                    ChronyConnectionError._compose(
+                        "asking", self._pool.label, "closed by another task"
+                    )
                 )
 
     def _give_up(self, turn: asyncio.Future[None], timeout: int) -> None:
         if not turn.done():
             turn.set_exception(
-                ChronyTimeoutError(
-                    f"asking {self._pool.label}: no answer within {timeout / 1e9:g} s to the "
-                    f"{AT_ONCE} calls of this connection that came first"
+                ChronyTimeoutError._compose(
+                    "asking",
+                    self._pool.label,
+                    f"no answer within {timeout / 1e9:g} s to the {AT_ONCE} calls of this "
+                    "connection that came first",
                 )
             )
 

@@ -39,41 +39,59 @@ _SYSTEM = (lib.SHIM_UNOPENED, lib.SHIM_UNREACHABLE)
 """Codes of errors that come with an errno."""
 
 START = "start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu)"
+WHO_ANSWERS = "check which program answers at that address"
 MAX_FOLDER = 62  # bytes, of the folder of chronyd's socket, in libchrony 0.2
 
 
 def failure(
-    action: str, address: str, code: int, system: int, *, report: str = "", waited: float = 0.0
+    action: str,
+    label: str,
+    address: str,
+    code: int,
+    system: int,
+    *,
+    report: str = "",
+    waited: float = 0.0,
 ) -> ChronyError:
-    """Return the exception for `code` (libchrony's or the shim's) and errno `system`."""
+    """Return the exception for `code` (libchrony's or the shim's) and errno `system`.
+
+    `label` is what the message calls the chronyd at `address`.
+    """
     if code == lib.SHIM_TIMEOUT:
-        words = f"no answer within {waited:g} s; {_why_silent(address)}"
-        return ChronyTimeoutError(f"{action}: {words}")
+        outcome, advice = f"no answer within {waited:g} s", _why_silent(address)
+        return ChronyTimeoutError._compose(action, label, outcome, advice)
     if code == lib.SHIM_CHANGING:
-        words = f"its sources kept changing for {waited:g} s; ask again"
-        return ChronyTimeoutError(f"{action}: {words}")
+        outcome = f"its sources kept changing for {waited:g} s"
+        return ChronyTimeoutError._compose(action, label, outcome, "ask again")
     if code in (*_SYSTEM, NO_MEMORY, NO_RANDOM, RANDOM_FAILED):
-        return _unreachable(action, address, code, system)
+        return _unreachable(action, label, address, code, system)
     if code == UNAUTHORIZED:
-        return ChronyPermissionError(f"{action}: not authorized; {_who_may(address)}", code)
-    return ChronyDataError(f"{action}: {_unusable(code, report)}", code)
+        outcome, advice = "not authorized", _who_may(address)
+        return ChronyPermissionError._compose(action, label, outcome, advice, error_code=code)
+    outcome, advice = _unusable(code, report)
+    return ChronyDataError._compose(action, label, outcome, advice, error_code=code)
 
 
-def nowhere(action: str, tried: Mapping[str, ChronyError]) -> ChronyError:
-    """Return the exception for a chronyd that is at none of the addresses `tried`."""
+def nowhere(action: str, label: str, tried: Mapping[str, ChronyError]) -> ChronyError:
+    """Return the exception for a chronyd that is at none of the addresses `tried`.
+
+    `label` is what the message calls that chronyd. `tried` has the error at each address.
+    """
     *most, last = [f"{address} ({_brief(error)})" for address, error in tried.items()]
-    words = f"{action}: not found at {', '.join(most)} or {last}"
-    for address, error in tried.items():
-        if isinstance(error, ChronyPermissionError) and _is_bound(address):
-            advice = _who_may_open(address)
-            return ChronyPermissionError(f"{words}; {advice}", error.error_code, errno=error.errno)
-    advice = f"{START}, or check cmdport and bindcmdaddress"
+    outcome = f"not found at {', '.join(most)} or {last}"
+    kind: type[ChronyError] = ChronyConnectionError
     error = [*tried.values()][-1]
-    return ChronyConnectionError(f"{words}; {advice}", error.error_code, errno=error.errno)
+    advice = f"{START}, or check cmdport and bindcmdaddress"
+    for address, denial in tried.items():
+        if isinstance(denial, ChronyPermissionError) and _is_bound(address):
+            kind, error, advice = ChronyPermissionError, denial, _who_may_open(address)
+            break
+    code, system = error.error_code, error.errno
+    return kind._compose(action, label, outcome, advice, error_code=code, errno=system)
 
 
 def _brief(error: ChronyError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else error.message
+    return os.strerror(error.errno).lower() if error.errno else error._outcome
 
 
 def _is_bound(path: str) -> bool:
@@ -90,12 +108,10 @@ def is_off(report: str, error: ChronyError) -> bool:
     return report in OFF and error.error_code == DISABLED
 
 
-def absurd(action: str, number: int) -> ChronyDataError:
+def absurd(action: str, label: str, number: int) -> ChronyDataError:
     """Return the exception for a number of records or fields that cannot be true."""
-    return ChronyDataError(
-        f"{action}: chronyd claims {number & 0xFFFF_FFFF} records, which cannot be true; "
-        "check which program answers at that address"
-    )
+    outcome = f"chronyd claims {number & 0xFFFF_FFFF} records, which cannot be true"
+    return ChronyDataError._compose(action, label, outcome, WHO_ANSWERS)
 
 
 def _why_silent(address: str) -> str:
@@ -112,17 +128,17 @@ def _why_silent(address: str) -> str:
     )
 
 
-def _unreachable(action: str, address: str, code: int, system: int) -> ChronyError:
+def _unreachable(action: str, label: str, address: str, code: int, system: int) -> ChronyError:
     native = None if code == lib.SHIM_UNREACHABLE else code
-    words = os.strerror(system).lower() if system else ffi.string(lib.shim_error(code)).decode()
+    kind: type[ChronyError] = ChronyConnectionError
+    outcome = os.strerror(system).lower() if system else ffi.string(lib.shim_error(code)).decode()
     if system in (errno.EACCES, errno.EPERM) and code in _SYSTEM:
-        advice = _who_may_open(address)
-        return ChronyPermissionError(f"{action}: {words}; {advice}", native, errno=system)
-    if code in (NO_RANDOM, RANDOM_FAILED):
+        kind, advice = ChronyPermissionError, _who_may_open(address)
+    elif code in (NO_RANDOM, RANDOM_FAILED):
         advice = "libchrony needs /dev/urandom, and a free file descriptor for it"
     else:
         advice = _what_to_do(address, system)
-    return ChronyConnectionError(f"{action}: {words}; {advice}", native, errno=system or None)
+    return kind._compose(action, label, outcome, advice, error_code=native, errno=system or None)
 
 
 def _what_to_do(address: str, system: int) -> str:
@@ -190,16 +206,17 @@ def _who_may(address: str) -> str:
     )
 
 
-def _unusable(code: int, report: str) -> str:
+def _unusable(code: int, report: str) -> tuple[str, str]:
+    """Return what is wrong with chronyd's answer, and what to do about it, if anything."""
     if code == OLD_SERVER:
         since = f", which came with {SINCE[report]}" if report in SINCE else ""
-        return f"this chronyd is too old for the report{since}; update chronyd"
+        return f"this chronyd is too old for the report{since}", "update chronyd"
     if code == NEW_SERVER:
-        return "this chronyd is newer than libchrony understands; update libchrony"
+        return "this chronyd is newer than libchrony understands", "update libchrony"
     if code == INVALID_RESPONSE:
-        return "a malformed answer; check which program answers at that address"
+        return "a malformed answer", WHO_ANSWERS
     if code == DISABLED:
-        return OFF.get(report, "chronyd has this report disabled")
+        return OFF.get(report, "chronyd has this report disabled"), ""
     if code == UNEXPECTED_STATUS:
-        return "chronyd answered with an error; see its log"
-    return ffi.string(lib.shim_error(code)).decode().lower()
+        return "chronyd answered with an error", "see its log"
+    return ffi.string(lib.shim_error(code)).decode().lower(), ""

@@ -108,7 +108,7 @@ def _try(path: str) -> str:
 def _load() -> dict[str, int]:
     attempts = search()
     if attempts[-1].reason:
-        raise ChronyLibraryError(_explain(attempts))
+        raise _not_found(attempts)
     number = 0
     names: dict[str, int] = {}
     while (name := lib.shim_report(number)) != ffi.NULL:
@@ -118,16 +118,17 @@ def _load() -> dict[str, int]:
     return _reports
 
 
-def _explain(attempts: list[Attempt]) -> str:
+def _not_found(attempts: list[Attempt]) -> ChronyLibraryError:
     import platform  # only for this error
 
     tried = "; ".join(
         reason if path in reason else f"{path}: {reason}" for path, reason in attempts
     )
     if _chosen() is not None:
-        return f"loading libchrony from {VARIABLE}: {tried}; correct the variable, or unset it"
+        advice = "correct the variable, or unset it"
+        return ChronyLibraryError._compose("loading libchrony from", VARIABLE, tried, advice)
     try:
         release = platform.freedesktop_os_release()
     except OSError:
         release = {}
-    return f"loading libchrony: {tried}; {how_to_install(release)}"
+    return ChronyLibraryError._compose("loading libchrony", "", tried, how_to_install(release))

@@ -132,9 +132,11 @@ class Names:
         return Found(
             member,
             [],
-            ChronyTimeoutError(
-                f"resolving {member.address.host}: no answer within {self._timeout / 1e9:g} s; "
-                "check the name servers, or give an IP address"
+            ChronyTimeoutError._compose(
+                "resolving",
+                member.address.host,
+                f"no answer within {self._timeout / 1e9:g} s",
+                "check the name servers, or give an IP address",
             ),
         )
 

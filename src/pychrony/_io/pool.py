@@ -114,11 +114,11 @@ class Pool:
                 if not place and not client.address.startswith("/"):
                     tried[FIRST_CHOICE] = self._why_not_first()
                 tried[client.address] = error
-                asked = error.message.partition(f" {client.label}: ")[0]
+                asked = error._action
             finally:
                 client.stop()
                 self.give(client)
-        raise nowhere(f"{asked} {self._name or self._candidates[0] or 'the local chronyd'}", tried)
+        raise nowhere(asked, self._name or self._candidates[0] or "the local chronyd", tried)
 
     def take(self, place: str) -> Client:
         """Return a client for one call at an address: an idle one, or a new one."""

@@ -288,9 +288,11 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
         if missing is None:
             parts.append(f"{attribute!r}: {value(attribute, origin, name)}")
         elif "default" not in options:
-            raise ChronyDataError(
-                f"reading {model._report}: the answer has no field {missing!r}; "
-                "this libchrony or chronyd is not one that pychrony knows"
+            raise ChronyDataError._compose(
+                f"reading {model._report}",
+                "",
+                f"the answer has no field {missing!r}",
+                "this libchrony or chronyd is not one that pychrony knows",
             )
         else:
             parts.append(f"{attribute!r}: {options['default']!r}")
@@ -328,7 +330,7 @@ def _refuse(model: type[Report], shape: Shape, raw: tuple[Any, ...]) -> NoReturn
             try:
                 origin.convert(*(v.decode() if isinstance(v, bytes) else v for v in values))
             except (ValueError, OverflowError) as error:
-                raise ChronyDataError(
-                    f"reading {model._report}: {name!r} cannot be {values[0]!r} ({error})"
+                raise ChronyDataError._compose(
+                    f"reading {model._report}", "", f"{name!r} cannot be {values[0]!r} ({error})"
                 ) from error
     raise AssertionError("a record that fails must have a field that fails")
