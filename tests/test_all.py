@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -81,6 +82,17 @@ def test_everything_becomes_plain_values(chronyd: ScriptedChronyd) -> None:
             "message": answers.missing["smoothing"].message,
         }
     }
+
+
+def test_a_copy_with_errors_is_equal(chronyd: ScriptedChronyd) -> None:
+    chronyd.script = {**known(ONE), Command.SMOOTHING: Status.NOTENABLED}
+    answers = read(chronyd)
+    copy = pickle.loads(pickle.dumps(answers))
+    assert copy == answers
+    (error,) = answers.missing.values()
+    assert {*copy.missing.values(), error} == {error}
+    assert error != ChronyPermissionError(error.message, error.error_code)
+    assert error != ChronyDataError(error.message)
 
 
 @pytest.mark.parametrize("names", [["tracking"], ["ntpdata", "activity"], ["sources", "sources"]])

@@ -21,7 +21,10 @@ E = TypeVar("E", bound="ChronyError")
 
 
 class ChronyError(Exception):
-    """Base class of all errors that come from chronyd, libchrony or the system."""
+    """Base class of all errors that come from chronyd, libchrony or the system.
+
+    Errors are equal if their class, message, error code and errno are.
+    """
 
     message: str
     """What was tried, what came back, and what to do about it."""
@@ -69,6 +72,17 @@ class ChronyError(Exception):
     def _reason(self) -> str:
         """The message without what was tried: what came back, and what to do about it."""
         return "; ".join(filter(None, (self._outcome, self._advice)))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        return self.message, self.error_code, self.errno
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.message, self.error_code), vars(self)
