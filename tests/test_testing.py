@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import inspect
 import os
 import signal
 import socket
@@ -67,6 +69,15 @@ def test_a_factory_replaces_what_is_given_and_nothing_else(
 def test_a_factory_refuses_an_unknown_field(make: Factory, defaults: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="last_offest"):
         make(last_offest=0.1)
+
+
+@every_factory
+def test_a_factory_takes_the_fields_of_its_report(make: Factory, defaults: dict[str, Any]) -> None:
+    hints = inspect.get_annotations(make, eval_str=True)
+    fields = {field.name: field.type for field in dataclasses.fields(hints.pop("return"))}
+    if "ref_time_ns" in fields:
+        fields["ref_time_ns"] = int | None  # derived unless it is given
+    assert hints == fields
 
 
 def test_the_defaults_are_those_of_version_2() -> None:
