@@ -26,6 +26,9 @@ from pychrony import (
 from pychrony.testing import PrivateChronyd, make_source, make_tracking
 
 NOW = 1_700_000_000.0
+YEAR = 365 * 86400.0
+
+OK = State.OK
 
 TRACKING = make_tracking(
     ref_time=NOW - 10,
@@ -42,6 +45,9 @@ S = SourceState
 
 def sources(*states: SourceState, reachability: int = 255) -> list[Source]:
     return [make_source(state=state, reachability=reachability, poll=6) for state in states]
+
+
+UNRESOLVED = [make_source(address=f"ID#000000000{n}", reachability=0) for n in (1, 2, 3)]
 
 
 def reports(**changes: Any) -> AllReports:
@@ -97,6 +103,18 @@ LOCAL = {"reference_id": 0x7F7F0101, "reference_ip": "", "root_dispersion": 0.0,
             ["chronyd has no sources"],
         ),
         (
+            reports(sources=UNRESOLVED),
+            {},
+            State.CRITICAL,
+            ["chronyd has not resolved the name of any source"],
+        ),
+        (
+            reports(sources=[*sources(S.SELECTED, S.FALSETICKER, S.FALSETICKER), *UNRESOLVED]),
+            {"sources": 2},
+            State.CRITICAL,
+            ["2 of 3 sources are falsetickers", "1 of 3 sources usable, 2 required"],
+        ),
+        (
             reports(sources=sources(S.SELECTED, S.FALSETICKER, S.FALSETICKER, S.NONSELECTABLE)),
             {},
             State.CRITICAL,
@@ -125,20 +143,62 @@ LOCAL = {"reference_id": 0x7F7F0101, "reference_ip": "", "root_dispersion": 0.0,
         ),
         (reports(), {"stratum": 2}, State.WARNING, ["stratum 3 is above 2"]),
         (
-            tracking(ref_time=NOW - 600),
+            tracking(ref_time=NOW - 601),
             {},
             State.WARNING,
-            ["the last update is 10m00s old; one is due every 64.0 s"],
+            ["the last update is 10m01s old; one is due every 64.0 s"],
         ),
         (tracking(ref_time=NOW - 500), {}, State.OK, []),
         # After a burst at the start, the next update is a poll away.
         (tracking(ref_time=NOW - 300, update_interval=2.0), {}, State.OK, []),
         (
-            tracking(ref_time=NOW - 3600, update_interval=2.0),
+            tracking(ref_time=NOW - 3601, update_interval=2.0),
             {},
             State.WARNING,
             ["the last update is 1h00m old; one is due every 64.0 s"],
         ),
+        # chronyd counts from true time: from the clock, corrected by the offset that remains.
+        (tracking(ref_time=NOW - 2010, offset=-2000.0), {"warning": 1e4, "critical": 1e4}, OK, []),
+        (
+            tracking(ref_time=NOW + 10, offset=2000.0),
+            {"warning": 1e4, "critical": 1e4},
+            State.WARNING,
+            ["the last update is 33m10s old; one is due every 64.0 s"],
+        ),
+        (
+            tracking(ref_time=NOW + YEAR + 60),
+            {},
+            State.CRITICAL,
+            ["this clock and chronyd's report disagree by 1y00d"],
+        ),
+        (
+            reports(
+                tracking=replace(TRACKING, ref_time=NOW + YEAR + 60), address="ntp1.example.net:323"
+            ),
+            {"warning": 0.001},
+            State.CRITICAL,
+            [
+                "one of the two clocks is wrong by 1y00d",
+                "error bound 8.00 ms is above 1.00 ms",
+            ],
+        ),
+        (
+            reports(tracking=replace(TRACKING, ref_time=NOW - YEAR - 60), address="192.0.2.7:323"),
+            {},
+            State.WARNING,
+            ["the last update is 1y00d old by the clock of this machine; one is due every 64.0 s"],
+        ),
+        (
+            tracking(**LOCAL, ref_time=NOW + 10),
+            {"local_ok": True},
+            State.CRITICAL,
+            ["this clock and chronyd's report disagree by 10.0 s"],
+        ),
+        # chronyd blurs the time, and the bound is how far two good clocks may be apart.
+        (tracking(ref_time=NOW + 1), {}, OK, []),
+        (tracking(ref_time=NOW + 4, root_dispersion=3.0), {"warning": 9, "critical": 9}, OK, []),
+        # Without a time of reading, the age is not known.
+        (reports(time_ns=0), {}, OK, []),
         (
             tracking(leap_status=LeapStatus.INSERT),
             {},

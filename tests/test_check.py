@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from scripted import ScriptedChronyd, script
-from scripted.wire import Command, Status, ntp_source, source, tracking
+from scripted.wire import Command, Status, ntp_source, source, tracking, unresolved_source
 
 import pychrony
 from pychrony._command.cli import main
@@ -164,6 +164,23 @@ def test_an_update_that_is_overdue_is_a_warning(check: Check, scripted: Scripted
     scripted.script = script(None, tracking(reference_time=time.time_ns() - 3600 * 10**9))
     line = check("--address", scripted.address)
     assert line.startswith("WARNING: the last update is 1h00m old; one is due every 64.2 s |")
+
+
+def test_an_update_in_the_future_is_critical(check: Check, scripted: ScriptedChronyd) -> None:
+    scripted.script = script(None, tracking(reference_time=time.time_ns() + 3590 * 10**9))
+    line = check("--address", scripted.address)
+    assert re.match(r"CRITICAL: this clock and chronyd's report disagree by 59m\d\ds \|", line)
+    assert re.search(r" last_update=-35[89]\ds ", line)
+
+
+def test_sources_whose_name_is_not_resolved_do_not_count(
+    check: Check, scripted: ScriptedChronyd
+) -> None:
+    now = tracking(reference_time=time.time_ns())
+    scripted.script = script([ntp_source(), unresolved_source(1), unresolved_source(2)], now)
+    line = check("--address", scripted.address)
+    assert ", 1 of 1 sources usable | " in line
+    assert line.endswith(" usable_sources=1;1:;;0;1")
 
 
 def test_falsetickers_in_the_majority_are_critical(check: Check, scripted: ScriptedChronyd) -> None:

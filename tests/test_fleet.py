@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from scripted import ScriptedChronyd, script
-from scripted.wire import ntp_source, source, tracking
+from scripted.wire import ntp_source, source, tracking, unresolved_source
 
 from pychrony._command.cli import main
 from pychrony.testing import PrivateChronyd
@@ -41,7 +41,8 @@ def test_hosts_are_listed_the_worst_first(
 ) -> None:
     with PrivateChronyd() as unsynchronised, ScriptedChronyd() as late:
         now = tracking(reference_time=time.time_ns(), root_dispersion=15.0)
-        late.script = script([ntp_source(), ntp_source("192.0.2.2", source(state=3))], now)
+        sources = [ntp_source(), ntp_source("192.0.2.2", source(state=3)), unresolved_source()]
+        late.script = script(sources, now)
         hosts = {
             "good": chronyd.command_address,
             "own": server.command_address,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -65,13 +65,15 @@ def assess(
 
     The state is CRITICAL if the clock is not synchronised, if chronyd is its own reference (unless
     `local_ok`), if no source is reachable, if more than half of the sources that chronyd could
-    compare are falsetickers, or if the bound on the clock's error is above `critical` seconds. It
-    is WARNING if that bound is above `warning` seconds, if the last update is older than eight
-    update intervals, if fewer than `sources` sources are usable, or if the clock's stratum is above
-    `stratum`. With `sources=0`, the report `sources` is not needed.
+    compare are falsetickers, if the bound on the clock's error is above `critical` seconds, or if
+    the last update is in the future. It is WARNING if that bound is above `warning` seconds, if the
+    last update is older than eight update intervals, if fewer than `sources` sources are usable, or
+    if the clock's stratum is above `stratum`. With `sources=0`, the report `sources` is not needed.
+    Sources whose host name chronyd has not resolved do not count.
 
-    The age of the last update is taken from `reports.time_ns`: for another machine's chronyd, it
-    includes the difference between the two clocks.
+    The age of the last update is `reports.time_ns` plus the offset minus the update's time. For
+    another machine's chronyd, it includes the difference between the two clocks; for reports that
+    do not say when they were read (0), it is not judged.
     """
     if isinstance(reports, ChronyError):
         return _assessment([(_state_of(reports), reports.message)])
@@ -85,9 +87,9 @@ def assess(
     if not tracking.is_synchronized():
         found.insert(0, (State.CRITICAL, "the clock is not synchronised"))
         return _assessment(found)
+    found += _judge_age(reports, tracking)
     if not tracking.is_local_reference():
         found += _judge_bound(tracking.error_bound, warning, critical)
-        found += _judge_age(reports, tracking)
     elif not local_ok:
         found.insert(0, (State.CRITICAL, "chronyd is its own reference, without a source"))
     if tracking.stratum > stratum:
@@ -119,18 +121,25 @@ def _judge_sources(reports: AllReports, wanted: int) -> Iterator[Finding]:
     if reports.sources is None:
         yield _missing(reports, "sources")
         return
-    if not reports.sources:
-        yield State.CRITICAL, "chronyd has no sources"
+    known = resolved(reports.sources)
+    if not known:
+        why = "has not resolved the name of any source" if reports.sources else "has no sources"
+        yield State.CRITICAL, f"chronyd {why}"
         return
-    total, usable = len(reports.sources), sum(map(Source.is_usable, reports.sources))
-    compared = [s.state for s in reports.sources if s.state is not SourceState.NONSELECTABLE]
+    total, usable = len(known), sum(map(Source.is_usable, known))
+    compared = [s.state for s in known if s.state is not SourceState.NONSELECTABLE]
     false = compared.count(SourceState.FALSETICKER)
-    if not any(map(Source.is_reachable, reports.sources)):
+    if not any(map(Source.is_reachable, known)):
         yield State.CRITICAL, "no source is reachable"
     elif 2 * false > len(compared):
         yield State.CRITICAL, f"{false} of {total} sources are falsetickers"
     if usable < wanted:
         yield State.WARNING, f"{usable} of {total} sources usable, {wanted} required"
+
+
+def resolved(sources: Iterable[Source]) -> list[Source]:
+    """Return the sources whose host name chronyd has resolved."""
+    return [source for source in sources if not source.name.startswith("ID#")]
 
 
 def _judge_bound(bound: float, warning: float, critical: float) -> Iterator[Finding]:
@@ -140,14 +149,39 @@ def _judge_bound(bound: float, warning: float, critical: float) -> Iterator[Find
             return
 
 
+def age_of_update(reports: AllReports, tracking: TrackingStatus) -> float:
+    """Return the age of the last update in seconds; negative if the update is in the future.
+
+    chronyd takes the time of an update from the clock as it will be after all corrections.
+    """
+    return (reports.time_ns - tracking.ref_time_ns) / 1e9 + tracking.offset
+
+
 def _judge_age(reports: AllReports, tracking: TrackingStatus) -> Iterator[Finding]:
-    """A source is polled every `poll`; an update interval may be that of a burst at the start."""
-    age = (reports.time_ns - tracking.ref_time_ns) / 1e9
-    polls = [s.poll for s in reports.sources or () if s.is_usable()]
-    expected = max([tracking.update_interval, *(2.0 ** min(poll, MAX_POLL) for poll in polls)])
+    if not reports.time_ns:
+        return
+    age, own = age_of_update(reports, tracking), _is_own(reports.address)
+    if age < -tracking.error_bound - BLUR:
+        if own:
+            yield State.CRITICAL, f"this clock and chronyd's report disagree by {interval(-age)}"
+        else:
+            yield State.CRITICAL, f"one of the two clocks is wrong by {interval(-age)}"
+    expected = 0.0 if tracking.is_local_reference() else _expected_interval(reports, tracking)
     if expected and age > OVERDUE * expected + BLUR:
-        words = f"the last update is {interval(age)} old; one is due every {interval(expected)}"
+        by = "" if own else " by the clock of this machine"
+        words = f"the last update is {interval(age)} old{by}; one is due every {interval(expected)}"
         yield State.WARNING, words
+
+
+def _is_own(address: str) -> bool:
+    """Whether a chronyd runs on this machine; reports without an address were made up."""
+    return not address or address.startswith(("/", "127.", "[::1]"))
+
+
+def _expected_interval(reports: AllReports, tracking: TrackingStatus) -> float:
+    """A source is polled every `poll`; an update interval may be that of a burst at the start."""
+    polls = [s.poll for s in reports.sources or () if s.is_usable()]
+    return max([tracking.update_interval, *(2.0 ** min(poll, MAX_POLL) for poll in polls)])
 
 
 def _leap_second(status: LeapStatus) -> Iterator[Finding]:

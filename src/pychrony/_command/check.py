@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from .._model.durations import seconds
-from ..assessment import Assessment, State, assess
+from ..assessment import Assessment, State, age_of_update, assess, resolved
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError
 from ..models import AllReports, Source, TrackingStatus
@@ -22,7 +22,8 @@ DESCRIPTION = """\
 Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu).
 
 CRITICAL: chronyd does not answer, is not synchronised, is its own reference, or has no reachable
-source; most of its sources are falsetickers; the error bound is above --critical.
+source; most of its sources are falsetickers; the error bound is above --critical; the last update
+is in the future.
 WARNING: the error bound is above --warning; the last update is older than eight update intervals;
 fewer than --sources sources are usable; the stratum is above --stratum.
 """
@@ -97,8 +98,8 @@ def _summary(reports: AllReports) -> Iterator[str]:
         yield f"stratum {tracking.stratum}"
         yield f"reference {tracking.reference_ip or tracking.reference_id_name}"
     if reports.sources is not None:
-        usable = sum(map(Source.is_usable, reports.sources))
-        yield f"{usable} of {len(reports.sources)} sources usable"
+        known = resolved(reports.sources)
+        yield f"{sum(map(Source.is_usable, known))} of {len(known)} sources usable"
 
 
 def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
@@ -109,8 +110,9 @@ def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
     if (tracking := reports.tracking) is not None:
         found += _measured_clock(reports, tracking, wanted)
     if reports.sources is not None:
-        usable = sum(map(Source.is_usable, reports.sources))
-        found.append(f"usable_sources={usable};{wanted['sources']}:;;0;{len(reports.sources)}")
+        known = resolved(reports.sources)
+        usable = sum(map(Source.is_usable, known))
+        found.append(f"usable_sources={usable};{wanted['sources']}:;;0;{len(known)}")
     return found
 
 
@@ -125,7 +127,7 @@ def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limit
     yield f"frequency_ppm={_number(tracking.frequency)}"
     yield f"skew_ppm={_number(tracking.skew)}"
     yield f"stratum={tracking.stratum};{wanted['stratum']};;0"
-    yield f"last_update={max(0.0, (reports.time_ns - tracking.ref_time_ns) / 1e9):.0f}s;;;0"
+    yield f"last_update={round(age_of_update(reports, tracking))}s"
 
 
 def _number(value: float) -> str:

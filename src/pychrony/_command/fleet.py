@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .._model.durations import seconds
-from ..assessment import Assessment, State, assess
+from ..assessment import Assessment, State, assess, resolved
 from ..exceptions import ChronyLibraryError
 from ..many import get_many
 from ..models import Answer, Source, TrackingStatus
@@ -60,6 +60,7 @@ class Row(NamedTuple):
     clock: TrackingStatus | None
     """The clock, if it is synchronised."""
     sources: list[Source] | None
+    """Those whose name is resolved."""
 
     @property
     def usable(self) -> int | None:
@@ -139,7 +140,8 @@ def _row(answer: Answer, wanted: Limits) -> Row:
     found, tracking = assess(answer.reports, **wanted), answer.reports.tracking
     clock = tracking if tracking and tracking.is_synchronized() else None
     words = "; ".join(found.reasons)
-    return Row(answer.address, found, None, words, clock, answer.reports.sources)
+    sources = None if answer.reports.sources is None else resolved(answer.reports.sources)
+    return Row(answer.address, found, None, words, clock, sources)
 
 
 def _progress(rows: Iterable[Row], total: int, to_json: bool) -> Iterator[Row]:

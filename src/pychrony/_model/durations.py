@@ -43,9 +43,10 @@ def interval(value: float) -> str:
     """Format a duration, in two units if it is long, or like `seconds()` below a second."""
     if abs(value) < 1:
         return seconds(value)
-    if abs(value) < 600:
+    if abs(value) < 599.95:
         return f"{value} s" if isinstance(value, int) else f"{value:.1f} s"
     pairs = ((365 * DAY, "y", DAY, "d"), (DAY, "d", 3600, "h"), (3600, "h", 60, "m"))
-    size, unit, part, smaller = next((p for p in pairs if abs(value) >= p[0]), (60, "m", 1, "s"))
+    whole = round(abs(value))
+    size, unit, part, smaller = next((p for p in pairs if whole >= p[0]), (60, "m", 1, "s"))
     whole, rest = divmod(round(abs(value) / part), size // part)
     return f"{'-' if value < 0 else ''}{whole}{unit}{rest:02}{smaller}"
