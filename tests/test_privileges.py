@@ -121,6 +121,19 @@ def test_a_group_that_was_given_both_may() -> None:
             assert remains(chronyd.address) == []
 
 
+@as_root
+def test_a_folder_that_is_closed_at_first_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedChronyd(transport="unix") as chronyd:
+        folder = Path(chronyd.address).parent
+        folder.chmod(0o700)
+        later = f"sleep 1; chmod 777 {chronyd.address} {folder}"
+        with subprocess.Popen(["sh", "-c", later]), unprivileged():
+            assert main(["wait", "--address", chronyd.address, "--timeout", "1m"]) == 0
+    shown = capsys.readouterr()
+    assert ": permission denied; " in shown.err
+    assert shown.out.startswith("good after ")
+
+
 @pytest.mark.parametrize("report", UNIX_ONLY)
 def test_a_report_for_the_unix_socket_alone_says_so_over_udp(
     report: str, chronyd: PrivateChronyd, capsys: pytest.CaptureFixture[str]

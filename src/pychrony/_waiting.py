@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import TypeGuard
 
 from ._model.durations import interval, seconds
-from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
+from .exceptions import (
+    ChronyConnectionError,
+    ChronyError,
+    ChronyNotSynchronizedError,
+    ChronyPermissionError,
+)
 from .models import TrackingStatus
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
@@ -13,6 +19,11 @@ FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 
 SHORTEST_QUESTION = 0.25
 """Seconds that a question may take even if no time is left."""
+
+
+def _may_pass(error: object) -> TypeGuard[ChronyPermissionError]:
+    """Whether the system denies access: at boot, the socket's folder may become open later."""
+    return isinstance(error, ChronyPermissionError) and error.errno is not None
 
 
 class Waiting:
@@ -71,7 +82,7 @@ class Waiting:
 
     def _judge(self, answer: TrackingStatus | ChronyError) -> str:
         """Return what is missing, in words; an empty text if the clock is good."""
-        if isinstance(answer, ChronyConnectionError):
+        if isinstance(answer, ChronyConnectionError) or _may_pass(answer):
             return answer.message
         if isinstance(answer, ChronyError):
             raise answer
