@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from scripted.wire import Command, Status, ntp_source, tracking
 
 import pychrony
 from pychrony import AllReports, ChronyConnectionError
-from pychrony._command import render
+from pychrony._command import cli, render, reports
 from pychrony._command.cli import main
 from pychrony.models import MODELS
 from pychrony.testing import PrivateChronyd
@@ -277,6 +278,18 @@ def test_the_help_of_a_command_offers_only_what_it_takes(
         main([command, "--help"])
     offered = set(re.findall(r"--\w+", capsys.readouterr().out)) - {"--help"}
     assert offered == ({"--json"} if command == "demo" else {"--address", "--timeout", "--json"})
+
+
+def test_every_duration_is_of_the_same_kind() -> None:
+    parsers = [import_module(f"pychrony._command.{name}")._parser() for name in cli.COMMANDS]
+    found = {
+        (parser.prog, action.dest): (action.type("2m"), action.type("5s"))
+        for parser in [*parsers, reports._parser({}, explain=False)]
+        for action in parser._actions
+        if action.dest in ("timeout", "watch", "max_error", "warning", "critical")
+    }
+    assert len(found) >= 10
+    assert set(found.values()) == {(120.0, 5.0)}
 
 
 def test_a_long_message_is_not_broken_inside_a_word() -> None:

@@ -22,7 +22,7 @@ from pychrony import (
 )
 from pychrony._command.render import as_json, block, columns, text
 from pychrony._command.values import time as moment
-from pychrony._model.durations import interval, seconds
+from pychrony._model.durations import interval, parse, seconds
 from pychrony._model.fields import Report, of, origins
 from pychrony._model.plain import flag_names
 from pychrony.models import MODELS, FieldContent
@@ -98,6 +98,30 @@ def test_seconds_have_three_digits_in_the_unit_that_suits_them(value: float, sho
 )
 def test_a_long_interval_has_two_units(value: float, shown: str) -> None:
     assert interval(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.5", 1.5),
+        ("100ns", 1e-7),
+        ("2.5us", 2.5e-6),
+        ("2.5µs", 2.5e-6),
+        ("10ms", 0.01),
+        ("5s", 5.0),
+        ("5 m", 300.0),
+        ("1.5h", 5400.0),
+        ("2d", 172800.0),
+    ],
+)
+def test_a_duration_may_have_any_unit(text: str, value: float) -> None:
+    assert parse(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "s", "soon", "-1s", "nan", "inf", "1e400", "5 min", "1m30s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration such as"):
+        parse(text)
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,9 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     """Add `--timeout`."""
     parser.add_argument(
         "--timeout",
-        type=seconds_or_none,
-        metavar="SECONDS",
-        help=f"how long to wait for chronyd, over all requests (default: {TIMEOUT:g}); "
+        type=duration_or_none,
+        metavar="DURATION",
+        help=f"how long to wait for chronyd, over all requests (default: {TIMEOUT:g}s); "
         "'none' waits for ever",
     )
 
@@ -195,22 +195,14 @@ def count(text: str) -> int:
     return int(text)
 
 
-def seconds_or_none(text: str) -> float | None:
-    """Parse a timeout in seconds; 'none' means no timeout."""
-    return None if text.lower() == "none" else seconds(text)
+def duration_or_none(text: str) -> float | None:
+    """Parse a timeout; 'none' means no timeout."""
+    return None if text.lower() == "none" else duration(text)
 
 
 def interval(text: str) -> float:
-    """Parse the interval of `--watch`, in seconds."""
-    interval = seconds(text)
+    """Parse the interval of `--watch`."""
+    interval = duration(text)
     if not 0 < interval <= MAX_INTERVAL:
-        raise argparse.ArgumentTypeError(f"{text} must be above 0 and at most {MAX_INTERVAL}")
+        raise argparse.ArgumentTypeError(f"{text} must be above 0 and at most {MAX_INTERVAL} s")
     return interval
-
-
-def seconds(text: str) -> float:
-    """Parse a number of seconds."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None

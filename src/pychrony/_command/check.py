@@ -14,7 +14,7 @@ from ..assessment import Assessment, State, age_of_update, assess, resolved
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError
 from ..models import AllReports, Source, TrackingStatus
-from .arguments import Limits, Parser, add_address, add_limits, limits, seconds_or_none
+from .arguments import Limits, Parser, add_address, add_limits, duration_or_none, limits
 
 NAME = "CHRONY"
 
@@ -141,10 +141,10 @@ def _parser() -> Parser:
     parser.add_argument(
         "-t",
         "--timeout",
-        type=seconds_or_none,
+        type=duration_or_none,
         default=5.0,
-        metavar="SECONDS",
-        help="how long to wait for chronyd, over all requests (default: 5); 'none' waits for ever",
+        metavar="DURATION",
+        help="how long to wait for chronyd, over all requests (default: 5s); 'none' waits for ever",
     )
     add_limits(parser)
     return parser

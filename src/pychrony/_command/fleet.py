@@ -15,7 +15,7 @@ from ..assessment import Assessment, State, assess, resolved
 from ..exceptions import ChronyLibraryError
 from ..many import get_many
 from ..models import Answer, Source, TrackingStatus
-from .arguments import Limits, Parser, add_limits, interval, limits, seconds_or_none
+from .arguments import Limits, Parser, add_limits, duration_or_none, interval, limits
 from .show import Screen, now, rounds, width, write
 from .values import NOTHING
 
@@ -234,10 +234,10 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--timeout",
-        type=seconds_or_none,
+        type=duration_or_none,
         default=5.0,
-        metavar="SECONDS",
-        help="how long to wait for each host in total (default: 5); 'none' waits for ever",
+        metavar="DURATION",
+        help="how long to wait for each host in total (default: 5s); 'none' waits for ever",
     )
     add_limits(parser)
     parser.add_argument("--bad", action="store_true", help="show only hosts that are not OK")
@@ -245,6 +245,6 @@ def _parser() -> Parser:
         "--json", action="store_true", help="print one line of JSON for each host as it answers"
     )
     parser.add_argument(
-        "--watch", type=interval, metavar="SECONDS", help="repeat every SECONDS until Ctrl-C"
+        "--watch", type=interval, metavar="INTERVAL", help="repeat at this interval until Ctrl-C"
     )
     return parser

@@ -91,9 +91,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         type=interval,
-        metavar="SECONDS",
-        help="repeat every SECONDS until Ctrl-C; with --json, print one line each time, with the "
-        "time, the address, and the answer or the error",
+        metavar="INTERVAL",
+        help="repeat at this interval, such as 2s or 1m, until Ctrl-C; with --json, print one line "
+        "each time, with the time, the address, and the answer or the error",
     )
 
 

@@ -11,7 +11,7 @@ from .._waiting import SHORTEST_QUESTION, Waiting
 from ..connection import ChronyConnection, get_tracking
 from ..exceptions import ChronyError
 from ..models import TrackingStatus
-from .arguments import Parser, add_address, columns, duration
+from .arguments import Parser, add_address, columns, duration, duration_or_none
 from .exits import complain
 
 NOT_IN_TIME = 1
@@ -19,13 +19,14 @@ NOT_IN_TIME = 1
 DESCRIPTION = """\
 Wait until the clock is synchronised to a source, as 'chronyc waitsync' does.
 
-chronyd need not be running yet, and may restart in the meantime.
+chronyd need not be running yet, its socket's folder need not be open to this user yet, and chronyd
+may restart in the meantime.
 """
 
 EPILOG = """\
 examples:
   pychrony wait
-  pychrony wait --max-error 10ms --timeout 300 && start-the-database
+  pychrony wait --max-error 10ms --timeout 5m && start-the-database
   pychrony wait --quiet --timeout none
 
 exit codes:
@@ -114,10 +115,6 @@ def _summary(tracking: TrackingStatus, passed: float) -> str:
     return text.replace("µ", "u")
 
 
-def _timeout(text: str) -> float | None:
-    return None if text.lower() == "none" else duration(text)
-
-
 def _parser() -> Parser:
     parser = Parser(prog="pychrony wait", description=DESCRIPTION, epilog=EPILOG)
     add_address(parser)
@@ -129,10 +126,10 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--timeout",
-        type=_timeout,
+        type=duration_or_none,
         default=60.0,
-        metavar="TIME",
-        help="how long to wait, such as 90 or 90s (default: 60s); 'none' waits for ever",
+        metavar="DURATION",
+        help="how long to wait, such as 90s or 5m (default: 60s); 'none' waits for ever",
     )
     parser.add_argument(
         "--local-ok",

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0}
-"""Seconds in each unit; keyboards have both of Unicode's signs for micro."""
-
 DAY = 86400
+
+UNITS = {
+    **{"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3},
+    **{"s": 1.0, "m": 60.0, "h": 3600.0, "d": float(DAY)},
+}
+"""Seconds in each unit; keyboards have both of Unicode's signs for micro."""
 
 
 def parse(text: str) -> float:
-    """Parse a duration such as `10ms`, `2.5us` or `1s`; return seconds.
+    """Parse a duration such as `2.5us`, `10ms`, `5s` or `5m`; return seconds.
 
     A number without a unit is in seconds. Raises `ValueError` for anything else, and for a duration
     that is negative or not finite.
     """
     number = text.strip()
-    unit = next((u for u in UNITS if u != "s" and number.endswith(u)), "")
-    if not unit and number.endswith("s"):
-        unit = "s"
+    unit = next((u for u in UNITS if number.endswith(u)), "")  # "ms" comes before "s"
     try:
         value = float(number.removesuffix(unit)) * UNITS[unit or "s"]
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{text!r} is not a duration such as 10ms, 2.5us or 1s")
+        raise ValueError(f"{text!r} is not a duration such as 10ms, 2.5us, 5s or 5m")
     return value
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..._io.library import library_path
 from ...models import MODELS
-from ..arguments import Parser, add_address, connection, seconds
+from ..arguments import Parser, add_address, connection, duration
 from ..exits import UNREACHABLE, USAGE, complain
 from .targets import Allowed, parse_allowed
 
@@ -126,10 +126,10 @@ def _parser() -> Parser:
     add_address(parser)
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=duration,
         default=5.0,
-        metavar="SECONDS",
-        help="how long to wait for a chronyd, over all requests (default: 5); shorter if "
+        metavar="DURATION",
+        help="how long to wait for a chronyd, over all requests (default: 5s); shorter if "
         "Prometheus waits for less",
     )
     parser.add_argument(

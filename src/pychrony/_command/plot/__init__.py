@@ -77,7 +77,7 @@ def _draw(log: Log, address: str | None, output: str, kind: str, notes: Sequence
         return USAGE
     history = log.history(address)
     if history is None or history.is_empty():
-        complain("nothing to draw: a log comes from 'pychrony all --json --watch SECONDS'")
+        complain("nothing to draw: a log comes from 'pychrony all --json --watch INTERVAL'")
         return UNUSABLE
     from .picture import draw, save
 
@@ -101,7 +101,7 @@ def _parser() -> Parser:
         "logs",
         nargs="+",
         metavar="LOG",
-        help="output of 'pychrony all --json --watch SECONDS', or of tracking or sources instead "
+        help="output of 'pychrony all --json --watch INTERVAL', or of tracking or sources instead "
         "of all; '-' reads stdin",
     )
     parser.add_argument(
