@@ -9,35 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-
-REPORTS = (
-    "tracking",
-    "sources",
-    "sourcestats",
-    "selectdata",
-    "activity",
-    "authdata",
-    "ntpdata",
-    "serverstats",
-    "rtcdata",
-    "smoothing",
-    "all",
-)
+from methods import REPORTS
 
 INTRODUCTION = """\
 # Faults
 
-What becomes of a call when chronyd, or the network, misbehaves: each row is a fault of a scripted
+What happens to a call when chronyd, or the network, misbehaves: each row is a fault of a scripted
 chronyd over one transport, and each cell is the outcome of a call for that report, or for all
 reports together (`get_all()`).
 
-A cell stands for nine ways to ask, with the same outcome: a new connection, a connection whose
-sockets are open from earlier calls, the one-shot function and `get_many()`, each of these blocking
-and in `pychrony.aio`, and the `pychrony` command. (The short run tries one of them per cell, so
-that each report is asked for in a blocking way and in an event loop; the long run tries all.) The
+Each cell holds for every way to ask: new, reused and one-shot connections and `get_many()`, all of
+these in `pychrony.aio`, too, and the command. The everyday tests try one way per cell, such that
+each report is asked for in a blocking way and in an event loop; the long tests try all nine. The
 tests also fail if a call takes longer than allowed, if a value differs from what chronyd sent, if a
 message does not begin with what was tried and where, or if the next call after the fault does not
 return the right values.
@@ -93,8 +79,8 @@ class Page:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
             for name, value in report.user_properties:
-                if name == "fault":
-                    self._outcomes.add(Outcome(*_tuple(value)))
+                if name == "fault" and isinstance(value, list):
+                    self._outcomes.add(Outcome._make(value))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if session.exitstatus != 0:
@@ -136,7 +122,3 @@ def render(outcomes: Iterable[Outcome]) -> str:
 def _header() -> str:
     names = ["fault", "over", *REPORTS, "the message says"]
     return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
-
-
-def _tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value)

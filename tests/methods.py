@@ -14,3 +14,4 @@ METHODS = {
     "rtcdata": "get_rtc_data",
     "smoothing": "get_smoothing",
 }
+REPORTS = (*METHODS, "all")
