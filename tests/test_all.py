@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import pickle
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 from limits import HANG
@@ -17,11 +19,15 @@ from scripted.wire import Command, Status, ntp_source, refclock
 import pychrony
 from pychrony import (
     AllReports,
+    Answer,
     ChronyConnection,
     ChronyDataError,
     ChronyPermissionError,
+    ChronyTimeoutError,
+    ReportName,
 )
 from pychrony.models import MODELS
+from pychrony.testing import make_tracking
 
 ONE, TWO, THREE = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 
@@ -55,8 +61,34 @@ def test_every_report_is_what_its_own_method_returns(chronyd: ScriptedChronyd) -
     assert everything.missing == {}
 
 
-def test_there_is_a_field_for_each_report() -> None:
+def test_there_is_a_field_and_a_name_for_each_report() -> None:
     assert [f.name for f in fields(AllReports)] == [*MODELS, "missing", "address", "time_ns"]
+    assert get_args(ReportName) == tuple(MODELS)
+
+
+def test_a_report_that_was_asked_for_is_required() -> None:
+    tracking, denied = make_tracking(), ChronyPermissionError("denied")
+    reports = AllReports(tracking=tracking, sources=[], missing={"authdata": denied})
+    assert reports.require("tracking") is tracking
+    assert reports.require("sources") == []
+    for _ in range(2):
+        with pytest.raises(ChronyPermissionError) as raised:
+            reports.require("authdata")
+        assert raised.value is denied
+        assert len(list(traceback.walk_tb(denied.__traceback__))) == 2
+    with pytest.raises(ValueError, match="activity was not asked for"):
+        reports.require("activity")
+    with pytest.raises(ValueError, match="unknown report 'source'; choose from tracking, sources"):
+        reports.require("source")  # type: ignore[call-overload]
+
+
+def test_an_answer_has_a_result_or_raises_its_error() -> None:
+    reports, error = AllReports(tracking=make_tracking()), ChronyTimeoutError("too late")
+    assert Answer("here", reports).result() is reports
+    with pytest.raises(ChronyTimeoutError, match="too late"):
+        Answer("there", error=error).result()
+    with pytest.raises(ValueError, match="either reports or an error"):
+        Answer("nowhere").result()
 
 
 def test_the_answer_says_where_and_when_it_was_read(chronyd: ScriptedChronyd) -> None:

@@ -10,6 +10,7 @@ import pytest
 import pychrony
 from pychrony import (
     AllReports,
+    Answer,
     ChronyConnectionError,
     ChronyDataError,
     ChronyError,
@@ -66,6 +67,12 @@ def tracking(**changes: Any) -> AllReports:
 
 def test_a_good_clock_is_ok_without_a_reason() -> None:
     assert assess(reports()) == (State.OK, ())
+
+
+def test_an_answer_is_judged_by_what_it_has() -> None:
+    error = ChronyTimeoutError("no answer")
+    assert assess(Answer("here", reports())) == assess(reports())
+    assert assess(Answer("there", error=error)) == assess(error)
 
 
 UNSYNCHRONISED = {

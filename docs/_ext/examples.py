@@ -5,7 +5,8 @@ process as the Python blocks above it; a `text` block right below it is its outp
 caption is a file of that name for the blocks below. An `sh` block is for other machines and is not
 run: it may call only the programs in `ELSEWHERE`.
 
-As a program, `examples.py PAGE...` writes the output of the examples into the pages.
+As a program, `examples.py PAGE...` writes the output of the examples into the pages, and
+`examples.py --modules FOLDER PAGE...` writes the Python of each page into modules for type checkers.
 """
 
 from __future__ import annotations
@@ -245,7 +246,23 @@ def rewrite(page: Path, stage: Stage) -> int:
     return len(found)
 
 
+def write_modules(page: Path, folder: Path) -> None:
+    """Write the Python of a page into a module, at the page's line numbers; each file is its own."""
+    lines: list[str] = []
+    for block in blocks(page.read_text()):
+        if block.caption.endswith(".py"):
+            (folder / f"{page.stem}_{block.caption}").write_text(block.content)
+        elif block.language == "python":
+            lines += [""] * (block.start - len(lines)) + block.content.splitlines()
+    name = f"page_{page.stem}.py".replace("-", "_")
+    (folder / name).write_text("\n".join(lines) + "\n")
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--modules":
+        for path in map(Path, sys.argv[3:]):
+            write_modules(path, Path(sys.argv[2]))
+        sys.exit()
     with Stage() as machine:
         for path in map(Path, sys.argv[1:]):
             print(f"{path}: {rewrite(path, machine)} outputs changed")

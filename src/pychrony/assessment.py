@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ._model.durations import interval, seconds
 from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
-from .models import AllReports, LeapStatus, Source, SourceState, TrackingStatus
+from .models import AllReports, Answer, LeapStatus, Source, SourceState, TrackingStatus
 
 __all__ = ["Assessment", "State", "assess"]
 
@@ -50,7 +50,7 @@ class Assessment(NamedTuple):
 
 
 def assess(
-    reports: AllReports | ChronyError,
+    reports: AllReports | Answer | ChronyError,
     *,
     warning: float = 0.1,
     critical: float = 1.0,
@@ -60,8 +60,9 @@ def assess(
 ) -> Assessment:
     """Judge a clock by the reports `tracking` and `sources` of its chronyd.
 
-    In place of reports, it takes the error that was raised. The state is then CRITICAL if chronyd
-    does not answer, and UNKNOWN if the answer cannot be read or used.
+    It takes reports, an `Answer` of `get_many()`, or the error that was raised in place of reports.
+    For an error, the state is CRITICAL if chronyd does not answer, and UNKNOWN if its answer cannot
+    be read or used.
 
     The state is CRITICAL if the clock is not synchronised, if chronyd is its own reference (unless
     `local_ok`), if no source is reachable, if more than half of the sources that chronyd could
@@ -75,6 +76,8 @@ def assess(
     another machine's chronyd, it includes the difference between the two clocks; for reports that
     do not say when they were read (0), it is not judged.
     """
+    if isinstance(reports, Answer):
+        reports = reports.error or reports.result()
     if isinstance(reports, ChronyError):
         return _assessment([(_state_of(reports), reports.message)])
     tracking = reports.tracking

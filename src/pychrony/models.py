@@ -11,7 +11,7 @@ between reports; each field's description says what positive means.
 # Annotations are not postponed here: other libraries read the types of the fields.
 from collections.abc import Mapping
 from enum import IntFlag
-from typing import Any
+from typing import Any, Literal, overload
 
 from ._model.deferred import Deferred, dataclass, field
 from ._model.fields import (
@@ -53,6 +53,7 @@ __all__ = [
     "NTPMode",
     "RTCData",
     "ReportField",
+    "ReportName",
     "SelectData",
     "SelectOption",
     "SelectState",
@@ -1033,6 +1034,21 @@ class Smoothing(Report):
     """
 
 
+ReportName = Literal[
+    "tracking",
+    "sources",
+    "sourcestats",
+    "selectdata",
+    "activity",
+    "authdata",
+    "ntpdata",
+    "serverstats",
+    "rtcdata",
+    "smoothing",
+]
+"""libchrony's name of a report that has a class here."""
+
+
 @dataclass(frozen=True)
 class AllReports(Deferred):
     """Several reports of one chronyd, read together.
@@ -1060,6 +1076,41 @@ class AllReports(Deferred):
     time_ns: int = field(default=0, compare=False)
     """Time of the system clock when the reports were read, in nanoseconds since 1970 (UTC)."""
 
+    @overload
+    def require(self, name: Literal["tracking"]) -> TrackingStatus: ...
+    @overload
+    def require(self, name: Literal["sources"]) -> list[Source]: ...
+    @overload
+    def require(self, name: Literal["sourcestats"]) -> list[SourceStats]: ...
+    @overload
+    def require(self, name: Literal["selectdata"]) -> list[SelectData]: ...
+    @overload
+    def require(self, name: Literal["activity"]) -> Activity: ...
+    @overload
+    def require(self, name: Literal["authdata"]) -> list[AuthData]: ...
+    @overload
+    def require(self, name: Literal["ntpdata"]) -> list[NTPData]: ...
+    @overload
+    def require(self, name: Literal["serverstats"]) -> ServerStats: ...
+    @overload
+    def require(self, name: Literal["rtcdata"]) -> RTCData: ...
+    @overload
+    def require(self, name: Literal["smoothing"]) -> Smoothing: ...
+    def require(self, name: ReportName) -> object:
+        """Return a report that was asked for, or raise the error that `missing` has for it.
+
+        Unlike the attribute of that name, the result is never `None`, for type checkers too. Raises
+        `ValueError` for a report that was not asked for.
+        """
+        if name in self.missing:
+            raise self.missing[name].with_traceback(None)  # which would grow with each call
+        if name not in MODELS:
+            raise ValueError(f"unknown report {name!r}; choose from {', '.join(MODELS)}")
+        report: object = getattr(self, name)
+        if report is None:
+            raise ValueError(f"{name} was not asked for")
+        return report
+
     def to_dict(self) -> dict[str, Any]:
         """Return the reports as `json.dumps()` takes them: see `to_dict()` of each report.
 
@@ -1078,6 +1129,13 @@ class Answer(Deferred):
     """The reports that were asked for, as `get_all()` returns them; `None` if there is an error."""
     error: ChronyError | None = None
     """Why there is no report at all; `None` if there are reports."""
+
+    def result(self) -> AllReports:
+        """Return `reports`, or raise `error`."""
+        if self.reports is None:
+            error = self.error or ValueError("an Answer has either reports or an error")
+            raise error.with_traceback(None)  # which would grow with each call
+        return self.reports
 
 
 MODELS: dict[str, type[Report]] = {
