@@ -13,12 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
-from scripted import ScriptedChronyd, drop
+from scripted import ScriptedChronyd, delay, drop
 from scripted.requests import honest
 from scripted.wire import Command, Record, Status
 from timeline import DAY, SECOND, Leap, Machine
 
-from pychrony import BoundedClock, ChronyConnectionError, ChronyNotSynchronizedError, TimeInterval
+from pychrony import (
+    BoundedClock,
+    ChronyConnection,
+    ChronyConnectionError,
+    ChronyNotSynchronizedError,
+    TimeInterval,
+)
 from pychrony.clock import SAME_RATE, Clocks
 from pychrony.testing import PrivateChronyd
 
@@ -48,8 +54,9 @@ class Watch:
         chronyd.script = {Command.TRACKING: lambda _: machine.report()}
         if not chronyd.listening:
             chronyd.start()
-        clock._clocks, clock._anchor = machine.clocks(), None
-        clock._max_age = max_age * SECOND
+        clock._clocks, clock._max_age = machine.clocks(), max_age * SECOND
+        clock.close()  # and with it, the last report
+        clock.__enter__()
 
     def look(self) -> TimeInterval | None:
         """Check that the interval contains true time, or that there is a reason for the error."""
@@ -222,6 +229,7 @@ def test_no_interval_misses_true_time(
     delay=st.integers(-500 * MS, 500 * MS),
     by_slew=st.booleans(),
     before=st.integers(0, 6 * SECOND),
+    known=st.booleans(),
     pauses=st.lists(st.integers(0, 1_500 * MS), min_size=10, max_size=25),
     max_age=AGES,
 )
@@ -233,14 +241,19 @@ def test_no_interval_misses_true_time_around_a_leap_second(
     delay: int,
     by_slew: bool,
     before: int,
+    known: bool,
     pauses: list[int],
     max_age: float,
 ) -> None:
+    """chronyd may get to know of it shortly before, when its last report is already in use."""
     machine.step()
-    machine.advance(DAY // 2 - before)
+    machine.advance(DAY // 2 - before - 3 * SECOND)
     machine.step()
-    machine.announce(leap, delay=delay, by_slew=by_slew)
     clock = Watch(bounded, scripted, machine, max_age)
+    if not known:
+        clock.look()
+    machine.announce(leap, delay=delay, by_slew=by_slew)
+    machine.advance(3 * SECOND)
     for pause in pauses:
         clock.look()
         machine.advance(pause)
@@ -248,6 +261,36 @@ def test_no_interval_misses_true_time_around_a_leap_second(
     settled = clock.look()
     assert settled is not None
     assert settled.error_bound < 0.001
+
+
+@pytest.mark.parametrize("leap", ["insert", "delete"])
+def test_a_leap_second_may_be_announced_after_the_report_in_use(
+    bounded: BoundedClock, scripted: ScriptedChronyd, leap: Leap
+) -> None:
+    machine = Machine()
+    machine.advance(DAY // 2 - 30 * SECOND)
+    clock = Watch(bounded, scripted, machine, 60.0)
+    scripted.requests.clear()
+    assert clock.look()
+    machine.advance(SECOND)
+    machine.announce(leap, delay=0, by_slew=False)
+    for _ in range(350):
+        machine.advance(100 * MS)
+        assert clock.look()
+    assert len(scripted.requests) <= 3  # the others after midnight
+
+
+def test_midnight_does_not_widen_the_interval_of_a_recent_report(
+    bounded: BoundedClock, scripted: ScriptedChronyd
+) -> None:
+    machine = Machine()
+    machine.advance(DAY // 2 - 10 * SECOND)
+    clock = Watch(bounded, scripted, machine, 0.9)
+    for _ in range(200):
+        machine.advance(100 * MS)
+        interval = clock.look()
+        assert interval is not None
+        assert interval.error_bound < 0.001
 
 
 def test_a_slew_while_the_answer_travels_is_allowed_for(
@@ -425,47 +468,17 @@ def test_nothing_is_asked_while_the_report_is_fresh(
     assert len(scripted.requests) == 2
 
 
-def test_one_thread_asks_for_all(bounded: BoundedClock, scripted: ScriptedChronyd) -> None:
-    machine = Machine()
-    Watch(bounded, scripted, machine, 1.0)
-    scripted.requests.clear()
-    start = threading.Barrier(8)
-    found: list[TimeInterval] = []
-
-    def look() -> None:
-        start.wait()
-        found.append(bounded.now())
-
-    threads = [threading.Thread(target=look) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(found)) == 1
-    assert len(scripted.requests) == 1
-
-
-def test_an_error_is_for_all_threads_that_waited(scripted: ScriptedChronyd) -> None:
-    scripted.script = {}
-    scripted.fault = drop
-    errors: list[ChronyNotSynchronizedError] = []
-    with BoundedClock(scripted.address, timeout=0.5) as clock:
-
-        def look() -> None:
-            with pytest.raises(ChronyNotSynchronizedError) as caught:
-                clock.now()
-            errors.append(caught.value)
-
-        begun = time.monotonic()
-        threads = [threading.Thread(target=look) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    scripted.fault = honest
-    assert len(errors) == 20
-    assert len({error.message for error in errors}) == 1
-    assert time.monotonic() - begun < 20 * 0.5
+def test_no_thread_waits_for_another(scripted: ScriptedChronyd) -> None:
+    scripted.script = {Command.TRACKING: Machine().report()}
+    with BoundedClock(scripted.address, timeout=HANG, max_age=0.0) as clock:
+        scripted.fault = drop
+        slow = threading.Thread(target=clock.now)
+        slow.start()
+        while not scripted.requests:
+            time.sleep(0.01)
+        scripted.fault = honest
+        assert clock.now()
+        slow.join()
 
 
 def test_a_chronyd_that_is_not_synchronized_gives_no_time(
@@ -558,6 +571,52 @@ def test_a_restarted_chronyd_bounds_the_time_once_it_is_synchronized(
         assert clock.now()
 
 
+@pytest.fixture
+def self_reliant(server: PrivateChronyd) -> Iterator[PrivateChronyd]:
+    """A chronyd that becomes its own reference soon after it has lost its server."""
+    lines = "local stratum 10 distance 0.001", "maxclockerror 2000"
+    with (
+        PrivateChronyd(server.as_source(), *lines) as chronyd,
+        ChronyConnection(chronyd.address, timeout=HANG) as connection,
+    ):
+        connection.wait_synchronized()
+        yield chronyd
+
+
+def test_a_chronyd_that_becomes_its_own_reference_gives_no_time(
+    self_reliant: PrivateChronyd,
+) -> None:
+    options: dict[str, Any] = {"timeout": HANG, "max_age": 0.0}
+    with (
+        BoundedClock(self_reliant.address, **options) as clock,
+        BoundedClock(self_reliant.address, local_ok=True, **options) as trusting,
+    ):
+        assert clock.now()
+        self_reliant.chronyc("offline")
+        widest = 0.0
+
+        def observe() -> None:
+            nonlocal widest
+            while True:
+                widest = max(widest, clock.now().error_bound)
+                time.sleep(0.05)
+
+        with pytest.raises(ChronyNotSynchronizedError, match="chronyd is its own reference"):
+            observe()
+        assert widest > 0.0005
+        assert trusting.now().error_bound < 0.0005
+
+
+def test_a_chronyd_without_sources_is_trusted_only_if_allowed(server: PrivateChronyd) -> None:
+    with (
+        BoundedClock(server.address, timeout=HANG) as clock,
+        pytest.raises(ChronyNotSynchronizedError, match="local_ok=True"),
+    ):
+        clock.now()
+    with BoundedClock(server.address, timeout=HANG, local_ok=True) as clock:
+        assert clock.now().error_bound < 0.001
+
+
 def test_waiting_ends_when_true_time_must_be_past(chronyd: PrivateChronyd) -> None:
     with BoundedClock(chronyd.address, timeout=HANG) as clock:
         until = clock.now().latest_ns + 50 * MS
@@ -567,23 +626,14 @@ def test_waiting_ends_when_true_time_must_be_past(chronyd: PrivateChronyd) -> No
 
 
 FORK = """
-import os, signal, sys, threading, time, warnings
+import os, signal, sys, threading, warnings
 from pychrony import BoundedClock
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
-with BoundedClock(sys.argv[1], max_age=0) as clock:
-    begun, ask = threading.Event(), clock._ask
-
-    def slowly():
-        begun.set()
-        time.sleep(0.3)
-        return ask()
-
-    clock._ask = slowly
+with BoundedClock(sys.argv[1], timeout=20, max_age=0) as clock:
+    clock.now()
     thread = threading.Thread(target=clock.now)
     thread.start()
-    begun.wait()
-    clock._ask = ask
     child = os.fork()
     if child == 0:
         signal.alarm(10)
@@ -596,4 +646,92 @@ with BoundedClock(sys.argv[1], max_age=0) as clock:
 
 def test_a_child_forked_while_a_thread_asks_can_tell_the_time(scripted: ScriptedChronyd) -> None:
     scripted.script = {Command.TRACKING: Machine().report()}
+    scripted.fault = delay(0.3)
     subprocess.run([sys.executable, "-c", FORK, scripted.address], check=True, timeout=60)
+    scripted.fault = honest
+
+
+SIGNALS = """
+import random, signal, sys, time
+from pychrony import BoundedClock
+
+handled = 0
+
+def look(*_):
+    global handled
+    assert clock.now().error_bound < 1
+    handled += 1
+    arm()
+
+def arm():
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, float(sys.argv[3])))
+
+with BoundedClock(sys.argv[1], timeout=20, max_age=float(sys.argv[2])) as clock:
+    signal.signal(signal.SIGALRM, look)
+    arm()
+    until = time.monotonic() + 1
+    while time.monotonic() < until or handled < 20:
+        assert clock.now().error_bound < 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+"""
+
+
+@pytest.mark.parametrize("max_age", [0.0, 0.001, 1.0])
+@pytest.mark.parametrize("within", [0.02, 0.0005])
+def test_a_signal_handler_can_tell_the_time_wherever_it_interrupts_a_call(
+    chronyd: PrivateChronyd, max_age: float, within: float
+) -> None:
+    arguments = chronyd.address, str(max_age), str(within)
+    subprocess.run([sys.executable, "-c", SIGNALS, *arguments], check=True, timeout=60)
+
+
+IN_A_QUESTION = """
+import signal, sys
+from pychrony import BoundedClock, ChronyNotSynchronizedError
+
+def look(*_):
+    try:
+        clock.now()
+    except ChronyNotSynchronizedError as error:
+        print(error)
+
+signal.signal(signal.SIGTERM, {"now": look, "close": lambda *_: clock.close()}[sys.argv[2]])
+with BoundedClock(sys.argv[1], timeout=float(sys.argv[3]) or None) as clock:
+    try:
+        clock.now()
+    except ChronyNotSynchronizedError as error:
+        print(error)
+"""
+
+
+def interrupted(scripted: ScriptedChronyd, action: str, timeout: float) -> list[str]:
+    """Send SIGTERM to a program in `now()`, whose handler does something; return its output."""
+    scripted.script, scripted.fault = {}, drop
+    scripted.requests.clear()
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_QUESTION, scripted.address, action, str(timeout)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        try:
+            while not scripted.requests:
+                time.sleep(0.01)
+            program.terminate()
+            output, _ = program.communicate(timeout=HANG)
+        finally:
+            program.kill()
+            scripted.fault = honest
+    assert program.returncode == 0
+    return output.splitlines()
+
+
+def test_a_handler_asks_for_itself_if_there_is_no_report(scripted: ScriptedChronyd) -> None:
+    outputs = interrupted(scripted, "now", 0.7)
+    assert len(outputs) == 2
+    assert all("no answer within 0.7 s" in output for output in outputs)
+
+
+def test_a_handler_can_close_the_clock(scripted: ScriptedChronyd) -> None:
+    (output,) = interrupted(scripted, "close", 0)
+    assert output.startswith("bounding the time: no report from chronyd: ")
+    assert "closed" in output

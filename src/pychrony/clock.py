@@ -10,10 +10,7 @@ grows. Steps and slews of the system clock in the meantime do not matter, nor do
 from __future__ import annotations
 
 import math
-import os
-import threading
 import time
-import weakref
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -36,6 +33,9 @@ WIRE_PRECISION = 2.0**-23
 
 LEAP_MARGIN = 2 * SECOND
 """How close to the end of the day a leap second may be in progress, on any of the clocks."""
+
+LEAP_NOTICE = SECOND
+"""chronyd is expected to announce a leap second at least this long before it."""
 
 SAME_RATE = 3 * PPM
 """A kernel's clock counts as controlled by chronyd if its rate differs by less from chronyd's.
@@ -81,7 +81,7 @@ class Clocks(NamedTuple):
     """As `boot`, but stands still while the machine is suspended."""
 
 
-class Reading(NamedTuple):
+class CrossTimestamp(NamedTuple):
     """The system's clocks, read as nearly at the same time as possible."""
 
     raw: int
@@ -96,9 +96,9 @@ class Reading(NamedTuple):
 class Anchor(NamedTuple):
     """What one tracking report says about true time, and how to extrapolate it."""
 
-    at: Reading
+    at: CrossTimestamp
     """The time for which the interval holds."""
-    since: Reading
+    since: CrossTimestamp
     """From when on the rate of the kernel's clock is compared with chronyd's."""
     controlled: bool
     """Whether the comparison has shown that chronyd controls the kernel's clock."""
@@ -109,13 +109,17 @@ class Anchor(NamedTuple):
     base: int
     """A time near that interval, since a float cannot hold nanoseconds since 1970."""
     asked: int
-    """Reading of the raw clock before chronyd was asked; the report is not older."""
+    """CrossTimestamp of the raw clock before chronyd was asked; the report is not older."""
     frequency: float
     """How much faster than true time the uncorrected clock runs, as a ratio."""
     growth: float
     """How far each end moves outwards per nanosecond, as a ratio."""
     leap_margin: int
-    """How close to midnight a leap second may be in progress; 0 if none is due."""
+    """How close to midnight a leap second may be in progress."""
+    leap_due: bool
+    """Whether chronyd has announced one, or is applying it."""
+    no_leap_until: int
+    """Reading of the boot clock before which it is not that close to midnight."""
 
     def interval(self) -> TimeInterval:
         """Return the interval that contained true time when the report was read."""
@@ -150,27 +154,38 @@ class Anchor(NamedTuple):
             self.base + math.ceil(self.high + most + grown),
         )
 
-    def around_leap(self, interval: TimeInterval) -> TimeInterval | None:
+    def around_leap(self, interval: TimeInterval, age: int) -> TimeInterval | None:
         """Allow for a leap second at the end of the day; return `None` once it must be over.
 
         Nanoseconds since 1970 do not count leap seconds. Clocks repeat or skip a second when the
         leap second starts or ends, and chronyd notices that a little later. So for some seconds,
-        both ends move outwards by a second. After that, a new report is needed.
+        both ends move outwards by a second. After that, a new report is needed. The same goes for a
+        report that may be older than the announcement of a leap second.
         """
         if self.is_near_midnight(interval):
+            if not self.leap_due and age <= LEAP_NOTICE:
+                return interval
             return TimeInterval(interval.earliest_ns - SECOND, interval.latest_ns + SECOND)
         taken = self.interval()
         same_day = taken.latest_ns // DAY == interval.latest_ns // DAY
         return interval if same_day and not self.is_near_midnight(taken) else None
 
     def is_near_midnight(self, interval: TimeInterval) -> bool:
-        """Whether a leap second may be in progress, if one is due."""
+        """Whether a leap second may be in progress, provided that there is one."""
         midnight = (interval.latest_ns + self.leap_margin) // DAY * DAY
         return interval.earliest_ns - self.leap_margin <= midnight
 
+    def time_to_midnight(self) -> int:
+        """Return for how long, on the boot clock, it certainly is not near midnight."""
+        interval = self.interval()
+        if self.is_near_midnight(interval):
+            return 0
+        remaining = DAY - (interval.latest_ns + self.leap_margin) % DAY
+        return int(remaining * (1 - 2 * MAX_SLEW) / (1 + self.growth))
+
 
 def _same_rate(
-    since: Reading, raw: int, monotonic: int, uncertainty: int, ratio: float
+    since: CrossTimestamp, raw: int, monotonic: int, uncertainty: int, ratio: float
 ) -> bool | None:
     """Whether the kernel's clock ran like the raw clock times `ratio`; `None`: too early to say."""
     elapsed = (raw - since.raw) * ratio
@@ -184,9 +199,9 @@ def _same_rate(
 class BoundedClock:
     """Tells the time as an interval that contains true time, as far as the local chronyd knows.
 
-    It is a context manager, and several threads can use it at the same time. When the last report
-    is older than `max_age` seconds, one thread asks chronyd and the others wait for the answer.
-    Otherwise, no call does any input or output.
+    It is a context manager. Several threads and signal handlers can use it at the same time. A call
+    asks chronyd when the last report is older than `max_age` seconds. Otherwise, it does no input
+    or output.
 
     The interval starts as what chronyd itself says about true time: the system clock corrected by
     its offset, plus and minus the root dispersion and half the root delay. From then on, it grows
@@ -194,19 +209,23 @@ class BoundedClock:
     allowance for the oscillator, as `maxclockerror` is in chrony. The time since the report is
     measured with `CLOCK_MONOTONIC_RAW`, so steps and slews of the system clock do not matter.
     Around a leap second, when two conventions number the same seconds differently, the interval
-    covers both for some seconds.
+    covers both for some seconds. At each midnight (UTC), it does so with a report that is older
+    than a second, since a leap second may have been announced later.
 
     `address` must be that of the chronyd on this machine; `address` and `timeout` are those of
-    `ChronyConnection`. With a chronyd that does not control the clock (option `-x`), the interval
-    also grows by `frequency`, and by the adjustment that the kernel itself makes. With any other
-    chronyd, it grows by `frequency` until, after a few seconds, the rate of the system clock has
-    shown that chronyd controls it. Known limitation: a system clock that chronyd does not control
-    counts as controlled if something else has adjusted it to within 3 ppm of the rate at which
-    chronyd would run it.
+    `ChronyConnection`. A chronyd that is its own reference (its `local` directive) knows only its
+    own error, and is refused unless `local_ok` is true.
+
+    With a chronyd that does not control the clock (option `-x`), the interval also grows by
+    `frequency`, and by the adjustment that the kernel itself makes. With any other chronyd, it
+    grows by `frequency` until, after a few seconds, the rate of the system clock has shown that
+    chronyd controls it. Known limitation: a system clock that chronyd does not control counts as
+    controlled if something else has adjusted it to within 3 ppm of the rate at which chronyd would
+    run it.
 
     Entering raises `ChronyLibraryError` if libchrony cannot be found or used. `now()` and
-    `wait_past()` raise `ChronyNotSynchronizedError` if the clock is not synchronised, or if a
-    report that is due cannot be read; its `__cause__` is the error.
+    `wait_past()` raise `ChronyNotSynchronizedError` if the clock is not synchronised to a source,
+    or if a report that is due cannot be read, with that error as its `__cause__`.
     """
 
     def __init__(
@@ -216,26 +235,22 @@ class BoundedClock:
         timeout: float | None = 5.0,
         max_age: float = 1.0,
         drift_ppm: float = 1.0,
+        local_ok: bool = False,
     ) -> None:
         parse_address(address)
         parse_timeout(timeout)
         self._address, self._timeout = address, timeout
         self._max_age = _not_negative(max_age, "max_age") * SECOND
         self._drift = _not_negative(drift_ppm, "drift_ppm") * PPM
+        self._local_ok = local_ok
         self._clocks = Clocks()
-        self._anchor: Anchor | None = None
-        self._connection: ChronyConnection | None = None
-        self._is_open = False
-        self._renew_lock()
-        _all_clocks.add(self)
-        self._attempts = 0
-        self._failure: ChronyNotSynchronizedError | None = None
+        self._reports: _Reports | None = None
 
     def __enter__(self) -> BoundedClock:
-        if self._is_open:
-            raise RuntimeError("this BoundedClock is already open")
         library_path()
-        self._is_open = True
+        if self._reports is not None:
+            raise RuntimeError("this BoundedClock is already open")
+        self._reports = _Reports(self._address, self._timeout)
         return self
 
     def __exit__(
@@ -247,14 +262,20 @@ class BoundedClock:
         self.close()
 
     def close(self) -> None:
-        """Close the connection to chronyd. Closing it again does nothing."""
-        with self._lock:
-            self._is_open, self._anchor = False, None
-            self._disconnect()
+        """Close the connection to chronyd. Calls in progress end with an error.
+
+        Closing it again does nothing.
+        """
+        reports, self._reports = self._reports, None
+        if reports is not None:
+            reports.close()
 
     def now(self) -> TimeInterval:
         """Return an interval that contains true time at some moment during this call."""
-        clocks, anchor, is_new = self._clocks, self._anchor, False
+        reports = self._reports
+        if reports is None:
+            raise _not_open()
+        clocks, anchor, is_new = self._clocks, reports.last, False
         while True:
             clocks.boot()  # the first reading after a pause takes long
             raw, monotonic, boot = clocks.raw(), clocks.monotonic(), clocks.boot()
@@ -265,12 +286,12 @@ class BoundedClock:
                 fresh = is_new or (0 <= age <= self._max_age and passed <= self._max_age)
                 if fresh and passed - age <= MAX_SLEW * age + SUSPENDED_NS:
                     interval = anchor.carried_on(raw, monotonic, boot, uncertainty)
-                    if not anchor.leap_margin:
+                    if boot < anchor.no_leap_until:
                         return interval
-                    widened = anchor.around_leap(interval)
-                    if widened is not None:
-                        return widened
-            anchor, is_new = self._refresh(anchor), True
+                    allowed = anchor.around_leap(interval, age)
+                    if allowed is not None:
+                        return allowed
+            anchor, is_new = self._ask(reports), True
 
     def wait_past(self, ns: int) -> TimeInterval:
         """Wait until true time is certainly later than `ns`; return the interval.
@@ -283,87 +304,90 @@ class BoundedClock:
             time.sleep(min(remaining, max(self._max_age / SECOND, 0.01)))
         return interval
 
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
-
-    def _refresh(self, seen: Anchor | None) -> Anchor:
-        """Return a report that is newer than the one this thread has used."""
-        attempts = self._attempts
-        with self._lock:
-            if not self._is_open:
-                raise RuntimeError("this BoundedClock is not open: use it in a 'with' block")
-            if self._anchor is not None and self._anchor is not seen:
-                return self._anchor  # another thread asked
-            if self._failure is not None and self._attempts != attempts:
-                raise ChronyNotSynchronizedError(self._failure.message) from self._failure
-            try:
-                self._anchor = self._ask()
-                self._failure = None
-            except ChronyNotSynchronizedError as failure:
-                self._anchor, self._failure = None, failure
-                raise
-            finally:
-                self._attempts += 1
-            return self._anchor
-
-    def _ask(self) -> Anchor:
+    def _ask(self, reports: _Reports) -> Anchor:
         """Read a report; read it again if the system clock was adjusted in the meantime."""
-        for left in reversed(range(QUERIES)):
-            before = _read_together(self._clocks)
-            tracking = self._tracking()
-            after = _read_together(self._clocks)
-            anchor, moved = _anchor(tracking, before, after, self._drift, self._anchor)
-            if left == 0 or moved <= (anchor.high - anchor.low) / 2:
-                return anchor
-        raise AssertionError("QUERIES is above 0")
-
-    def _tracking(self) -> TrackingStatus:
         try:
-            if self._connection is None:
-                self._connection = ChronyConnection(self._address, timeout=self._timeout)
-                self._connection.__enter__()
-            return self._connection.get_tracking()
+            for left in reversed(range(QUERIES)):
+                before = _cross_timestamp(self._clocks)
+                tracking = self._tracking(reports)
+                after = _cross_timestamp(self._clocks)
+                anchor, moved = _anchor(tracking, before, after, self._drift, reports.last)
+                if left == 0 or moved <= (anchor.high - anchor.low) / 2:
+                    reports.last = anchor
+                    return anchor
+            raise AssertionError("QUERIES is above 0")
+        except ChronyNotSynchronizedError:
+            reports.last = None  # chronyd may have been replaced
+            raise
+
+    def _tracking(self, reports: _Reports) -> TrackingStatus:
+        try:
+            tracking = reports.tracking()
         except ChronyLibraryError:
             raise
         except ChronyError as error:
-            self._disconnect()
             raise ChronyNotSynchronizedError(
                 f"bounding the time: no report from chronyd: {error.message}"
             ) from error
+        if tracking.is_local_reference() and not self._local_ok:
+            raise ChronyNotSynchronizedError(
+                "bounding the time: chronyd is its own reference, without a source; "
+                "local_ok=True accepts that"
+            )
+        return tracking
 
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+
+class _Reports:
+    """Reads chronyd's reports for a clock, from when it is opened until it is closed.
+
+    Threads and signal handlers may interrupt each other anywhere. So each call asks for itself, and
+    none waits for another, or sees what another has half done.
+    """
+
+    last: Anchor | None = None
+    """The last report; `None` if the last attempt to read one failed."""
+
+    def __init__(self, address: AnyAddress, timeout: float | None) -> None:
+        self._address, self._timeout = address, timeout
+        self._connections: list[ChronyConnection] = []
+        self._closed = False
+
+    def tracking(self) -> TrackingStatus:
+        """Read a report; the first call opens the connection."""
+        if not self._connections:
+            connection = ChronyConnection(self._address, timeout=self._timeout)
+            self._connections.append(connection.__enter__())
+        if self._closed:
+            self.close()
+            raise _not_open()
+        return self._connections[0].get_tracking()
+
+    def close(self) -> None:
+        """Let calls that are in progress fail."""
+        self._closed = True
+        for connection in self._connections:
             connection.close()
 
 
-_all_clocks: weakref.WeakSet[BoundedClock] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    """Replace the locks in a forked child, where no other thread can release them."""
-    for clock in list(_all_clocks):
-        clock._renew_lock()
-
-
-os.register_at_fork(after_in_child=_renew_locks)
-
-
-def _read_together(clocks: Clocks) -> Reading:
-    """Read the clocks several times, and return the reading with the least uncertainty."""
-    best: Reading | None = None
+def _cross_timestamp(clocks: Clocks) -> CrossTimestamp:
+    """Read the clocks several times, and return the timestamp with the least uncertainty."""
+    best: CrossTimestamp | None = None
     for _ in range(BRACKETS):
         raw = clocks.raw()
         system, boot, monotonic = clocks.system(), clocks.boot(), clocks.monotonic()
-        reading = Reading(raw, system, boot, monotonic, clocks.raw() - raw)
-        if best is None or reading.uncertainty < best.uncertainty:
-            best = reading
+        stamp = CrossTimestamp(raw, system, boot, monotonic, clocks.raw() - raw)
+        if best is None or stamp.uncertainty < best.uncertainty:
+            best = stamp
     assert best is not None
     return best
 
 
 def _anchor(
-    tracking: TrackingStatus, before: Reading, after: Reading, drift: float, last: Anchor | None
+    tracking: TrackingStatus,
+    before: CrossTimestamp,
+    after: CrossTimestamp,
+    drift: float,
+    last: Anchor | None,
 ) -> tuple[Anchor, float]:
     """Relate true time to the raw clock; also return how far the system clock was adjusted.
 
@@ -388,7 +412,6 @@ def _anchor(
     same = _same_rate(since, after.raw, after.monotonic, after.uncertainty, 1 - frequency)
     if same is not None:
         since, controlled = after, same
-    due = tracking.leap_status is not LeapStatus.NORMAL
     anchor = Anchor(
         at=after,
         since=since,
@@ -399,8 +422,11 @@ def _anchor(
         asked=before.raw,
         frequency=frequency,
         growth=(tracking.skew + abs(tracking.residual_freq)) * PPM + drift,
-        leap_margin=LEAP_MARGIN + math.ceil(abs(tracking.offset) * SECOND) if due else 0,
+        leap_margin=LEAP_MARGIN + math.ceil(abs(tracking.offset) * SECOND),
+        leap_due=tracking.leap_status is not LeapStatus.NORMAL,
+        no_leap_until=after.boot,
     )
+    anchor = anchor._replace(no_leap_until=after.boot + anchor.time_to_midnight())
     # A synchronised chronyd also reports this while it applies a leap second.
     if tracking.leap_status is LeapStatus.UNSYNC and not anchor.is_near_midnight(anchor.interval()):
         raise _unsynchronized()
@@ -411,6 +437,10 @@ def _unsynchronized() -> ChronyNotSynchronizedError:
     return ChronyNotSynchronizedError(
         "bounding the time: chronyd is not synchronised; 'pychrony check' says why"
     )
+
+
+def _not_open() -> RuntimeError:
+    return RuntimeError("this BoundedClock is not open: use it in a 'with' block")
 
 
 def _not_negative(value: float, name: str) -> float:
