@@ -27,3 +27,6 @@ IPV6 = _has_ipv6("::1")
 needs_ipv6 = pytest.mark.skipif(not IPV6, reason="there is no ::1 here")
 needs_ipv6_in_kernel = pytest.mark.skipif(not _has_ipv6(), reason="this kernel has no IPv6")
 udp6 = pytest.param("udp6", marks=needs_ipv6)
+
+both = pytest.mark.parametrize("transport", ["udp", "unix"])
+"""Runs a test over UDP, and over a Unix socket."""

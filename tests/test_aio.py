@@ -36,6 +36,7 @@ from scripted import (
     script,
 )
 from scripted.wire import Command, ntp_source, source, tracking
+from surroundings import both
 
 import pychrony
 from pychrony import (
@@ -47,7 +48,6 @@ from pychrony import (
 from pychrony._io._shim import lib
 from pychrony._io.client import Client, Terms, new_loop, single
 
-both = pytest.mark.parametrize("transport", ["udp", "unix"])
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
 
 

@@ -27,6 +27,7 @@ from scripted import (
     wrong,
 )
 from scripted.wire import Command, ntp_source
+from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection, ChronyError, LeapStatus
@@ -85,7 +86,7 @@ def test_connections_leave_no_memory_file_or_folder(address: str) -> None:
     assert remains(address) == []
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 def test_faults_leave_no_memory_file_or_folder(transport: Transport) -> None:
     def suffer(times: int) -> None:
         for _ in range(times):
@@ -118,7 +119,7 @@ def test_faults_leave_no_memory_file_or_folder(transport: Transport) -> None:
         assert remains(chronyd.address) == []
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_dropped_connections_leave_no_memory_file_or_folder(transport: Transport) -> None:
     def lose(times: int) -> None:

@@ -45,6 +45,7 @@ from scripted import (
     wrong,
 )
 from scripted.wire import Command, Source, Status
+from surroundings import both
 from ways import AWAITING, BLOCKING, OPTIONAL, Ask, Failure, Stream, Way
 
 from pychrony import (
@@ -628,7 +629,7 @@ def is_same(report: str, record: dict[str, Any], sent: dict[str, Any]) -> bool:
 # Besides the table.
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 @pytest.mark.parametrize("layout", CUT, ids=str)
 def test_an_answer_cut_at_any_length_is_refused(layout: wire.Layout, transport: Transport) -> None:
     for report in users(layout.command):

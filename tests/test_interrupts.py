@@ -20,11 +20,11 @@ import pytest
 from limits import HANG, LONG, fds, remains
 from scripted import ScriptedChronyd, delay, drop, honest, script
 from scripted.wire import ntp_source, source
+from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection
 
-both = pytest.mark.parametrize("transport", ["udp", "unix"])
 Transport = Literal["udp", "unix"]
 Arm = Callable[[Callable[..., Any], float, float], None]
 

@@ -28,11 +28,10 @@ from scripted import (
     script,
 )
 from scripted.wire import Status, ntp_source
+from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection, ChronyError
-
-both = pytest.mark.parametrize("transport", ["udp", "unix"])
 
 
 def open_files() -> set[str]:

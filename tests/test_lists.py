@@ -14,12 +14,12 @@ from limits import HANG, LONG
 from scripted import Request, ScriptedChronyd, Transport, script
 from scripted.requests import Answer, Fault
 from scripted.wire import Command, ntp_source
+from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection, ChronyError, ChronyTimeoutError
 from pychrony.testing import PrivateChronyd
 
-both = pytest.mark.parametrize("transport", ["udp", "unix"])
 METHODS = ("get_sources", "get_source_stats", "get_auth_data")
 
 

@@ -22,6 +22,7 @@ from limits import HANG, fds, remains
 from loops import LOOPS, run
 from scripted import OPEN_COMMANDS, ScriptedChronyd, at, delay, drop, restarts, script
 from scripted.wire import ntp_source, tracking
+from surroundings import both
 
 import pychrony
 from pychrony import (
@@ -325,7 +326,7 @@ def test_an_endless_generator_of_addresses_works_awaited(kind: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "drop", "throw"])
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 def test_an_iterator_that_is_abandoned_leaves_nothing_behind(transport: Any, how: str) -> None:
     with daemons(20, transport=transport) as found:
         for chronyd in found[1:]:
@@ -432,7 +433,7 @@ LIMITED = """
 
 
 @pytest.mark.parametrize("way", ["blocking", "aio"])
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 def test_a_low_limit_of_descriptors_only_takes_longer(way: str, transport: Any) -> None:
     with daemons(1, transport=transport) as [chronyd]:
         done = subprocess.run(

@@ -42,7 +42,7 @@ from scripted.wire import (
     tracking,
     unresolved_source,
 )
-from surroundings import udp6
+from surroundings import both, udp6
 
 import pychrony
 from pychrony import (
@@ -941,7 +941,7 @@ def test_an_rtc_is_calibrated_once_it_was_measured() -> None:
     assert not ask("rtcdata", rtcdata(samples=0)).is_calibrated()
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 def test_what_chronyd_does_not_keep_is_none(transport: Transport) -> None:
     off = script() | {Command.RTCDATA: Status.NORTC, Command.SMOOTHING: Status.NOTENABLED}
     with connected(off, transport) as connection:

@@ -17,14 +17,13 @@ from typing import Any
 import pytest
 from scripted import ScriptedChronyd, Transport, delay, drop, honest, script
 from scripted.wire import authdata, ntp_source, ntpdata, source, tracking
+from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection, ChronyConnectionError, ChronyTimeoutError
 
 HANG = 30.0  # seconds: what must end has ended by then, on any machine
 THREADS = 16
-
-both = pytest.mark.parametrize("transport", ["udp", "unix"])
 
 
 def numbered(count: int, first: int = 1) -> dict[Any, Any]:

@@ -13,6 +13,7 @@ from typing import Literal
 import pytest
 from limits import HANG, LONG, fds, remains
 from scripted import ScriptedChronyd, delay, drip, drop, duplicate, honest, script, stale, wire
+from surroundings import both
 
 from pychrony import ChronyConnection, ChronyTimeoutError
 
@@ -65,7 +66,7 @@ def check_list(found: Iterable[tuple[str, int | None]], number: int, *, key: boo
     return len(records) + 1
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 def test_threads_with_a_connection_each_get_the_answers_of_their_chronyd(
     transport: Transport,
 ) -> None:
@@ -86,7 +87,7 @@ def test_threads_with_a_connection_each_get_the_answers_of_their_chronyd(
 
 
 @pytest.mark.parametrize("fault", [honest, duplicate, stale(), delay(0.001)])
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 def test_threads_that_share_a_connection_get_the_answers_to_their_own_questions(
     transport: Transport, fault: object
 ) -> None:
@@ -110,7 +111,7 @@ def test_threads_that_share_a_connection_get_the_answers_to_their_own_questions(
     assert fds() == before
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix"])
+@both
 def test_a_call_that_asyncio_gave_up_leaves_the_connection_as_it_was(transport: Transport) -> None:
     async def give_up() -> None:
         with pytest.raises(asyncio.TimeoutError):

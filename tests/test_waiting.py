@@ -33,6 +33,7 @@ from scripted import (
     script,
 )
 from scripted.wire import SERVERSTATS, Command, Status, ntp_source, serverstats, source, tracking
+from surroundings import both
 
 import pychrony
 from pychrony import (
@@ -41,8 +42,6 @@ from pychrony import (
     ChronyDataError,
     ChronyTimeoutError,
 )
-
-both = pytest.mark.parametrize("transport", ["udp", "unix"])
 
 
 @contextmanager
