@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import dedent
 
 import pytest
@@ -69,6 +71,15 @@ def compiled(target: Path, functions: list[str]) -> Path:
     compiler = os.environ.get("CC", "cc").split()
     subprocess.run([*compiler, "-shared", "-fPIC", "-o", target, source], check=True)
     return target
+
+
+def environment(folder: Path) -> tuple[Path, Path]:
+    """Make a virtual environment with pychrony; return its Python, and where libchrony may be."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    ours = [entry for entry in sys.path if entry.endswith(("site-packages", "/src"))]
+    (packages / "ours.pth").write_text("\n".join(ours))
+    return folder / "bin" / "python", folder / "lib" / "libchrony.so.0"
 
 
 SAY_WHY = """
@@ -225,14 +236,9 @@ def test_the_environment_that_python_runs_in_is_searched_last(
     """A virtual environment, as a conda one, keeps libraries in its folder `lib`."""
     if found == "old":
         compiled(folder / "libchrony.so.0", FUNCTIONS[:-1])
-    environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    (packages,) = environment.glob("lib/python*/site-packages")
-    ours = [entry for entry in sys.path if entry.endswith(("site-packages", "/src"))]
-    (packages / "ours.pth").write_text("\n".join(ours))
-    link = environment / "lib" / "libchrony.so.0"
+    program, link = environment(tmp_path / "environment")
     link.symlink_to(libchrony)
-    assert python(SAY_WHY, program=environment / "bin" / "python") == f"found {link}"
+    assert python(SAY_WHY, program=program) == f"found {link}"
 
 
 def test_what_a_virtual_environment_is_based_on_is_searched_too(
@@ -246,24 +252,39 @@ def test_what_a_virtual_environment_is_based_on_is_searched_too(
     assert said == f"found {tmp_path}/lib/libchrony.so.0"
 
 
-@pytest.mark.parametrize("which", ["uid", "gid"])
-def test_a_process_with_the_rights_of_another_ignores_the_variable(
-    python: Python, folder: Path, libchrony: Path, which: str
+@pytest.fixture
+def privileged() -> Iterator[tuple[Path, Path]]:
+    """A Python with a file capability, which nobody may run; and where libchrony may be."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        program, library = environment(Path(folder))
+        program.unlink()
+        shutil.copy(Path(sys.executable).resolve(), program)
+        version_2, effective, net_bind_service = 0x02000000, 1, 1 << 10
+        capability = struct.pack("<5I", version_2 | effective, net_bind_service, 0, 0, 0)
+        os.setxattr(program, "security.capability", capability)
+        yield program, library
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a program a capability")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_program_with_more_rights_than_its_user_ignores_the_variable(
+    privileged: tuple[Path, Path], libchrony: Path, is_there: bool
 ) -> None:
-    (folder / "libchrony.so.0").unlink()
-    (folder / "libchrony.so.0").symlink_to(libchrony)
-    if os.geteuid() == 0:
-        become = f"os.setres{which}(65534, 0, 0)"
-    else:
-        become = f"os.get{which} = lambda: os.gete{which}() + 1"
-    said = python(f"import os; {become}", SAY_WHY, variable="/nowhere")
-    assert said == f"found {folder}/libchrony.so.0"
-
-
-def test_such_a_process_is_not_told_of_the_variable_that_it_ignores(python: Python) -> None:
-    become = "os.getuid = lambda: os.geteuid() + 1"
-    said = python(f"import os; {become}", WITHOUT_PREFIX, SAY_WHY, variable="/elsewhere")
-    assert said.startswith("loading libchrony: ")
+    program, library = privileged
+    if is_there:
+        shutil.copy(libchrony, library)
+    said = subprocess.run(
+        [program, "-c", dedent(SAY_WHY)],
+        user="nobody",
+        cwd="/",
+        env={"PYCHRONY_LIBCHRONY": "/elsewhere"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert said.startswith("found /" if is_there else ("found /", "loading libchrony: "))
     assert "/elsewhere" not in said
 
 

@@ -33,7 +33,7 @@ UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")
 @contextmanager
 def unprivileged(groups: Sequence[int] = ()) -> Iterator[None]:
     """Become nobody, in these groups."""
-    pychrony.library_path()  # after a change of user, the environment does not choose the library
+    pychrony.library_path()  # nobody may not be allowed to read it
     before = os.getgroups()
     os.setgroups(groups)
     os.setegid(NOBODY)

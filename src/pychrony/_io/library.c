@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 
 struct libchrony chrony;
 
@@ -85,6 +86,8 @@ int shim_load(const char *path, char *reason, size_t size)
     pthread_mutex_unlock(&load_lock);
     return result;
 }
+
+int shim_is_secure(void) { return getauxval(AT_SECURE) != 0; }
 
 const char *shim_path(void)
 {

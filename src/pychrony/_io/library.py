@@ -78,8 +78,12 @@ def how_to_install(release: Mapping[str, str]) -> str:
 
 
 def _chosen() -> str | None:
-    """Return the path that the user chose; if there is one, nothing else is tried."""
-    return None if _set_uid() else os.environ.get(VARIABLE)
+    """Return the path that the user chose; if there is one, nothing else is tried.
+
+    A program with more rights than its user does not trust the environment, like the dynamic loader
+    with its own variables.
+    """
+    return None if lib.shim_is_secure() else os.environ.get(VARIABLE)
 
 
 def _candidates() -> list[str]:
@@ -89,11 +93,6 @@ def _candidates() -> list[str]:
     """
     prefixes = dict.fromkeys((sys.prefix, sys.base_prefix))
     return [SONAME, *(os.path.join(prefix, "lib", SONAME) for prefix in prefixes)]
-
-
-def _set_uid() -> bool:
-    """Whether this process runs set-uid or set-gid, and must not trust its environment."""
-    return os.getuid() != os.geteuid() or os.getgid() != os.getegid()
 
 
 def _try(path: str) -> str:

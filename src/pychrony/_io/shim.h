@@ -10,6 +10,10 @@
    Returns 0, or -1 with the loader's message in `reason`. */
 int shim_load(const char *path, char *reason, size_t size);
 
+/* Whether the program has more rights than the user who started it (set-user-ID, set-group-ID, file
+   capabilities), as the dynamic loader sees it. */
+int shim_is_secure(void);
+
 /* Path of the loaded library; NULL while there is none. */
 const char *shim_path(void);
 
