@@ -1,35 +1,34 @@
-"""Tests that a forked child shares no socket, never hangs and leaves nothing behind."""
+"""Tests that a forked child has its own sockets, never hangs and leaves nothing behind."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from textwrap import dedent
-
 import pytest
 from limits import HANG, LONG, remains
-from scripted import ScriptedChronyd, script
+from programs import output
+from scripted import ScriptedChronyd, Transport, script
 from scripted.wire import ntp_source
+from surroundings import both
+
+MANY = script([ntp_source(f"192.0.2.{number}") for number in range(1, 40)])
 
 
-@pytest.fixture(params=["udp", "unix"])
-def chronyd(request: pytest.FixtureRequest) -> Iterator[ScriptedChronyd]:
-    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 40)])
-    with ScriptedChronyd(many, request.param) as chronyd:
-        yield chronyd
+FORK = """
+    import os, sys, pychrony
 
+    def in_child(function):
+        process = os.fork()
+        if process == 0:
+            try:
+                function()
+                os._exit(0)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+        return process
 
-def run(code: str, *arguments: str) -> str:
-    """Run a program, which may warn about forks in a process with threads."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", dedent(code), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=3 * HANG,
-    )
-    assert done.stderr == ""
-    return done.stdout
+    def succeeded(process):
+        return os.waitpid(process, 0)[1] == 0
+    """
 
 
 def test_a_fork_while_another_thread_loads_libchrony_hangs_no_child() -> None:
@@ -57,10 +56,11 @@ def test_a_fork_while_another_thread_loads_libchrony_hangs_no_child() -> None:
     thread.join()
     """
     for _ in range(30 if LONG else 5):
-        assert run(code, str(HANG)) == ""
+        assert output(code, str(HANG), warnings="ignore") == ""
 
 
-def test_a_child_keeps_no_descriptor_of_its_parents_threads(chronyd: ScriptedChronyd) -> None:
+@both
+def test_a_child_keeps_no_descriptor_of_its_parents_threads(transport: Transport) -> None:
     code = """
     import os, sys, threading, pychrony
     def kept():
@@ -94,8 +94,9 @@ def test_a_child_keeps_no_descriptor_of_its_parents_threads(chronyd: ScriptedChr
         thread.join()
     connection.close()
     """
-    assert set(run(code, chronyd.address).split()) == {"0"}
-    assert remains(chronyd.address) == []
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        assert set(output(code, chronyd.address, warnings="ignore").split()) == {"0"}
+        assert remains(chronyd.address) == []
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
@@ -117,31 +118,10 @@ def test_workers_that_keep_a_connection_leave_no_folder(method: str) -> None:
         with ProcessPoolExecutor(2, mp_context=context) as pool:
             print(*pool.map(ask, sys.argv[1:2] * 4))
     """
-    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 40)])
-    with ScriptedChronyd(many, "unix") as chronyd:
-        if method == "fork":
-            told = run(code, chronyd.address, method)
-        else:
-            told = as_file(code, chronyd.address, method)
+    with ScriptedChronyd(MANY, "unix") as chronyd:
+        told = output(code, chronyd.address, method, warnings="ignore")
         assert told.split() == ["39"] * 4
         assert remains(chronyd.address) == []
-
-
-def as_file(code: str, *arguments: str) -> str:
-    """Run a program that its workers can import."""
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(dedent(code))
-        file.flush()
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", file.name, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=3 * HANG,
-        )
-    assert done.stderr == ""
-    return done.stdout
 
 
 def test_a_worker_that_uses_its_parents_connection_leaves_no_folder() -> None:
@@ -157,5 +137,110 @@ def test_a_worker_that_uses_its_parents_connection_leaves_no_folder() -> None:
     connection.close()
     """
     with ScriptedChronyd(transport="unix") as chronyd:
-        assert run(code, chronyd.address) == "0 2\n"
+        assert output(code, chronyd.address, warnings="ignore") == "0 2\n"
         assert remains(chronyd.address) == []
+
+
+@both
+def test_parent_and_child_both_go_on_after_a_fork(transport: Transport) -> None:
+    """Neither process may take the other's answers or repeat its sequence numbers."""
+    code = """
+    with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
+        right = connection.get_sources(), connection.get_tracking(), connection.get_auth_data()
+
+        def ask():
+            for _ in range(20):
+                assert connection.get_sources() == right[0]
+                assert connection.get_tracking() == right[1]
+                assert connection.get_auth_data() == right[2]
+
+        processes = [in_child(ask) for _ in range(3)]
+        ask()
+        print(all([succeeded(process) for process in processes]))
+        ask()
+    """
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        assert output(FORK + code, chronyd.address) == "True\n"
+    sequences = [request.sequence for request in chronyd.requests if request.raw]
+    by_chance = 2  # of some thousand among 2**32
+    assert len(set(sequences)) >= len(sequences) - by_chance
+
+
+def test_a_child_may_close_what_its_parent_opened() -> None:
+    code = """
+    with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
+        right = connection.get_sources()
+        print(succeeded(in_child(connection.close)))
+        assert connection.get_sources() == right
+
+        def close_what_it_used():
+            connection.get_sources()
+            connection.close()
+
+        print(succeeded(in_child(close_what_it_used)))
+        assert connection.get_sources() == right
+    print(os.listdir(os.path.dirname(sys.argv[1])))
+    """
+    with ScriptedChronyd(MANY, "unix") as chronyd:
+        assert output(FORK + code, chronyd.address) == "True\nTrue\n['chronyd.sock']\n"
+
+
+def test_a_child_ends_without_a_word_about_its_parents_connections() -> None:
+    code = """
+    import warnings
+    warnings.simplefilter("always")
+    connection = pychrony.ChronyConnection(sys.argv[1], timeout=30).__enter__()
+    connection.get_sources()
+    process = os.fork()
+    if process:
+        print(succeeded(process), len(connection.get_sources()))
+        connection.close()
+    else:
+        sys.exit()
+    """
+    with ScriptedChronyd(MANY, "unix") as chronyd:
+        assert output(FORK + code, chronyd.address) == "True 39\n"
+
+
+def test_a_fork_while_other_threads_are_in_calls_is_safe() -> None:
+    code = """
+    import threading, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+    with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
+        right = connection.get_sources()
+        over = threading.Event()
+
+        def ask():
+            while not over.is_set():
+                assert connection.get_sources() == right
+
+        def ask_once():
+            assert connection.get_sources() == right
+            assert pychrony.get_sources(sys.argv[1], timeout=30) == right
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        print(all([succeeded(in_child(ask_once)) for _ in range(20)]))
+        over.set()
+        for thread in threads:
+            thread.join()
+    """
+    with ScriptedChronyd(MANY, "unix") as chronyd:
+        assert output(FORK + code, chronyd.address) == "True\n"
+
+
+def test_a_program_started_by_another_inherits_no_socket() -> None:
+    code = """
+    import subprocess, sys, pychrony
+    with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
+        connection.get_sources()
+        listing = subprocess.run(
+            ["ls", "-l", "/proc/self/fd"],
+            close_fds=False, capture_output=True, text=True, check=True,
+        ).stdout
+        assert "pipe" in listing
+        print("socket" in listing, "eventpoll" in listing)
+    """
+    with ScriptedChronyd(MANY, "unix") as chronyd:
+        assert output(code, chronyd.address) == "False False\n"

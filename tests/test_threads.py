@@ -1,21 +1,24 @@
-"""Tests that each of many threads gets its own answers, whatever the others do."""
+"""Tests connections that threads share, and threads that each have their own."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from limits import HANG, LONG, fds, remains
 from scripted import ScriptedChronyd, delay, drip, drop, duplicate, honest, script, stale, wire
 from surroundings import both
 
-from pychrony import ChronyConnection, ChronyTimeoutError
+import pychrony
+from pychrony import ChronyConnection, ChronyConnectionError, ChronyTimeoutError
 
 Transport = Literal["udp", "unix"]
 THREADS = 16
@@ -48,6 +51,11 @@ def check(connection: ChronyConnection, number: int, chance: random.Random) -> i
         lambda: check_list(
             ((s.remote_address, s.tx_messages) for s in connection.get_ntp_data()), number
         ),
+        lambda: check_list(
+            ((str(s["address"].value), 0) for s in connection.get_report("selectdata")),
+            number,
+            key=False,
+        ),
     ]
     return chance.choice(asks)()
 
@@ -64,6 +72,13 @@ def check_list(found: Iterable[tuple[str, int | None]], number: int, *, key: boo
     ]
     assert records == expected
     return len(records) + 1
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + HANG
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @both
@@ -186,3 +201,125 @@ def test_calls_of_many_threads_end_near_their_timeout() -> None:
         silent.fault = drop
         late = [one for found in threads.map(ask, THREADS * [silent.address]) for one in found]
     assert sorted(late)[len(late) // 2] < HANG / 10
+
+
+def test_threads_survive_restarts_of_chronyd_together() -> None:
+    with (
+        chronyd_of(5, "unix") as chronyd,
+        ChronyConnection(chronyd.address, timeout=HANG) as connection,
+    ):
+        over = threading.Event()
+
+        def ask(_: int) -> set[str]:
+            seen = set()
+            while not over.is_set():
+                try:
+                    seen.add(repr([stats.samples for stats in connection.get_source_stats()]))
+                except ChronyConnectionError as error:
+                    seen.add(errno.errorcode[error.errno or 0])
+            return seen
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = [pool.submit(ask, number) for number in range(8)]
+            for crash in (False, True, False, True):
+                time.sleep(0.1)
+                chronyd.restart(crash=crash)
+            time.sleep(0.1)
+            over.set()
+            seen = {answer for call in answers for answer in call.result(HANG)}
+        while_chronyd_was_away = {"ENOENT", "ECONNREFUSED"}
+        assert seen - while_chronyd_was_away == {"[501, 502, 503]"}
+        assert len(connection.get_sources()) == 3
+
+
+def test_a_call_that_waits_does_not_hold_up_another() -> None:
+    with (
+        ScriptedChronyd(fault=drop) as chronyd,
+        ChronyConnection(chronyd.address, timeout=2) as connection,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        waiting = pool.submit(connection.get_sources)
+        wait_until(lambda: len(chronyd.requests) > 0)
+        chronyd.fault = honest
+        assert pool.submit(connection.get_tracking).result(HANG).stratum == 3
+        assert not waiting.done()
+        assert len(waiting.result(HANG)) == 2
+
+
+def test_other_threads_run_while_a_call_waits() -> None:
+    with ScriptedChronyd(fault=delay(0.4)) as chronyd, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(pychrony.get_tracking, chronyd.address, timeout=HANG)
+        count = 0
+        while not call.done():
+            count += 1
+            time.sleep(0.001)
+        assert call.result().stratum == 3
+    assert count > 10
+
+
+@both
+def test_closing_a_connection_ends_the_calls_of_other_threads(transport: Transport) -> None:
+    before = fds()
+    with ScriptedChronyd(transport=transport, fault=drop) as chronyd:
+        connection = ChronyConnection(chronyd.address, timeout=None)
+        with connection, ThreadPoolExecutor(4) as pool:
+            calls = [pool.submit(connection.get_sources) for _ in range(4)]
+            wait_until(lambda: len({request.client for request in chronyd.requests}) == 4)
+            connection.close()
+            for call in calls:
+                with pytest.raises(ChronyConnectionError, match="closed by another thread"):
+                    call.result(HANG)
+            with pytest.raises(RuntimeError):
+                connection.get_sources()
+    assert fds() == before
+
+
+def test_a_connection_may_be_closed_and_opened_while_others_use_it() -> None:
+    with chronyd_of(3, "unix") as chronyd:
+        connection = ChronyConnection(chronyd.address, timeout=HANG)
+        over = threading.Event()
+
+        def ask(_: int) -> set[Any]:
+            seen: set[Any] = set()
+            while not over.is_set():
+                try:
+                    seen.add(tuple(stats.samples for stats in connection.get_source_stats()))
+                except (RuntimeError, ChronyConnectionError) as error:
+                    seen.add(str(error).partition(":")[0])
+            return seen
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(ask, number) for number in range(4)]
+            for _ in range(40):
+                with connection:
+                    connection.get_tracking()
+            over.set()
+            seen = set().union(*(answer.result(HANG) for answer in answers))
+    assert seen <= {
+        (301, 302, 303),
+        "this ChronyConnection is not open",
+        f"asking {chronyd.address}",
+    }
+
+
+def test_a_timed_out_call_in_one_thread_leaves_the_others_right() -> None:
+    with (
+        chronyd_of(9, "unix") as chronyd,
+        ChronyConnection(chronyd.address, timeout=HANG) as patient,
+    ):
+        right = patient.get_sources()
+        over = threading.Event()
+
+        def hurry() -> None:
+            with ChronyConnection(chronyd.address, timeout=0.0005) as hasty:
+                while not over.is_set():
+                    with suppress(ChronyTimeoutError):
+                        assert hasty.get_sources() == right
+
+        with ThreadPoolExecutor(2) as pool:
+            hasty = [pool.submit(hurry) for _ in range(2)]
+            for _ in range(30):
+                assert patient.get_sources() == right
+            over.set()
+            for call in hasty:
+                call.result(HANG)
