@@ -37,21 +37,21 @@ def known(*addresses: str) -> Script:
 
 
 @pytest.fixture
-def chronyd() -> Iterator[ScriptedChronyd]:
-    with ScriptedChronyd(known(ONE, TWO), "unix") as chronyd:
-        yield chronyd
+def scripted() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(known(ONE, TWO), "unix") as scripted:
+        yield scripted
 
 
-def read(chronyd: ScriptedChronyd, *names: str) -> AllReports:
-    return pychrony.get_all(*names, address=chronyd.address, timeout=HANG)
+def read(scripted: ScriptedChronyd, *names: str) -> AllReports:
+    return pychrony.get_all(*names, address=scripted.address, timeout=HANG)
 
 
 def there(answers: AllReports) -> set[str]:
     return {name for name in MODELS if getattr(answers, name) is not None}
 
 
-def test_every_report_is_what_its_own_method_returns(chronyd: ScriptedChronyd) -> None:
-    with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+def test_every_report_is_what_its_own_method_returns(scripted: ScriptedChronyd) -> None:
+    with ChronyConnection(scripted.address, timeout=HANG) as connection:
         everything = connection.get_all()
         each = [getattr(connection, method)() for method in METHODS.values()]
     assert {type(report[0] if isinstance(report, list) else report) for report in each} == {
@@ -91,16 +91,16 @@ def test_an_answer_has_a_result_or_raises_its_error() -> None:
         Answer("nowhere").result()
 
 
-def test_the_answer_says_where_and_when_it_was_read(chronyd: ScriptedChronyd) -> None:
+def test_the_answer_says_where_and_when_it_was_read(scripted: ScriptedChronyd) -> None:
     before = time.time_ns()
-    answers = read(chronyd)
-    assert answers.address == chronyd.address
+    answers = read(scripted)
+    assert answers.address == scripted.address
     assert before <= answers.time_ns <= time.time_ns()
 
 
-def test_everything_becomes_plain_values(chronyd: ScriptedChronyd) -> None:
-    chronyd.script = {**known(ONE), Command.SMOOTHING: Status.NOTENABLED}
-    answers = read(chronyd)
+def test_everything_becomes_plain_values(scripted: ScriptedChronyd) -> None:
+    scripted.script = {**known(ONE), Command.SMOOTHING: Status.NOTENABLED}
+    answers = read(scripted)
     plain = answers.to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert answers.tracking is not None
@@ -116,9 +116,9 @@ def test_everything_becomes_plain_values(chronyd: ScriptedChronyd) -> None:
     }
 
 
-def test_a_copy_with_errors_is_equal(chronyd: ScriptedChronyd) -> None:
-    chronyd.script = {**known(ONE), Command.SMOOTHING: Status.NOTENABLED}
-    answers = read(chronyd)
+def test_a_copy_with_errors_is_equal(scripted: ScriptedChronyd) -> None:
+    scripted.script = {**known(ONE), Command.SMOOTHING: Status.NOTENABLED}
+    answers = read(scripted)
     copy = pickle.loads(pickle.dumps(answers))
     assert copy == answers
     (error,) = answers.missing.values()
@@ -129,35 +129,35 @@ def test_a_copy_with_errors_is_equal(chronyd: ScriptedChronyd) -> None:
 
 @pytest.mark.parametrize("names", [["tracking"], ["ntpdata", "activity"], ["sources", "sources"]])
 def test_only_the_reports_that_are_named_are_asked_for(
-    names: list[str], chronyd: ScriptedChronyd
+    names: list[str], scripted: ScriptedChronyd
 ) -> None:
     numbers = []
     allowed = {Command[name.upper()] for name in names} | {Command.N_SOURCES, Command.SOURCESTATS}
     for _ in range(5):  # a busy machine may have requests repeated
-        chronyd.requests.clear()
-        assert there(read(chronyd, *names)) == set(names)
-        asked = [request.command for request in chronyd.requests if request.raw]
+        scripted.requests.clear()
+        assert there(read(scripted, *names)) == set(names)
+        asked = [request.command for request in scripted.requests if request.raw]
         assert set(asked) <= allowed
         numbers.append(asked.count(Command.N_SOURCES))
     assert min(numbers) <= 2  # the first lists of a connection are counted twice, all together
 
 
 @pytest.mark.parametrize("wrong", ["Tracking", "", "sources ", 7, None])
-def test_a_name_that_is_no_report_is_a_mistake(wrong: object, chronyd: ScriptedChronyd) -> None:
+def test_a_name_that_is_no_report_is_a_mistake(wrong: object, scripted: ScriptedChronyd) -> None:
     with pytest.raises(ValueError, match=r"unknown report .*; choose from tracking, sources, "):
-        read(chronyd, "tracking", wrong)  # type: ignore[arg-type]
-    assert not chronyd.requests
+        read(scripted, "tracking", wrong)  # type: ignore[arg-type]
+    assert not scripted.requests
 
 
-def test_what_is_not_there_says_why(chronyd: ScriptedChronyd) -> None:
-    chronyd.script = {
+def test_what_is_not_there_says_why(scripted: ScriptedChronyd) -> None:
+    scripted.script = {
         **known(ONE),
         Command.RTCDATA: Status.NORTC,
         Command.SMOOTHING: Status.NOTENABLED,
         Command.SERVERSTATS: Status.UNAUTH,
         Command.SELECTDATA: [Status.INVALID, Status.INVALID],
     }
-    answers = read(chronyd)
+    answers = read(scripted)
     assert {name: type(error) for name, error in answers.missing.items()} == {
         "rtcdata": ChronyDataError,
         "smoothing": ChronyDataError,
@@ -166,7 +166,7 @@ def test_what_is_not_there_says_why(chronyd: ScriptedChronyd) -> None:
     }
     assert there(answers) == {*MODELS} - {*answers.missing}
     for name, error in answers.missing.items():
-        assert error.message.startswith(f"reading {name} from {chronyd.address}: ")
+        assert error.message.startswith(f"reading {name} from {scripted.address}: ")
 
 
 def test_over_udp_the_open_reports_come() -> None:

@@ -36,14 +36,14 @@ many = settings(
 
 
 @pytest.fixture(scope="module")
-def chronyd() -> Iterator[ScriptedChronyd]:
-    with ScriptedChronyd(script()) as chronyd:
-        yield chronyd
+def scripted() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(script()) as scripted:
+        yield scripted
 
 
 @pytest.fixture(scope="module")
-def connection(chronyd: ScriptedChronyd) -> Iterator[ChronyConnection]:
-    with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+def connection(scripted: ScriptedChronyd) -> Iterator[ChronyConnection]:
+    with ChronyConnection(scripted.address, timeout=HANG) as connection:
         yield connection
 
 
@@ -124,10 +124,10 @@ every_layout = pytest.mark.parametrize(
 @many
 @given(data=st.data())
 def test_every_valid_record_comes_as_it_was_sent(
-    layout: Layout, chronyd: ScriptedChronyd, connection: ChronyConnection, data: st.DataObject
+    layout: Layout, scripted: ScriptedChronyd, connection: ChronyConnection, data: st.DataObject
 ) -> None:
     record = data.draw(records(layout))
-    chronyd.script = answers_with(record)
+    scripted.script = answers_with(record)
     [received] = connection.get_report(layout.report)
     for f in layout.fields:
         got, value = received[f.name].value, record.values[f.name]
@@ -146,11 +146,11 @@ def test_every_valid_record_comes_as_it_was_sent(
 @many
 @given(data=st.data())
 def test_every_body_is_read_or_refused(
-    layout: Layout, chronyd: ScriptedChronyd, connection: ChronyConnection, data: st.DataObject
+    layout: Layout, scripted: ScriptedChronyd, connection: ChronyConnection, data: st.DataObject
 ) -> None:
     """A datagram of the right length is read, except for a boolean that is neither 0 nor 1."""
     body = data.draw(st.binary(min_size=layout.length - 28, max_size=layout.length - 28))
-    chronyd.script = answers_with(Record(layout, {}, body))
+    scripted.script = answers_with(Record(layout, {}, body))
     [received] = connection.get_report(layout.report)
     for f, raw in zip(layout.fields, pieces(layout, body), strict=True):
         assert_carries(f, raw, received)
@@ -201,14 +201,14 @@ REFUSALS = (ChronyDataError, ChronyPermissionError, ChronyTimeoutError)
 @many
 @given(data=st.data())
 def test_every_answer_is_read_or_refused(
-    report: str, chronyd: ScriptedChronyd, connection: ChronyConnection, data: st.DataObject
+    report: str, scripted: ScriptedChronyd, connection: ChronyConnection, data: st.DataObject
 ) -> None:
     """Header and all: the sequence and the command are right, or libchrony would not look."""
     command = Command[report.upper()]
     tail = data.draw(st.binary(max_size=400))
     head = data.draw(st.tuples(st.integers(0, 30), st.sampled_from([0, 0, 0, *range(22), 65535])))
-    chronyd.script = script()
-    chronyd.fault = on(
+    scripted.script = script()
+    scripted.fault = on(
         command,
         lambda request, reply, number: [
             (0, wire.response(command, request.sequence, reply=head[0], status=head[1], body=tail))
@@ -218,51 +218,51 @@ def test_every_answer_is_read_or_refused(
         with suppress(ChronyDataError, ChronyPermissionError):
             getattr(connection, METHODS[report])()
     finally:
-        chronyd.fault = honest
+        scripted.fault = honest
     assert connection.get_tracking().stratum == 3
 
 
 @many
 @given(junk=st.lists(st.binary(max_size=1500), max_size=20))
 def test_junk_before_the_answer_changes_nothing(
-    chronyd: ScriptedChronyd, connection: ChronyConnection, junk: list[bytes]
+    scripted: ScriptedChronyd, connection: ChronyConnection, junk: list[bytes]
 ) -> None:
-    chronyd.script = script()
-    chronyd.fault = drip(0, junk=instead(*junk), count=1)
+    scripted.script = script()
+    scripted.fault = drip(0, junk=instead(*junk), count=1)
     try:
         assert connection.get_tracking().stratum == 3
         assert [s.samples for s in connection.get_source_stats()] == [12, 12]
     finally:
-        chronyd.fault = honest
+        scripted.fault = honest
 
 
 @many
 @given(junk=st.lists(st.binary(max_size=1500), min_size=1, max_size=5))
-def test_junk_alone_is_no_answer(chronyd: ScriptedChronyd, junk: list[bytes]) -> None:
-    chronyd.script = script()
-    chronyd.fault = instead(*junk)
+def test_junk_alone_is_no_answer(scripted: ScriptedChronyd, junk: list[bytes]) -> None:
+    scripted.script = script()
+    scripted.fault = instead(*junk)
     try:
         with (
-            ChronyConnection(chronyd.address, timeout=0.005) as connection,
+            ChronyConnection(scripted.address, timeout=0.005) as connection,
             pytest.raises(ChronyError) as caught,
         ):
             connection.get_tracking()
     finally:
-        chronyd.fault = honest
+        scripted.fault = honest
     assert type(caught.value) in REFUSALS
 
 
 @many
 @given(numbers=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4))
 def test_any_number_of_sources_is_true_or_refused(
-    chronyd: ScriptedChronyd, connection: ChronyConnection, numbers: list[int]
+    scripted: ScriptedChronyd, connection: ChronyConnection, numbers: list[int]
 ) -> None:
     left = list(numbers)
-    chronyd.script = {**script(), Command.N_SOURCES: lambda request: left.pop(0) if left else 2}
+    scripted.script = {**script(), Command.N_SOURCES: lambda request: left.pop(0) if left else 2}
     refusal = "cannot be true"
     try:
         assert len(connection.get_sources()) <= 2
     except ChronyDataError as error:
         refusal = str(error)
     assert "cannot be true" in refusal
-    chronyd.script = script()
+    scripted.script = script()
