@@ -588,7 +588,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--allow", ""], "neither a network nor a host name"),
         (["--reports", "tracking,clients"], "unknown report 'clients'"),
         (["--timeout", "0"], "timeout"),
-        (["--timeout", "soon"], "not a number of seconds"),
+        (["--timeout", "soon"], "not a duration"),
         (["--address", "chronyd.sock/"], "address"),
         (["--certfile", "a.crt"], "--keyfile"),
         (["--client-cafile", "a.crt"], "--certfile"),

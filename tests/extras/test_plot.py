@@ -5,146 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from logbook import SOURCE, START, answered, failed, history, line, write
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from pychrony import AllReports, LeapStatus, SourceState
+from pychrony import AllReports
 from pychrony._command.cli import main
-from pychrony._command.plot.curves import COLUMNS, gaps, spans, table, thin, with_breaks
-from pychrony._command.plot.history import ERROR, UNSYNCHRONIZED, History, Log
+from pychrony._command.logs.history import History
+from pychrony._command.plot.curves import COLUMNS, gaps, lines_of, spans, thin, with_breaks
 from pychrony._command.plot.picture import MOST_SOURCES, draw
 from pychrony.testing import PrivateChronyd, make_source, make_tracking
 
-START = 1_790_000_000
-ADDRESS = "/run/chrony/chronyd.sock"
-
-
-def line(number: float, **answer: Any) -> dict[str, Any]:
-    """Return a line as `--json --watch` writes it, some seconds after the start."""
-    moment = datetime.fromtimestamp(START + number, timezone.utc)
-    time = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return {"time": time, "address": ADDRESS, "report": "all", **answer}
-
-
-def answered(number: float, **changes: Any) -> dict[str, Any]:
-    tracking = make_tracking(**{"offset": 2e-6, "root_dispersion": 1e-3, **changes})
-    reports = AllReports(tracking=tracking, sources=[make_source(address="192.0.2.1")])
-    return line(number, answer=reports.to_dict())
-
-
-def failed(number: float) -> dict[str, Any]:
-    return line(number, error={"error": "ChronyTimeoutError", "message": "no answer"})
-
-
-def read(*lines: dict[str, Any] | bytes) -> Log:
-    log = Log()
-    log.read("x.log", [e if isinstance(e, bytes) else f"{json.dumps(e)}\n".encode() for e in lines])
-    return log
-
-
-def history(*lines: dict[str, Any] | bytes) -> History:
-    found = read(*lines).history(None)
-    assert found is not None
-    return found
-
-
-def write(path: Path, *lines: dict[str, Any]) -> str:
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
-    return str(path)
-
 
 def plot(*arguments: str) -> int:
-    return main(["plot", *arguments])
-
-
-# Reading.
-
-
-def test_the_clock_has_its_offset_its_bound_its_frequency_and_its_skew() -> None:
-    tracking = make_tracking(offset=-3e-6, frequency=-12.5, skew=0.25)
-    ((_, *row),) = table(history(line(0, answer=AllReports(tracking=tracking).to_dict())).clock)
-    assert row == pytest.approx([3e-6, tracking.error_bound, -12.5, 0.25])
-
-
-def test_times_are_seconds_since_1970() -> None:
-    assert table(history(answered(1.5)).clock)[0, 0] == START + 1.5
-
-
-def test_a_source_has_its_offset_its_error_and_its_reachability() -> None:
-    source = make_source(
-        latest_meas=5e-6, latest_meas_err=2e-5, reachability=0b0101, state=SourceState.SELECTED
-    )
-    rows = history(line(0, answer=AllReports(sources=[source]).to_dict())).sources[source.address]
-    assert list(table(rows)[0, 1:]) == [5e-6, 2e-5, 2, 1]
-
-
-def test_a_source_that_was_never_sampled_has_no_offset() -> None:
-    source = make_source(last_sample_ago=None)
-    rows = history(line(0, answer=AllReports(sources=[source]).to_dict())).sources[source.address]
-    assert np.isnan(table(rows)[0, 1:3]).all()
-
-
-def test_an_unsynchronised_clock_has_no_bound() -> None:
-    idle = answered(1, reference_id=0, stratum=0, leap_status=LeapStatus.UNSYNC)
-    found = history(answered(0), idle, answered(2))
-    assert np.isnan(table(found.clock)[1, 1:]).all()
-    assert spans(found.states, UNSYNCHRONIZED) == [(START + 1, START + 2)]
-
-
-@pytest.mark.parametrize("report", ["tracking", "sources"])
-def test_a_log_of_one_report_is_enough(report: str) -> None:
-    answer = answered(0)["answer"][report]
-    assert not history(line(0, report=report, answer=answer)).is_empty()
-
-
-def test_lines_are_put_in_order() -> None:
-    found = history(answered(3), answered(1), answered(2))
-    assert list(table(found.clock)[:, 0]) == [START + 1, START + 2, START + 3]
-
-
-@pytest.mark.parametrize(
-    ("foreign", "reason"),
-    [
-        (b"hello\n", "not JSON"),
-        (b"\xff\xfe\n", "not JSON"),
-        (b"[" * 100_000 + b"\n", "not JSON"),
-        (b'{"time": "2026-', "cut off"),
-        (b"\n", "not JSON"),
-        (b"[]\n", "not from --json --watch"),
-        (b"17\n", "not from --json --watch"),
-        (b'{"offset": 1}\n', "not from --json --watch"),
-        (json.dumps(line(0)).encode() + b"\n", "not from --json --watch"),
-        (json.dumps(line(0, answer=None)).encode() + b"\n", "not from --json --watch"),
-        (json.dumps(line(0, error="no")).encode() + b"\n", "not from --json --watch"),
-        (json.dumps(answered(0) | {"time": "now"}).encode() + b"\n", "not from --json --watch"),
-        (json.dumps(answered(0) | {"time": 1e300}).encode() + b"\n", "not from --json --watch"),
-        (json.dumps(answered(0) | {"address": []}).encode() + b"\n", "not from --json --watch"),
-        (json.dumps(answered(0, skew=float("nan"))).encode() + b"\n", "not from --json --watch"),
-        (json.dumps(line(0, report="activity", answer={})).encode() + b"\n", "of activity, which"),
-    ],
-)
-def test_a_foreign_line_is_counted_and_named_and_the_rest_is_read(
-    foreign: bytes, reason: str
-) -> None:
-    log = read(answered(0), foreign, answered(1))
-    ((found, lines),) = log.unusable.items()
-    assert found.startswith(reason)
-    assert lines == (1, "x.log:2")
-    known = log.history(None)
-    assert known is not None
-    assert len(known.clock) == len(known.states) == 2
-
-
-def test_errors_before_the_address_is_known_belong_to_the_only_one() -> None:
-    found = history(failed(0) | {"address": None}, answered(1))
-    assert found.errors == {"ChronyTimeoutError": 1}
-    assert spans(found.states, ERROR) == [(START, START + 1)]
+    try:
+        return main(["plot", *arguments])
+    except SystemExit as end:
+        return int(str(end.code))
 
 
 # Curves.
@@ -172,9 +54,22 @@ def test_no_curve_crosses_a_gap() -> None:
 
 def test_no_curve_crosses_an_error() -> None:
     lines = [answered(n) if n != 5 else failed(n) for n in range(10)]
-    found = history(*lines)
-    for rows in (found.clock, found.sources["192.0.2.1"]):
-        assert list(np.isnan(table(rows)[:, 1]).nonzero()[0]) == [5]
+    found = lines_of(history(lines))
+    for rows in (found.clock(), found.source(SOURCE)):
+        assert list(np.isnan(rows[:, 1]).nonzero()[0]) == [5]
+
+
+def test_no_curve_crosses_a_step_back() -> None:
+    lines = [*map(answered, range(10)), *(answered(n + 0.5) for n in range(5, 20))]
+    time, offset = lines_of(history(lines)).clock().T[:2]
+    assert list(time[8:13] - START) == [8, 9, 7.25, 5.5, 6.5]
+    assert list(np.isnan(offset).nonzero()[0]) == [10]
+
+
+def test_a_state_lasts_until_the_next_line_and_no_longer_than_a_step() -> None:
+    time = np.array([0.0, 1, 2, 3, 4, 2.5, 3.5, 4.5])
+    state = np.array([0, 1, 1, 0, 1, 1, 0, 0], dtype=bool)
+    assert spans(time, state) == [(1, 3.5), (4, 5)]
 
 
 def test_thinning_keeps_every_extreme() -> None:
@@ -212,7 +107,7 @@ def texts(found: History) -> str:
 
 
 def test_a_picture_has_a_panel_for_each_thing() -> None:
-    words = texts(history(*map(answered, range(10))))
+    words = texts(history([*map(answered, range(10))]))
     for title in ("inside the bound of its error", "enlarged", "Frequency", "Skew", "192.0.2.1"):
         assert title in words
     for axis in ("time (UTC)", "ppm", "+ ahead", "+ fast", "Reachability"):
@@ -222,7 +117,7 @@ def test_a_picture_has_a_panel_for_each_thing() -> None:
 def test_gaps_errors_and_loss_of_synchronisation_are_in_the_legend() -> None:
     idle = answered(11, reference_id=0, stratum=0)
     lines = [*map(answered, range(10)), failed(10), idle, *map(answered, range(100, 110))]
-    words = texts(history(*lines))
+    words = texts(history(lines))
     assert "no lines" in words
     assert "error instead of an answer" in words
     assert "not synchronised" in words
@@ -232,17 +127,17 @@ def test_gaps_errors_and_loss_of_synchronisation_are_in_the_legend() -> None:
 def test_a_peak_that_leaves_its_panel_is_marked() -> None:
     lines = [answered(n, offset=1e-6 * (n % 3)) for n in range(300)]
     lines[150] = answered(150, offset=-0.25)
-    assert "to 250 ms" in texts(history(*lines))
+    assert "to 250 ms" in texts(history(lines))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_few_lines_are_enough(number: int) -> None:
-    assert "enlarged" in texts(history(*map(answered, range(number))))
+    assert "enlarged" in texts(history([*map(answered, range(number))]))
 
 
 def test_no_colour_is_used() -> None:
     lines = [*map(answered, range(10)), failed(10), *map(answered, range(100, 110))]
-    figure = draw(history(*lines), "title", [])
+    figure = draw(history(lines), "title", [])
     for artist in figure.findobj():
         for name in ("get_color", "get_facecolor", "get_edgecolor"):
             found: Any = getattr(artist, name, lambda: ())()
@@ -323,16 +218,14 @@ def test_one_of_several_chronyds_is_chosen(
         (["/nowhere/clock.log", "-o", "clock.svg"], 1, "reading /nowhere/clock.log: No such file"),
         (["/", "-o", "clock.svg"], 1, "reading /: Is a directory"),
         (["LOG", "-o", "/nowhere/clock.svg"], 1, "writing /nowhere/clock.svg: No such file"),
+        (["LOG", "-o", "clock.svg", "--since", "soon"], 2, "'soon' is not a time such as"),
         (["/dev/null", "-o", "clock.svg"], 4, "nothing to draw"),
     ],
 )
 def test_wrong_input_gets_one_clear_line_and_its_code(
     arguments: list[str], code: int, words: str, log: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        done = plot(*(log if argument == "LOG" else argument for argument in arguments))
-    except SystemExit as exit:
-        done = int(str(exit.code))
+    done = plot(*(log if argument == "LOG" else argument for argument in arguments))
     first, *rest = capsys.readouterr().err.splitlines()
     assert done == code
     assert words in first
@@ -341,8 +234,7 @@ def test_wrong_input_gets_one_clear_line_and_its_code(
 
 
 def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        plot("--help")
+    assert plot("--help") == 0
     assert "pychrony plot clock.log -o clock.svg" in capsys.readouterr().out
 
 
@@ -384,7 +276,53 @@ def test_a_hundred_thousand_lines_make_a_small_picture(long_log: Path) -> None:
 
 def test_of_very_many_sources_the_first_are_drawn_and_the_rest_is_told() -> None:
     sources = [make_source(address=f"192.0.2.{n}") for n in range(1, 101)]
-    words = texts(history(line(0, answer=AllReports(sources=sources).to_dict())))
+    words = texts(history([line(0, answer=AllReports(sources=sources).to_dict())]))
     assert words.count("Offset from") == MOST_SOURCES
     assert f"offsets of the first {MOST_SOURCES} of 100 sources" in words
     assert "192.0.2.100" in words  # its reachability
+
+
+def test_a_picture_of_any_number_of_sources_fits_into_a_file(tmp_path: Path) -> None:
+    sources = [make_source(address=f"ntp{n}{'-long' * 30}.example.net") for n in range(1000)]
+    log = write(tmp_path / "x.log", line(0, answer=AllReports(sources=sources).to_dict()))
+    assert plot(log, "-o", f"{tmp_path}/clock.png") == 0
+    words = texts(history([line(0, answer=AllReports(sources=sources[:3]).to_dict())]))
+    assert "ntp2-long-long\N{HORIZONTAL ELLIPSIS}ong.example.net" in words
+    assert max(map(len, words.splitlines())) < 110
+
+
+def test_a_clock_that_was_set_is_marked() -> None:
+    lines = [*map(answered, range(100)), *(answered(n + 0.5) for n in range(50, 200))]
+    words = texts(history(lines))
+    assert "the clock was set\n" in f"{words}\n"
+    assert "2026-09-21 14:14:59: the clock was set back by 48.5 s" in words
+    assert "no lines" not in words
+
+
+def test_lines_from_before_the_clock_was_set_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write(tmp_path / "x.log", *(answered(n - START) for n in range(3)), answered(0))
+    assert plot(log, "-o", f"{tmp_path}/clock.svg") == 0
+    told = capsys.readouterr().err
+    assert told == "pychrony: 3 lines from before 2000 left out: see --since 1970-01-01\n"
+    assert plot(log, "-o", f"{tmp_path}/clock.svg", "--since", "1970-01-01") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([failed(n) | {"address": None} for n in range(7)], "all 7 lines are errors (ChronyTime"),
+        (
+            [line(0, answer=AllReports(tracking=make_tracking(reference_id=0)).to_dict())],
+            "in 1 lines, the clock is never synchronised",
+        ),
+        ([], "a log comes from"),
+    ],
+)
+def test_a_log_without_anything_to_draw_is_named_for_what_it_is(
+    lines: list[dict[str, Any]], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plot(write(tmp_path / "x.log", *lines), "-o", f"{tmp_path}/clock.svg") == 4
+    assert f"nothing to draw: {words}" in capsys.readouterr().err

@@ -58,7 +58,12 @@ def log(connection: ChronyConnection, report: str, every: float) -> None:
     address = None
     with ExitStack() as opened, suppress(KeyboardInterrupt):
         for _ in rounds(every):
-            line: dict[str, Any] = {"time": now(), "address": address, "report": report}
+            line: dict[str, Any] = {
+                "time": now(),
+                "uptime": round(time.clock_gettime(time.CLOCK_BOOTTIME), 3),
+                "address": address,
+                "report": report,
+            }
             try:
                 if connection.address is None:  # until there is something to connect to
                     opened.enter_context(connection)

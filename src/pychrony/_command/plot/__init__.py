@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..arguments import Parser
 from ..exits import UNREACHABLE, UNUSABLE, USAGE, complain
-
-if TYPE_CHECKING:
-    from .history import Log
+from ..logs import Log, add_arguments, chosen, read
+from ..logs.history import SYNCHRONIZED, History
 
 KINDS = ("svg", "png", "pdf")
+
+EARLIEST = 946684800.0
+"""Start of 2000: an earlier time comes from a machine whose clock does not run while it is off."""
 
 EPILOG = """\
 examples:
   pychrony all --json --watch 60 >>clock.log    a line each minute, until Ctrl-C
   pychrony plot clock.log -o clock.svg
-  zcat clock.log.*.gz | pychrony plot - clock.log -o clock.pdf
+  pychrony plot clock.log* --since 2026-11-01 -o november.pdf
 
 exit codes:
   0  the picture was written; lines of the log that could not be used are named on stderr
@@ -41,53 +41,46 @@ def run(argv: Sequence[str]) -> int:
     except ImportError:
         complain("plot needs matplotlib: pip install 'pychrony[plot]'")
         return USAGE
-    from .history import Log
-
-    log = Log()
-    for name in options.logs:
-        try:
-            _read(log, name)
-        except OSError as error:
-            complain(f"reading {name}: {error.strerror}")
-            return UNREACHABLE
-    notes = [
-        f"{lines.number:,} of {log.lines:,} lines left out: {reason} (first: {lines.first})"
-        for reason, lines in log.unusable.items()
-    ]
-    for note in notes:
-        complain(note)
-    return _draw(log, options.address, options.output, kind, notes)
-
-
-def _read(log: Log, name: str) -> None:
-    if name == "-":
-        log.read("stdin", sys.stdin.buffer)
-        return
-    with open(name, "rb") as lines:
-        log.read(name, lines)
-
-
-def _draw(log: Log, address: str | None, output: str, kind: str, notes: Sequence[str]) -> int:
-    known = log.addresses()
-    if address is None and len(known) > 1:
-        complain(f"choose a chronyd with --address: the logs hold {', '.join(known)}")
-        return USAGE
-    if address is not None and address not in known:
-        complain(f"no line is about {address}: the logs hold {', '.join(known) or 'none'}")
-        return USAGE
+    log = Log(EARLIEST if options.since is None else options.since, options.until)
+    if not read(log, options.logs):
+        return UNREACHABLE
+    notes = log.notes()
+    if log.early and options.since is None:
+        notes.append(f"{log.early:,} lines from before 2000 left out: see --since 1970-01-01")
+        complain(notes[-1])
+    address, *others = chosen(parser, log, options.address)
+    if others:
+        parser.error(f"choose one with --address: the logs hold {', '.join(log.addresses())}")
     history = log.history(address)
-    if history is None or history.is_empty():
-        complain("nothing to draw: a log comes from 'pychrony all --json --watch INTERVAL'")
+    if history is None or not (history.sources or _has_bound(history)):
+        complain(f"nothing to draw: {_lack(history)}")
         return UNUSABLE
+    return _draw(history, f"chronyd at {address}" if address else "chronyd", options.output, notes)
+
+
+def _draw(history: History, title: str, output: str, notes: Sequence[str]) -> int:
     from .picture import draw, save
 
-    title = f"chronyd at {address or known[0]}"
     try:
-        save(draw(history, title, notes), output, kind)
+        save(draw(history, title, notes), output)
     except OSError as error:
         complain(f"writing {output}: {error.strerror}")
         return UNREACHABLE
     return 0
+
+
+def _has_bound(history: History) -> bool:
+    return any(flags & SYNCHRONIZED for flags in history.flags)
+
+
+def _lack(history: History | None) -> str:
+    """Return why a history cannot be drawn."""
+    if history is None:
+        return "a log comes from 'pychrony all --json --watch INTERVAL'"
+    lines = f"{len(history.time):,} lines"
+    if len(history.errors) == len(history.time):
+        return f"all {lines} are errors ({', '.join(sorted(set(history.errors.values())))})"
+    return f"in {lines}, the clock is never synchronised to a source"
 
 
 def _parser() -> Parser:
@@ -97,17 +90,8 @@ def _parser() -> Parser:
         "frequency and skew, and the offset and the reachability of each source.",
         epilog=EPILOG,
     )
-    parser.add_argument(
-        "logs",
-        nargs="+",
-        metavar="LOG",
-        help="output of 'pychrony all --json --watch INTERVAL', or of tracking or sources instead "
-        "of all; '-' reads stdin",
-    )
+    add_arguments(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="picture to write: .svg, .png or .pdf"
-    )
-    parser.add_argument(
-        "--address", help="draw this chronyd, if the logs are about several: its 'address' there"
     )
     return parser

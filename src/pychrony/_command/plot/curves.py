@@ -1,27 +1,60 @@
-"""Prepares rows of numbers for a picture: sorts them, breaks them at gaps and thins them out."""
+"""Prepares numbers for a picture: puts them in order, breaks them at gaps, and thins them out."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from array import array
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .history import Rows
+from ..logs.history import CLOCK, ERROR, SOURCES, History, in_order
 
 Numbers = NDArray[np.float64]
 
 COLUMNS = 1500
 """The number of columns in a picture; more cannot be distinguished on a page."""
 
+CHUNK = 100_000
+
 GAP, NEIGHBOURS = 3.0, 5
 """An interval is a gap if it is this many times longer than the median of its neighbours."""
 
 
-def table(rows: Rows) -> Numbers:
-    """Return rows as a table, sorted by time, which is the first column."""
-    numbers = np.frombuffer(rows.numbers).reshape(-1, rows.width)
-    return numbers[np.argsort(numbers[:, 0], kind="stable")]
+class Lines(NamedTuple):
+    """The lines of a history in order."""
+
+    history: History
+    number: NDArray[np.integer[Any]]
+    time: Numbers
+    flags: NDArray[np.uint8]
+
+    def clock(self) -> Numbers:
+        """Return time, offset, error bound, frequency and skew, with a row of NaN at each break."""
+        known = self.history
+        columns = (known.offset, known.bound, known.frequency, known.skew)
+        rows = np.column_stack((self.time, *(column(values)[self.number] for values in columns)))
+        return with_breaks(rows[(self.flags & (CLOCK | ERROR)) > 0])
+
+    def source(self, name: str) -> Numbers:
+        """Return time, offset, error bound, reachability and selection, with breaks, too."""
+        known = self.history.sources[name]
+        rows = np.full((len(self.history.time), 5), np.nan)
+        rows[:, 0] = column(self.history.time)
+        columns: list[array[Any]] = [known.offset, known.error, known.reached, known.selected]
+        rows[column(known.line), 1:] = np.column_stack([column(values) for values in columns])
+        return with_breaks(rows[self.number[(self.flags & (SOURCES | ERROR)) > 0]])
+
+
+def lines_of(history: History) -> Lines:
+    """Return the lines of a history in order."""
+    number = np.asarray(in_order(history))
+    return Lines(history, number, column(history.time)[number], column(history.flags)[number])
+
+
+def column(values: array[Any]) -> NDArray[Any]:
+    """Return numbers for computing, without a copy."""
+    return np.frombuffer(values, dtype=values.typecode)
 
 
 def gaps(time: Numbers) -> list[tuple[float, float]]:
@@ -31,10 +64,11 @@ def gaps(time: Numbers) -> list[tuple[float, float]]:
 
 
 def with_breaks(numbers: Numbers) -> Numbers:
-    """Insert a row without values into each gap, so that no curve is drawn across it."""
-    (before,) = np.nonzero(_is_gap(numbers[:, 0]))
+    """Insert a row without values into each gap and step back, so that no curve is drawn across."""
+    time = numbers[:, 0]
+    (before,) = np.nonzero(_is_gap(time) | (np.diff(time) < 0))
     rows = np.full((len(before), numbers.shape[1]), np.nan)
-    rows[:, 0] = (numbers[before, 0] + numbers[before + 1, 0]) / 2
+    rows[:, 0] = (time[before] + time[before + 1]) / 2
     return np.insert(numbers, before + 1, rows, axis=0)
 
 
@@ -44,7 +78,11 @@ def _is_gap(time: Numbers) -> NDArray[np.bool_]:
         return np.zeros(0, dtype=bool)
     around = np.pad(intervals, NEIGHBOURS, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(around, 2 * NEIGHBOURS + 1)
-    is_gap: NDArray[np.bool_] = intervals > GAP * np.median(windows, axis=1)
+    is_gap = np.zeros(len(intervals), dtype=bool)
+    for start in range(0, len(intervals), CHUNK):  # a median copies its windows
+        part = slice(start, start + CHUNK)
+        usual = np.abs(np.median(windows[part], axis=1))
+        is_gap[part] = intervals[part] > GAP * usual
     return is_gap
 
 
@@ -70,8 +108,9 @@ def thin(time: Numbers, low: Numbers, high: Numbers) -> Envelope:
     """Reduce the values to a minimum and a maximum per column, so that no extreme is lost."""
     if len(time) <= 2 * COLUMNS:
         return Envelope(time, low, high)
-    column = ((time - time[0]) * (COLUMNS / (time[-1] - time[0]))).astype(int)
-    starts = np.flatnonzero(np.diff(column, prepend=-1))
+    first, last = time.min(), time.max()
+    columns = ((time - first) * (COLUMNS / (last - first))).astype(int)
+    starts = np.flatnonzero(np.diff(columns, prepend=-1))
     missing = np.isnan(low) | np.isnan(high)
     lowest = np.minimum.reduceat(np.where(missing, np.inf, low), starts)
     highest = np.maximum.reduceat(np.where(missing, -np.inf, high), starts)
@@ -84,21 +123,22 @@ def thin(time: Numbers, low: Numbers, high: Numbers) -> Envelope:
     )
 
 
-def spans(states: Rows, state: int) -> list[tuple[float, float]]:
+def spans(time: Numbers, is_so: NDArray[np.bool_]) -> list[tuple[float, float]]:
     """Return the start and the end of each time in a state, which lasts until the next line.
 
     Spans that a picture could not show separately are merged.
     """
-    time, kinds = table(states).T
-    usual = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
-    ends = np.append(time[1:], time[-1] + usual)
-    starts = np.flatnonzero((kinds == state) & (np.append(-1, kinds[:-1]) != state))
-    stops = np.flatnonzero((kinds == state) & (np.append(kinds[1:], -1) != state))
-    near = (time[-1] - time[0]) / COLUMNS
+    intervals = np.diff(time)
+    usual = float(np.median(np.abs(intervals))) if len(intervals) else 1.0
+    back = intervals < 0
+    ends = time + np.append(np.where(back, usual, intervals), usual)
+    starts = np.flatnonzero(is_so & np.append(True, ~is_so[:-1] | back))
+    stops = np.flatnonzero(is_so & np.append(~is_so[1:] | back, True))
+    near = (time.max() - time.min()) / COLUMNS
     found: list[tuple[float, float]] = []
-    for start, end in zip(time[starts], ends[stops], strict=True):
+    for start, end in sorted(zip(time[starts].tolist(), ends[stops].tolist(), strict=True)):
         if found and start - found[-1][1] < near:
-            found[-1] = (found[-1][0], float(end))
+            found[-1] = (found[-1][0], max(found[-1][1], end))
         else:
-            found.append((float(start), float(end)))
+            found.append((start, end))
     return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import (
     EngFormatter,
@@ -20,13 +23,18 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from .curves import COLUMNS, Envelope, Numbers, gaps, spans, table, thin, with_breaks
-from .history import ERROR, UNSYNCHRONIZED, History
+from ..._model.durations import interval
+from ..logs.history import CLOCK, ERROR, SYNCHRONIZED, History, steps
+from .curves import COLUMNS, Envelope, Lines, Numbers, gaps, lines_of, spans, thin
 
 WIDTH = 10.0  # inches
 CLOCK_HEIGHT, SKEW_HEIGHT, SOURCE_HEIGHT, LANE_HEIGHT = 1.5, 0.8, 0.8, 0.2  # inches
 MOST_SOURCES = 24
 """The most sources that get their own panel; with more, a picture would not fit on a page."""
+MOST_LANES = 250
+"""The most sources whose reachability is drawn; with more, a picture would be too high for PNG."""
+LABEL, TITLE = 30, 40
+"""The most characters of a source's name."""
 
 DAY = 86400.0  # seconds: matplotlib counts days since 1970
 
@@ -57,6 +65,8 @@ STRETCHES: dict[str, dict[str, Any]] = {
     "not synchronised": {"facecolor": "none", "edgecolor": "0.45", "hatch": "....", "linewidth": 0},
 }
 
+SETTING: dict[str, Any] = {"color": "black", "linewidth": 0.9, "linestyle": (0, (4, 2))}
+
 USUAL, PEAK, ROOM = 98, 8.0, 2.0
 """A peak is at least `PEAK` times further from the median than 98 % of the values.
 
@@ -75,48 +85,80 @@ def draw(history: History, title: str, notes: Sequence[str]) -> Figure:
         return _draw(history, title, notes)
 
 
-def save(figure: Figure, path: str, kind: str) -> None:
+def save(figure: Figure, path: str) -> None:
     """Write a picture; the file does not depend on the time of writing."""
+    kind = path.rpartition(".")[2].lower()
     dateless: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with rc_context(STYLE):
         figure.savefig(path, format=kind, dpi=150, metadata=dateless.get(kind))
 
 
 def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
-    stretches = _stretches(history)
-    times = table(history.states)[:, 0]
-    narrowest = (times[-1] - times[0]) / NARROWEST
-    clock = with_breaks(table(history.clock)) if history.synchronized else None
-    sources = {name: with_breaks(table(rows)) for name, rows in history.sources.items()}
-    heights = [CLOCK_HEIGHT, CLOCK_HEIGHT, CLOCK_HEIGHT, SKEW_HEIGHT] if clock is not None else []
+    lines = lines_of(history)
+    stretches = _stretches(lines)
+    has_clock, sources = bool((lines.flags & SYNCHRONIZED).any()), list(history.sources)
+    heights = [CLOCK_HEIGHT, CLOCK_HEIGHT, CLOCK_HEIGHT, SKEW_HEIGHT] if has_clock else []
     heights += [SOURCE_HEIGHT] * min(len(sources), MOST_SOURCES)
-    heights += [0.1 + LANE_HEIGHT * len(sources)] if sources else []
+    heights += [0.1 + LANE_HEIGHT * min(len(sources), MOST_LANES)] if sources else []
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.33 * len(heights) + 1.1), layout="constrained")
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     first = figure.add_subplot(grid[0])
     panels = [first, *(figure.add_subplot(grid[i], sharex=first) for i in range(1, len(heights)))]
-    if clock is not None:
-        _draw_clock(panels, clock)
+    if has_clock:
+        _draw_clock(panels, lines.clock())
     if sources:
-        _draw_reachability(panels[-1], sources)
-        own = panels[0 if clock is None else 4 : -1]
-        for panel, (name, samples) in zip(own, sources.items(), strict=False):
-            _draw_source(panel, name, samples)
+        _draw_sources(panels[4 if has_clock else 0 : -1], panels[-1], lines)
+    start, end = float(lines.time.min()), float(lines.time.max())
+    settings = _settings(lines)
     for panel in panels:
-        _mark(panel, stretches, narrowest)
+        _mark(panel, stretches, (end - start) / NARROWEST)
+        for moment in settings:
+            panel.axvline(moment / DAY, **SETTING)
         panel.tick_params(labelbottom=panel is panels[-1], length=2)
-    _draw_time(panels[-1], history)
-    _caption(figure, history, title, notes, stretches)
+    _draw_time(panels[-1], start, end)
+    words = [_column_note(end - start)] if len(lines.time) > 2 * COLUMNS else []
+    words += [*_too_many(len(sources)), *settings.values(), *_errors(lines), *notes]
+    about = f"{_utc(start)} to {_utc(end)} UTC, {len(lines.time):,} lines"
+    figure.suptitle(f"{shortened(title, 100)}\n{about}", x=0.01, ha="left")
+    figure.supxlabel("\n".join(words), x=0.01, ha="left", fontsize=7, color="0.3")
+    _draw_legend(figure, stretches, settings=bool(settings), sources=bool(sources))
     return figure
 
 
-def _stretches(history: History) -> Stretches:
+def _stretches(lines: Lines) -> Stretches:
     found = (
-        gaps(table(history.states)[:, 0]),
-        spans(history.states, ERROR),
-        spans(history.states, UNSYNCHRONIZED),
+        gaps(lines.time),
+        spans(lines.time, (lines.flags & ERROR) > 0),
+        spans(lines.time, (lines.flags & (CLOCK | SYNCHRONIZED)) == CLOCK),
     )
     return {name: stretch for name, stretch in zip(STRETCHES, found, strict=True) if stretch}
+
+
+def _settings(lines: Lines) -> dict[float, str]:
+    """Return when the clock was set, with a sentence about it."""
+    found = {}
+    places = {line: place for place, line in enumerate(lines.number.tolist())}
+    for step in steps(lines.history, lines.number.tolist()):
+        before = float(lines.time[places[step.line] - 1])
+        way = "forward" if step.seconds > 0 else "back"
+        found[before] = f"{_utc(before)}: the clock was set {way} by {interval(abs(step.seconds))}"
+    return found
+
+
+def _errors(lines: Lines) -> list[str]:
+    numbers = lines.number[(lines.flags & ERROR) > 0].tolist()
+    errors = Counter(lines.history.errors[number] for number in numbers)
+    return [f"{error}: {number:,} lines" for error, number in errors.items()]
+
+
+def _too_many(sources: int) -> list[str]:
+    """Return what is left out because there are too many sources."""
+    words = []
+    if sources > MOST_SOURCES:
+        words.append(f"offsets of the first {MOST_SOURCES} of {sources} sources")
+    if sources > MOST_LANES:
+        words.append(f"reachability of the first {MOST_LANES} of {sources} sources")
+    return words
 
 
 def _draw_clock(panels: Sequence[Axes], rows: Numbers) -> None:
@@ -148,6 +190,37 @@ def _draw_clock(panels: Sequence[Axes], rows: Numbers) -> None:
     skews.set_ylabel("ppm")
 
 
+def _draw_sources(panels: Sequence[Axes], reachability: Axes, lines: Lines) -> None:
+    """Draw the offsets of the first sources, and which of all sources answered."""
+    names = list(lines.history.sources)[:MOST_LANES]
+    reachability.set_title("Reachability: answered polls of the last eight; a full bar is eight")
+    for place, name in enumerate(names):
+        rows = lines.source(name)
+        if place < len(panels):
+            _draw_source(panels[place], shortened(name, TITLE), rows)
+        _draw_lane(reachability, len(names) - 1 - place, rows)
+    reachability.set_ylim(-0.2, len(names))
+    lanes = [lane + 0.4 for lane in range(len(names))]
+    reachability.set_yticks(lanes, [shortened(name, LABEL) for name in reversed(names)])
+    reachability.grid(False)
+    reachability.tick_params(axis="y", length=0)
+
+
+def _draw_lane(panel: Axes, lane: int, rows: Numbers) -> None:
+    reached = thin(rows[:, 0], rows[:, 3], rows[:, 3])
+    height = 0.8 * reached.low / 8
+    panel.fill_between(reached.time / DAY, lane, lane + height, step="post", color="0.35", lw=0)
+    panel.axhline(lane, color="0.6", linewidth=0.5)
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a name with an ellipsis in its middle, if it is longer than `most` characters."""
+    if len(name) <= most:
+        return name
+    end = most // 2
+    return f"{name[: most - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
+
+
 def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
     time, offset, error, _, selected = rows.T
     if np.isnan(offset).all():
@@ -170,19 +243,6 @@ def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
         color="black",
         linewidth=0,
     )
-
-
-def _draw_reachability(panel: Axes, sources: dict[str, Numbers]) -> None:
-    panel.set_title("Reachability: answered polls of the last eight; a full bar is eight")
-    for lane, rows in enumerate(reversed(sources.values())):
-        reached = thin(rows[:, 0], rows[:, 3], rows[:, 3])
-        height = 0.8 * reached.low / 8
-        panel.fill_between(reached.time / DAY, lane, lane + height, step="post", color="0.35", lw=0)
-        panel.axhline(lane, color="0.6", linewidth=0.5)
-    panel.set_ylim(-0.2, len(sources))
-    panel.set_yticks([lane + 0.4 for lane in range(len(sources))], list(reversed(sources)))
-    panel.grid(False)
-    panel.tick_params(axis="y", length=0)
 
 
 def _draw_band(panel: Axes, band: Envelope) -> None:
@@ -251,31 +311,22 @@ def _mark(panel: Axes, stretches: Stretches, narrowest: float) -> None:
         panel.broken_barh(bars, (0, 1), transform=panel.get_xaxis_transform(), **STRETCHES[name])
 
 
-def _draw_time(panel: Axes, history: History) -> None:
+def _draw_time(panel: Axes, start: float, end: float) -> None:
     locator = AutoDateLocator(tz=timezone.utc)  # type: ignore[no-untyped-call]
     panel.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=timezone.utc)  # type: ignore[no-untyped-call]
     panel.xaxis.set_major_formatter(formatter)
-    times = table(history.states)[:, 0]
-    margin = 0.0 if times[0] < times[-1] else 1.0  # seconds, around a single line
-    panel.set_xlim((times[0] - margin) / DAY, (times[-1] + margin) / DAY)
+    margin = 0.0 if start < end else 1.0  # seconds, around a single line
+    panel.set_xlim((start - margin) / DAY, (end + margin) / DAY)
     panel.set_xlabel("time (UTC)")
     panel.xaxis_date(timezone.utc)
 
 
-def _caption(
-    figure: Figure, history: History, title: str, notes: Sequence[str], stretches: Stretches
-) -> None:
-    times = table(history.states)[:, 0]
-    start, end = _utc(times[0]), _utc(times[-1])
-    columns = [] if len(times) <= 2 * COLUMNS else [_column_note(times[-1] - times[0])]
-    if len(history.sources) > MOST_SOURCES:
-        columns.append(f"offsets of the first {MOST_SOURCES} of {len(history.sources)} sources")
-    figure.suptitle(f"{title}\n{start} to {end} UTC, {len(times):,} lines", x=0.01, ha="left")
-    words = [*(f"{error}: {number:,} lines" for error, number in history.errors.items()), *notes]
-    figure.supxlabel("\n".join([*columns, *words]), x=0.01, ha="left", fontsize=7, color="0.3")
-    keys = [Patch(**STRETCHES[name], label=name) for name in stretches]
-    if history.sources:
+def _draw_legend(figure: Figure, stretches: Stretches, *, settings: bool, sources: bool) -> None:
+    keys: list[Artist] = [Patch(**STRETCHES[name], label=name) for name in stretches]
+    if settings:
+        keys.append(Line2D([], [], **SETTING, label="the clock was set"))
+    if sources:
         keys.append(Patch(color="black", label="bar below a source: selected"))
     if keys:
         figure.legend(handles=keys, loc="outside upper right", fontsize=7.5, frameon=False)
