@@ -9,7 +9,7 @@ from typing import Any
 
 from pychrony import AllReports
 from pychrony._command.logs import Log
-from pychrony._command.logs.history import History
+from pychrony._command.logs.columns import History
 from pychrony.testing import make_source, make_tracking
 
 START = 1_790_000_000

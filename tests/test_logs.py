@@ -12,10 +12,9 @@ import pytest
 from logbook import ADDRESS, SOURCE, START, answered, encoded, failed, history, line, read, write
 
 from pychrony import AllReports, LeapStatus, SourceState
-from pychrony._command.logs import Log
-from pychrony._command.logs import history as columns
+from pychrony._command.logs import Log, columns
 from pychrony._command.logs import read as read_files
-from pychrony._command.logs.history import History, in_order, steps
+from pychrony._command.logs.columns import History, in_order, steps
 from pychrony._command.logs.lines import parse
 from pychrony.testing import make_activity, make_source, make_source_stats, make_tracking
 

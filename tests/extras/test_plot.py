@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from pychrony import AllReports
 from pychrony._command.cli import main
-from pychrony._command.logs.history import History
+from pychrony._command.logs.columns import History
 from pychrony._command.plot.curves import COLUMNS, gaps, lines_of, spans, thin, with_breaks
 from pychrony._command.plot.picture import MOST_SOURCES, draw
 from pychrony.testing import PrivateChronyd, make_source, make_tracking

@@ -16,6 +16,7 @@ COMMANDS = {
     "fleet": "Judge the clocks of many hosts, and list the worst first",
     "exporter": "Serve the reports as metrics to Prometheus",
     "plot": "Draw a log of --json --watch",
+    "history": "Sum up a log of --json --watch for each day, for an audit of the clock",
     "doctor": "Diagnose this machine and suggest fixes",
     "demo": "Show every report of a private chronyd that is synchronised to another one",
 }

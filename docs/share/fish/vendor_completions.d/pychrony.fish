@@ -50,8 +50,8 @@ function _shtab_pychrony_using
   test "$_shtab_pychrony_cmdpath" = "$argv"
 end
 
-set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all check wait fleet exporter plot doctor demo
-set -g _shtab_pychrony_opts_with_value --address --allow --certfile --client-cafile --critical --from --keyfile --listen --max-error --output --reports --sources --stratum --timeout --warning --watch -H -c -o -t -w
+set -g _shtab_pychrony_commands tracking sources sourcestats selectdata activity authdata ntpdata serverstats rtcdata smoothing all check wait fleet exporter plot history doctor demo
+set -g _shtab_pychrony_opts_with_value --address --allow --certfile --client-cafile --critical --from --keyfile --limit --listen --max-error --output --reports --since --sources --stratum --timeout --until --warning --watch -H -c -o -t -w
 
 complete -c pychrony -e
 complete -c pychrony -f
@@ -168,9 +168,19 @@ complete -c pychrony -n '_shtab_pychrony_using exporter' -l keyfile -xka "(__fis
 complete -c pychrony -n '_shtab_pychrony_using exporter' -l client-cafile -xka "(__fish_complete_path (commandline -ct))" -d 'serve only clients with a certificate from one of these authorities'
 complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a plot -d 'draw a log of --json --watch'
 complete -c pychrony -n '_shtab_pychrony_using plot' -s h -l help -d 'show this help message and exit'
+complete -c pychrony -n '_shtab_pychrony_using plot' -l address -x -d 'use the lines about this chronyd: its '"'"'address'"'"' in the logs'
+complete -c pychrony -n '_shtab_pychrony_using plot' -l since -x -d 'use the lines from this time on (UTC), such as 2026-11-29 or 2026-11-29T12:00'
+complete -c pychrony -n '_shtab_pychrony_using plot' -l until -x -d 'use the lines before this time (UTC), such as 2026-11-29 or 2026-11-29T12:00'
 complete -c pychrony -n '_shtab_pychrony_using plot' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'picture to write: .svg, .png or .pdf'
-complete -c pychrony -n '_shtab_pychrony_using plot' -l address -x -d 'draw this chronyd, if the logs are about several: its '"'"'address'"'"' there'
-complete -c pychrony -n '_shtab_pychrony_using plot; and test $_shtab_pychrony_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'output of '"'"'pychrony all --json --watch INTERVAL'"'"', or of tracking or sources instead of all; '"'"'-'"'"' reads stdin'
+complete -c pychrony -n '_shtab_pychrony_using plot; and test $_shtab_pychrony_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'output of '"'"'pychrony all --json --watch INTERVAL'"'"', also compressed (.gz), or of tracking or sources instead of all; '"'"'-'"'"' reads stdin'
+complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a history -d 'sum up a log of --json --watch for each day, for an audit of the clock'
+complete -c pychrony -n '_shtab_pychrony_using history' -s h -l help -d 'show this help message and exit'
+complete -c pychrony -n '_shtab_pychrony_using history' -l address -x -d 'use the lines about this chronyd: its '"'"'address'"'"' in the logs'
+complete -c pychrony -n '_shtab_pychrony_using history' -l since -x -d 'use the lines from this time on (UTC), such as 2026-11-29 or 2026-11-29T12:00'
+complete -c pychrony -n '_shtab_pychrony_using history' -l until -x -d 'use the lines before this time (UTC), such as 2026-11-29 or 2026-11-29T12:00'
+complete -c pychrony -n '_shtab_pychrony_using history' -l limit -x -d 'the largest error bound that is allowed, such as 100us'
+complete -c pychrony -n '_shtab_pychrony_using history' -l json -d 'print the sums as JSON'
+complete -c pychrony -n '_shtab_pychrony_using history; and test $_shtab_pychrony_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'output of '"'"'pychrony all --json --watch INTERVAL'"'"', also compressed (.gz), or of tracking or sources instead of all; '"'"'-'"'"' reads stdin'
 complete -c pychrony -n '_shtab_pychrony_using; and test $_shtab_pychrony_npos -eq 0' -a doctor -d 'diagnose this machine and suggest fixes'
 complete -c pychrony -n '_shtab_pychrony_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c pychrony -n '_shtab_pychrony_using doctor' -l address -x -d 'path of chronyd'"'"'s Unix socket, or a host with or without a port (default: the local chronyd, at its socket, 127.0.0.1 or ::1)'

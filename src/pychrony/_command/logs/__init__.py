@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..arguments import Parser
 from ..exits import complain
-from .history import History
+from .columns import History
 from .lines import Line, parse
 
 GZIP = b"\x1f\x8b"

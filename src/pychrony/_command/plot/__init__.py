@@ -8,7 +8,7 @@ from pathlib import Path
 from ..arguments import Parser
 from ..exits import UNREACHABLE, UNUSABLE, USAGE, complain
 from ..logs import Log, add_arguments, chosen, read
-from ..logs.history import SYNCHRONIZED, History
+from ..logs.columns import SYNCHRONIZED, History
 
 KINDS = ("svg", "png", "pdf")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..logs.history import CLOCK, ERROR, SOURCES, History, in_order
+from ..logs.columns import CLOCK, ERROR, SOURCES, History, in_order
 
 Numbers = NDArray[np.float64]
 

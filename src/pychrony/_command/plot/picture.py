@@ -24,7 +24,7 @@ from matplotlib.ticker import (
 )
 
 from ..._model.durations import interval
-from ..logs.history import CLOCK, ERROR, SYNCHRONIZED, History, steps
+from ..logs.columns import CLOCK, ERROR, SYNCHRONIZED, History, steps
 from .curves import COLUMNS, Envelope, Lines, Numbers, gaps, lines_of, spans, thin
 
 WIDTH = 10.0  # inches

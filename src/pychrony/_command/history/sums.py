@@ -1,0 +1,140 @@
+"""Sums up what a log says about a clock: percentiles, times that count against it, and steps."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from itertools import pairwise
+from statistics import median
+from typing import NamedTuple
+
+from ..logs.columns import ASKED, CLOCK, SYNCHRONIZED, History, Step, in_order, steps
+
+PERCENTILES = (50, 95, 99, 100)
+DAY = 86400.0
+
+GAP, NEIGHBOURS = 3.0, 5
+"""An interval is a gap if it is this many times longer than the median of its neighbours."""
+
+ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES = (
+    "above_limit",
+    "unsynchronised",
+    "unanswered",
+    "without_lines",
+)
+
+
+class Sum:
+    """What the lines of a day, or all of them, come to."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.bounds = array("d")
+        self.seconds = dict.fromkeys((ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES), 0.0)
+        self.steps: list[tuple[float, float]] = []
+        """The time after each step of the clock, and its size."""
+
+    def percentiles(self) -> dict[int, float | None]:
+        """Return percentiles of the error bound by the nearest rank; `None` without a bound."""
+        ordered = sorted(self.bounds)
+        if not ordered:
+            return dict.fromkeys(PERCENTILES)
+        return {p: ordered[math.ceil(len(ordered) * p / 100) - 1] for p in PERCENTILES}
+
+    def keeps(self, limit: float | None) -> bool:
+        """Whether the clock was synchronised, with an error bound within the limit."""
+        return limit is None or not (self.seconds[ABOVE] or self.seconds[UNSYNCHRONIZED])
+
+
+class Stretch(NamedTuple):
+    """How long the state of a line lasted."""
+
+    start: float
+    seconds: float
+    state: str
+
+
+class Account(NamedTuple):
+    """The sums for one chronyd."""
+
+    address: str | None
+    start: float
+    end: float
+    days: dict[str, Sum]
+    whole: Sum
+
+
+def is_about_clock(history: History) -> bool:
+    """Whether the clock was asked for in any line."""
+    return any(flags & ASKED for flags in history.flags)
+
+
+def sum_up(address: str | None, history: History, limit: float | None) -> Account:
+    """Sum up the lines in which the clock was asked for; there must be one."""
+    lines = [line for line in in_order(history) if history.flags[line] & ASKED]
+    found = {step.line: step for step in steps(history, lines)}
+    days: dict[str, Sum] = {}
+    whole = Sum()
+    for line, stretches in _stretches(history, lines, found, limit):
+        time, bound = history.time[line], history.bound[line]
+        for sum_ in (whole, _day(days, time)):
+            sum_.lines += 1
+            if not math.isnan(bound):
+                sum_.bounds.append(bound)
+            if line in found:
+                sum_.steps.append((time, found[line].seconds))
+        for start, length, state in stretches:
+            whole.seconds[state] += length
+            for part, day in _by_day(start, length):
+                _day(days, day).seconds[state] += part
+    times = [history.time[line] for line in lines]
+    return Account(address, min(times), max(times), dict(sorted(days.items())), whole)
+
+
+def _day(days: dict[str, Sum], time: float) -> Sum:
+    day = f"{datetime.fromtimestamp(time, timezone.utc):%Y-%m-%d}"
+    if day not in days:
+        days[day] = Sum()
+    return days[day]
+
+
+def _by_day(start: float, length: float) -> Iterator[tuple[float, float]]:
+    """Divide a time at midnight (UTC): return the seconds of each day, and a time in that day."""
+    while length > 0:
+        part = min(length, DAY - start % DAY)
+        yield part, start
+        start, length = start + part, length - part
+
+
+def _stretches(
+    history: History, lines: Sequence[int], found: dict[int, Step], limit: float | None
+) -> Iterator[tuple[int, list[Stretch]]]:
+    """Yield each line with the times that count against the clock until the next one."""
+    passed = [
+        history.time[b] - history.time[a] - (found[b].seconds if b in found else 0)
+        for a, b in pairwise(lines)
+    ]
+    usual = median(passed) if passed else 1.0
+    for place, line in enumerate(lines):
+        time, state = history.time[line], _state(history, line, limit)
+        until_next = passed[place] if place < len(passed) else usual
+        around = passed[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
+        lasts = usual_around = sorted(around)[len(around) // 2] if around else usual
+        if until_next <= GAP * usual_around:
+            lasts = until_next
+        stretches = [Stretch(time, lasts, state)] if state else []
+        if lasts < until_next:
+            stretches.append(Stretch(time + lasts, until_next - lasts, WITHOUT_LINES))
+        yield line, stretches
+
+
+def _state(history: History, line: int, limit: float | None) -> str:
+    """Return what counts against the clock; nothing if it is good."""
+    flags = history.flags[line]
+    if not flags & CLOCK:
+        return UNANSWERED
+    if not flags & SYNCHRONIZED:
+        return UNSYNCHRONIZED
+    return ABOVE if limit is not None and history.bound[line] > limit else ""
