@@ -420,7 +420,7 @@ def test_every_round_has_its_line_of_json_before_there_is_a_chronyd(
     scripted.stop()
     with running("sources", "--json", "--watch", "0.05", *at(scripted)) as process:
         for line in read_lines(process, 3):
-            assert list(line) == ["time", "address", "report", "error"]
+            assert list(line) == ["time", "uptime", "address", "report", "error"]
             assert line["error"]["error"] == "ChronyConnectionError"
         scripted.restart(script())
         while "error" in (line := read_lines(process, 1)[0]):

@@ -41,7 +41,7 @@ def test_a_source_has_its_offset_its_error_and_its_reachability() -> None:
     found = history([line(0, answer=AllReports(sources=[source]).to_dict())])
     samples = found.sources[source.address]
     row = samples.offset[0], samples.error[0], samples.reached[0], samples.selected[0]
-    assert row == (5e-6, 2e-5, 2, 1)
+    assert row == pytest.approx((5e-6, 2e-5, 2, 1))
 
 
 def test_a_source_that_was_never_sampled_has_no_offset() -> None:

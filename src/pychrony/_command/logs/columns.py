@@ -19,12 +19,12 @@ LEAST_STEP = 0.1  # seconds
 
 
 class Samples:
-    """What a log says about one source, in the lines that have it."""
+    """What a log says about one source, in the lines that have it, precisely enough to draw it."""
 
     def __init__(self) -> None:
-        self.line = array("L")
-        self.offset = array("d")
-        self.error = array("d")
+        self.line = array("I")
+        self.offset = array("f")
+        self.error = array("f")
         self.reached = array("B")
         self.selected = array("B")
 

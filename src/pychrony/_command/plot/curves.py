@@ -33,17 +33,23 @@ class Lines(NamedTuple):
         """Return time, offset, error bound, frequency and skew, with a row of NaN at each break."""
         known = self.history
         columns = (known.offset, known.bound, known.frequency, known.skew)
-        rows = np.column_stack((self.time, *(column(values)[self.number] for values in columns)))
-        return with_breaks(rows[(self.flags & (CLOCK | ERROR)) > 0])
+        has = (self.flags & (CLOCK | ERROR)) > 0
+        number = self.number[has]
+        rows = np.column_stack((self.time[has], *(column(values)[number] for values in columns)))
+        return with_breaks(rows)
 
     def source(self, name: str) -> Numbers:
         """Return time, offset, error bound, reachability and selection, with breaks, too."""
         known = self.history.sources[name]
-        rows = np.full((len(self.history.time), 5), np.nan)
-        rows[:, 0] = column(self.history.time)
+        has = (self.flags & (SOURCES | ERROR)) > 0
+        rows = np.empty((np.count_nonzero(has), 5))
+        rows[:, 0] = self.time[has]
         columns: list[array[Any]] = [known.offset, known.error, known.reached, known.selected]
-        rows[column(known.line), 1:] = np.column_stack([column(values) for values in columns])
-        return with_breaks(rows[self.number[(self.flags & (SOURCES | ERROR)) > 0]])
+        for place, values in enumerate(columns, 1):  # one after the other: a log may be long
+            every = np.full(len(self.history.time), np.nan)
+            every[column(known.line)] = column(values)
+            rows[:, place] = every[self.number[has]]
+        return with_breaks(rows)
 
 
 def lines_of(history: History) -> Lines:
