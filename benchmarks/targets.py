@@ -156,7 +156,7 @@ TARGETS = (
     Target(
         "-",
         f"`{CHECK}` from start to end: CPU time against `python -c 'import {CHECK_BASE}'`",
-        1.5,
+        2.0,
         lambda results: results.ratio(
             Label(CHECK, "start", "cpu"), Label(CHECK_BASE, "start", "cpu")
         ),

@@ -315,7 +315,7 @@ def test_the_help_has_the_exit_codes_or_the_keys(
         main([*filter(None, [report]), "--help"])
     assert end.value.code == 0
     shown = capsys.readouterr().out
-    wanted = [f.name for f in fields(MODELS[report])] if report else ["exit codes:", *MODELS]  # type: ignore[arg-type]
+    wanted = [f.name for f in fields(MODELS[report])] if report else ["exit codes:", *MODELS]
     wanted += [] if report else [f" {code}  " for code in (0, 1, 2, 3, 4, 5, 130, 141)]
     assert all(f"{word}" in shown for word in wanted)
 

@@ -59,6 +59,29 @@ def test_a_fork_while_another_thread_loads_libchrony_hangs_no_child() -> None:
         assert output(code, str(HANG), warnings="ignore") == ""
 
 
+def test_a_fork_while_another_thread_imports_the_package_hangs_no_child() -> None:
+    code = """
+    import os, signal, sys, threading, time, pychrony
+    start = threading.Barrier(2)
+    def use():
+        start.wait()
+        pychrony.get_tracking
+    thread = threading.Thread(target=use)
+    thread.start()
+    start.wait()
+    time.sleep(float(sys.argv[1]))
+    child = os.fork()
+    if child == 0:
+        signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+        pychrony.get_tracking
+        os._exit(0)
+    thread.join()
+    print(os.waitpid(child, 0)[1])
+    """
+    for pause in (0, 0.003, 0.01):
+        assert output(code, str(pause), str(HANG), warnings="ignore") == "0\n"
+
+
 @both
 def test_a_child_keeps_no_descriptor_of_its_parents_threads(transport: Transport) -> None:
     code = """

@@ -72,7 +72,8 @@ from pychrony import (
     Timestamping,
     TrackingStatus,
 )
-from pychrony._model.fields import Report, Shape, origins, reader
+from pychrony._model.decoder import Shape, reader
+from pychrony._model.fields import Report, origins
 from pychrony.models import MODELS
 from pychrony.testing import (
     make_auth_data,
@@ -988,7 +989,7 @@ def test_a_source_has_the_same_name_in_every_report() -> None:
 def test_a_report_becomes_plain_values(sent: Record, expected: Report) -> None:
     plain = expected.to_dict()
     assert json.loads(json.dumps(plain)) == plain
-    assert list(plain) == [f.name for f in dataclasses.fields(expected)]  # type: ignore[arg-type]
+    assert list(plain) == [f.name for f in dataclasses.fields(expected)]
     for name, value in vars(expected).items():
         if isinstance(value, IntFlag):
             assert plain[name] == [flag.name for flag in type(value) if flag in value]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .models import *
 else:
     from importlib import import_module
-
-    from ._model.forks import fork_lock
+    from os import register_at_fork
+    from threading import RLock
 
     _MODULES = (
         "_io.library",
@@ -35,7 +35,13 @@ else:
     # The modules are imported when a name is first used (PEP 562): pytest imports this package in
     # every project, for the plug-in, and must not wait there for what it may not need.
 
-    _importing = fork_lock()  # in the child, another thread's imports would never come to their end
+    # A child that is forked while another thread imports them would wait for that thread for ever.
+    _importing = RLock()
+    register_at_fork(
+        before=_importing.acquire,
+        after_in_parent=_importing.release,
+        after_in_child=_importing.release,
+    )
 
     def __getattr__(name):
         if name in ("__all__", "__version__") or not name.startswith("__"):

@@ -12,12 +12,11 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ._io.address import parse_address, parse_timeout
 from ._io.client import Fields, Question, Together, reading, single
 from ._io.pool import Pool
-from ._model.deferred import new
 from ._model.fields import Report
 from ._waiting import Waiting
 from .exceptions import ChronyConnectionError, ChronyError
@@ -249,18 +248,12 @@ def gather(answers: Mapping[str, list[Report] | ChronyError], address: str) -> A
     """Return answers that have just arrived as `AllReports`, with the current time."""
     now = time.time_ns()
     missing = {name: answer for name, answer in answers.items() if isinstance(answer, ChronyError)}
-    values = {
+    values: dict[str, Any] = {
         name: answer if MODELS[name]._per_source else answer[0]
         for name, answer in answers.items()
         if not isinstance(answer, ChronyError)
     }
-    return new(
-        AllReports,
-        **{**dict.fromkeys(MODELS), **values},
-        missing=missing,
-        address=address,
-        time_ns=now,
-    )
+    return AllReports(**values, missing=missing, address=address, time_ns=now)
 
 
 def _close_dropped(pool: Pool, process: int) -> None:

@@ -10,20 +10,14 @@ between reports; each field's description says what positive means.
 
 # Annotations are not postponed here: other libraries read the types of the fields.
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any, Literal, overload
 
-from ._model.deferred import Deferred, dataclass, field
-from ._model.fields import (
+from ._model.converters import (
     LOCAL_REFERENCE,
-    FieldContent,
-    FieldType,
-    OpenEnum,
-    Report,
-    ReportField,
     clock_name,
     epoch,
-    of,
     signed16,
     source_name,
     to_nanoseconds,
@@ -33,6 +27,7 @@ from ._model.fields import (
     upstream_name,
     yes_or_no,
 )
+from ._model.fields import FieldContent, FieldType, OpenEnum, Report, ReportField, of
 from ._model.fields import FieldContent as C
 from ._model.meanings import describe_fields
 from ._model.plain import fields_of
@@ -1050,7 +1045,7 @@ ReportName = Literal[
 
 
 @dataclass(frozen=True)
-class AllReports(Deferred):
+class AllReports:
     """Several reports of one chronyd, read together.
 
     A report is `None` if it was not asked for, or if `missing` says why it is not there.
@@ -1120,7 +1115,7 @@ class AllReports(Deferred):
 
 
 @dataclass(frozen=True)
-class Answer(Deferred):
+class Answer:
     """What `get_many()` yields for one address: either reports or an error."""
 
     address: str

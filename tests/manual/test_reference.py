@@ -44,7 +44,7 @@ def test_every_public_member_has_an_entry_with_words(module: str, entries: set[s
 @pytest.mark.parametrize("report", MODELS)
 def test_every_field_has_an_entry_with_its_meaning(report: str, site: Path) -> None:
     page = (site / "reference/reports.html").read_text()
-    for field in dataclasses.fields(MODELS[report]):  # type: ignore[arg-type]
+    for field in dataclasses.fields(MODELS[report]):
         name = f"pychrony.{MODELS[report].__name__}.{field.name}"
         entry = page.partition(f'id="{name}"')[2].partition("</dl>")[0]
         assert "libchrony" in entry, f"{name} has no entry"

@@ -45,7 +45,7 @@ def wheel_of_sdist(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 ALONE = ["-n", "0"]  # to start workers takes longer than a few files of tests
 REPORTS = [*ALONE, "tests/test_reports.py"]
-MOST = [*ALONE, *(f"tests/test_{name}.py" for name in ("connection", "deferred", "reports"))]
+MOST = [*ALONE, *(f"tests/test_{name}.py" for name in ("connection", "reports"))]
 
 
 @pytest.mark.parametrize("python", installed.pythons())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -113,8 +114,6 @@ def _visit(address: str, timeout: float | None) -> Place:
 
 
 def _user() -> str:
-    import pwd
-
     number = os.geteuid()
     try:
         return f"{pwd.getpwuid(number).pw_name} (uid {number})"

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum, Flag
 from typing import Any
 
+from .._model.converters import clock_name
 from .._model.durations import interval, seconds
 from .._model.fields import FieldContent as C
-from .._model.fields import clock_name
 from .._model.plain import flag_names
 from ..models import AuthMode, KeyType, NTPFlag, SelectState, SourceMode, SourceState
 

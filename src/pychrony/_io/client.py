@@ -8,17 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._model.fields import (
-    FieldContent,
-    FieldType,
-    Report,
-    ReportField,
-    Shape,
-    layout,
-    nanoseconds,
-    reader,
-    signed16,
-)
+from .._model.converters import nanoseconds, signed16
+from .._model.decoder import Shape, layout, reader
+from .._model.fields import FieldContent, FieldType, Report, ReportField
 from ..exceptions import (
     ChronyConnectionError,
     ChronyDataError,

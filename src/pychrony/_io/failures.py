@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 from collections.abc import Mapping
 
 from ..exceptions import (
@@ -188,8 +189,6 @@ def _overrides() -> bool:
 
 def _owner(address: str) -> str:
     """Return the name of chronyd's user, who owns the socket's folder."""
-    import pwd  # only for this error
-
     try:
         name = pwd.getpwuid(os.stat(os.path.dirname(address)).st_uid).pw_name
     except (OSError, KeyError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from enum import Enum, Flag
 from typing import Any
@@ -11,8 +12,6 @@ from ..exceptions import ChronyError
 
 def fields_of(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by name, with plain values."""
-    import dataclasses  # slow to import, and only needed here
-
     return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
 
 

@@ -15,8 +15,9 @@ from enum import Flag
 from functools import partial
 from typing import Any, NamedTuple
 
-from .._model.fields import LOCAL_REFERENCE, Origin, Report, origins
+from .._model.converters import LOCAL_REFERENCE
 from .._model.fields import FieldContent as C
+from .._model.fields import Origin, Report, origins
 from .._model.meanings import Meaning, meanings
 from .._model.plain import flag_names
 from ..models import (

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from ..._model.fields import LOCAL_REFERENCE
+from ..._model.converters import LOCAL_REFERENCE
 
 NAN = math.nan
 
