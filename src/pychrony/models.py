@@ -443,7 +443,7 @@ class Source(Report):
     )
     """Offset in the last sample as it was measured, in seconds.
 
-    Positive when the system clock is ahead of the source.
+    Positive when the system clock is ahead of the source. It is 0 without a sample.
     """
     latest_meas: float = field(
         metadata=of(
@@ -454,10 +454,11 @@ class Source(Report):
     )
     """Offset in the last sample, adjusted for clock corrections made since then, in seconds.
 
-    Positive when the system clock is ahead of the source.
+    Positive when the system clock is ahead of the source. It is 0 without a sample: see
+    `last_sample_ago`.
     """
     latest_meas_err: float = field(metadata=of("last sample error", content=C.MEASURE_SECONDS))
-    """Error bound of the last sample, in seconds."""
+    """Error bound of the last sample, in seconds. It is 0 without a sample."""
 
     @property
     def name(self) -> str:

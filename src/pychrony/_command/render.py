@@ -16,6 +16,7 @@ from .._io.failures import is_off
 from .._model.fields import FieldContent as C
 from .._model.fields import Report, origins
 from .._model.meanings import UNITS, meanings, summary
+from .._model.placeholders import unknown
 from .._model.plain import flag_names, plain
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
@@ -84,6 +85,8 @@ def columns(model: type[Report]) -> list[Column]:
 
 def show(column: Column, record: Report, *, brief: bool = False, precise: bool = False) -> str:
     """Return the text for a column of a table."""
+    if not unknown(record).isdisjoint(column.attributes):
+        return NOTHING
     values = [getattr(record, attribute) for attribute in column.attributes]
     if column.content is C.FLAGS and isinstance(values[0], bool):
         pairs = zip(column.attributes, values, strict=True)

@@ -19,15 +19,12 @@ from .._model.converters import LOCAL_REFERENCE
 from .._model.fields import FieldContent as C
 from .._model.fields import Origin, Report, origins
 from .._model.meanings import Meaning, meanings
+from .._model.placeholders import unknown
 from .._model.plain import flag_names
 from ..models import (
-    NTPData,
-    RTCData,
-    SelectData,
     Source,
     SourceMode,
     SourceState,
-    SourceStats,
     TrackingStatus,
 )
 
@@ -185,8 +182,8 @@ def _find_metrics(model: type[Report]) -> tuple[Metric, ...]:
 
 def known(record: Report) -> list[Metric]:
     """Return the metrics of a record whose values chronyd knows."""
-    unknown = _unknown(record)
-    return [metric for metric in metrics(type(record)) if not metric.attributes & unknown]
+    placeholders = unknown(record)
+    return [metric for metric in metrics(type(record)) if not metric.attributes & placeholders]
 
 
 def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -348,37 +345,3 @@ _COMBINED: dict[type[Report], tuple[Metric, ...]] = {
 
 _SOURCE_FIELDS = {"address", "remote_address"}
 """Fields that identify the source of a record, and are its labels."""
-
-
-# Values that chronyd does not know.
-
-
-def _unknown(record: Report) -> frozenset[str]:
-    """Return the fields that hold a placeholder, since chronyd does not know the value."""
-    if isinstance(record, TrackingStatus):
-        return frozenset() if record.ref_time_ns else frozenset({"ref_time"})
-    if isinstance(record, Source):
-        return frozenset() if record.last_sample_ago is not None else _OF_A_SAMPLE
-    if isinstance(record, SourceStats):
-        placeholders = _PLACEHOLDERS if record.samples else _PLACEHOLDERS | _WITHOUT_SAMPLES
-        return frozenset(a for a, value in placeholders.items() if getattr(record, a) == value)
-    if isinstance(record, SelectData):
-        interval = {"last_sample_ago", "low_limit", "high_limit"}
-        return frozenset() if any(getattr(record, a) for a in interval) else frozenset(interval)
-    if isinstance(record, NTPData):
-        return frozenset() if record.rx_valid_messages else _OF_A_PACKET
-    if isinstance(record, RTCData):
-        return frozenset() if record.samples else frozenset({"ref_time", "offset", "freq_offset"})
-    return frozenset()
-
-
-_OF_A_SAMPLE = frozenset({"stratum", "orig_latest_meas", "latest_meas", "latest_meas_err"})
-_OF_A_PACKET = frozenset(
-    attribute
-    for attribute in origins(NTPData)
-    if attribute not in ("remote_address", "remote_port") and not attribute.endswith(COUNTERS)
-)
-# WORST_CASE_STD_DEV_BOUND and WORST_CASE_FREQ_BOUND in chrony's sourcestats.c: until there are
-# enough samples for an estimate.
-_PLACEHOLDERS = {"std_dev": 4.0, "skew": 2000.0}
-_WITHOUT_SAMPLES = {"resid_freq": 0.0, "offset": 0.0, "offset_err": 0.0}
