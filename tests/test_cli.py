@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
-from scripted.wire import Command, Status, ntp_source, tracking
+from scripted.wire import Command, Status, ntp_source, tracking, unresolved_source
 
 import pychrony
 from pychrony import AllReports, ChronyConnectionError
@@ -201,6 +201,24 @@ def test_an_answer_that_cannot_be_used_is_code_4(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "disabled" in shown.err
+
+
+@pytest.mark.parametrize("report", ["sources", "sourcestats", "selectdata", "authdata"])
+def test_sources_whose_name_is_not_resolved_are_counted_as_chronyc_does(
+    report: str, scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = script([ntp_source("192.0.2.1"), unresolved_source(1), unresolved_source(2)])
+    assert main([report, *at(scripted)]) == 0
+    shown = capsys.readouterr().out
+    assert "192.0.2.1" in shown
+    assert "ID#" not in shown
+    assert shown.endswith("\n\n2 more whose name is not resolved: -a shows them\n")
+    for everything in (["-a"], ["--all"], ["--json"]):
+        assert main([report, *at(scripted), *everything]) == 0
+        assert "ID#0000000002" in capsys.readouterr().out
+    scripted.script = script([unresolved_source(1)])
+    assert main([report, *at(scripted)]) == 0
+    assert capsys.readouterr().out == "none; 1 more whose name is not resolved: -a shows them\n"
 
 
 @pytest.mark.parametrize(

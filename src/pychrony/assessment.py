@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
 from ._model.durations import interval, seconds
+from ._model.placeholders import is_resolved
 from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
 from .models import AllReports, Answer, LeapStatus, Source, SourceState, TrackingStatus
 
@@ -124,7 +125,7 @@ def _judge_sources(reports: AllReports, wanted: int) -> Iterator[Finding]:
     if reports.sources is None:
         yield _missing(reports, "sources")
         return
-    known = resolved(reports.sources)
+    known = [*filter(is_resolved, reports.sources)]
     if not known:
         why = "has not resolved the name of any source" if reports.sources else "has no sources"
         yield State.CRITICAL, f"chronyd {why}"
@@ -138,11 +139,6 @@ def _judge_sources(reports: AllReports, wanted: int) -> Iterator[Finding]:
         yield State.CRITICAL, f"{false} of {total} sources are falsetickers"
     if usable < wanted:
         yield State.WARNING, f"{usable} of {total} sources usable, {wanted} required"
-
-
-def resolved(sources: Iterable[Source]) -> list[Source]:
-    """Return the sources whose host name chronyd has resolved."""
-    return [source for source in sources if not source.name.startswith("ID#")]
 
 
 def _judge_bound(bound: float, warning: float, critical: float) -> Iterator[Finding]:

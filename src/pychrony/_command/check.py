@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from .._model.durations import seconds
-from ..assessment import Assessment, State, age_of_update, assess, resolved
+from .._model.placeholders import is_resolved
+from ..assessment import Assessment, State, age_of_update, assess
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError
 from ..models import AllReports, Source, TrackingStatus
@@ -98,7 +99,7 @@ def _summary(reports: AllReports) -> Iterator[str]:
         yield f"stratum {tracking.stratum}"
         yield f"reference {tracking.reference_ip or tracking.reference_id_name}"
     if reports.sources is not None:
-        known = resolved(reports.sources)
+        known = [*filter(is_resolved, reports.sources)]
         yield f"{sum(map(Source.is_usable, known))} of {len(known)} sources usable"
 
 
@@ -110,7 +111,7 @@ def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
     if (tracking := reports.tracking) is not None:
         found += _measured_clock(reports, tracking, wanted)
     if reports.sources is not None:
-        known = resolved(reports.sources)
+        known = [*filter(is_resolved, reports.sources)]
         usable = sum(map(Source.is_usable, known))
         found.append(f"usable_sources={usable};{wanted['sources']}:;;0;{len(known)}")
     return found

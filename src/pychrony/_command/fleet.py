@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .._model.durations import seconds
-from ..assessment import Assessment, State, assess, resolved
+from .._model.placeholders import is_resolved
+from ..assessment import Assessment, State, assess
 from ..exceptions import ChronyLibraryError
 from ..many import get_many
 from ..models import Answer, Source, TrackingStatus
@@ -140,8 +141,9 @@ def _row(answer: Answer, wanted: Limits) -> Row:
     found, tracking = assess(answer.reports, **wanted), answer.reports.tracking
     clock = tracking if tracking and tracking.is_synchronized() else None
     words = "; ".join(found.reasons)
-    sources = None if answer.reports.sources is None else resolved(answer.reports.sources)
-    return Row(answer.address, found, None, words, clock, sources)
+    sources = answer.reports.sources
+    known = None if sources is None else [*filter(is_resolved, sources)]
+    return Row(answer.address, found, None, words, clock, known)
 
 
 def _progress(rows: Iterable[Row], total: int, to_json: bool) -> Iterator[Row]:

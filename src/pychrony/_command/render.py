@@ -16,7 +16,7 @@ from .._io.failures import is_off
 from .._model.fields import FieldContent as C
 from .._model.fields import Report, origins
 from .._model.meanings import UNITS, meanings, summary
-from .._model.placeholders import unknown
+from .._model.placeholders import is_resolved, unknown
 from .._model.plain import flag_names, plain
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
@@ -112,32 +112,40 @@ def sense(positive: str, value: float) -> str:
     return positive if value > 0 else f"{start} {OPPOSITES[word]}"
 
 
-def text(model: type[Report], answer: Any, width: int) -> str:
+def text(model: type[Report], answer: Any, width: int, *, everything: bool = False) -> str:
     """Return a report as text, in lines of at most `width` characters if possible.
 
     A list is shown as a table, as a narrower table with symbols instead of words, or as a block for
-    each source, whichever fits first.
+    each source, whichever fits first. Without `everything`, sources whose name is not resolved are
+    only counted.
     """
     if isinstance(answer, ChronyError):
         why = "off" if is_off(model._report, answer) else "not available"
         return wrapped(f"{why}: {answer._reason}", width)
     if isinstance(answer, Report):
         return block(columns(model), answer, width)
-    if not answer:
-        return "none"
+    known = [record for record in answer if everything or is_resolved(record)]
+    hidden = len(answer) - len(known)
+    note = f"{hidden} more whose name is not resolved: -a shows them" if hidden else ""
+    if not known:
+        return wrapped(f"none; {note}" if note else "none", width)
+    return "\n\n".join([_listed(model, known, width), *([note] if note else [])])
+
+
+def _listed(model: type[Report], records: Sequence[Report], width: int) -> str:
     shown = columns(model)
     for brief in (False, True):
-        lines = table(shown, answer, brief=brief)
+        lines = table(shown, records, brief=brief)
         if max(map(len, lines)) <= width:
-            below = [wrapped(note, width) for note in notes(shown, answer, brief=brief)]
+            below = [wrapped(note, width) for note in notes(shown, records, brief=brief)]
             return "\n".join([*lines, *([""] if below else []), *below])
-    return "\n\n".join(block(shown, record, width) for record in answer)
+    return "\n\n".join(block(shown, record, width) for record in records)
 
 
-def all_text(answers: AllReports, width: int) -> str:
+def all_text(answers: AllReports, width: int, *, everything: bool = False) -> str:
     """Return all reports, each with its name and its summary as a heading."""
     return "\n\n\n".join(
-        f"{heading(model)}\n\n{text(model, answer_of(answers, name), width)}"
+        f"{heading(model)}\n\n{text(model, answer_of(answers, name), width, everything=everything)}"
         for name, model in MODELS.items()
     )
 

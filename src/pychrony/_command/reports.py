@@ -14,7 +14,13 @@ from .show import log, show, watch, width
 
 DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
 
-DEFAULTS = {"address": None, "timeout": TIMEOUT, "json": False, "watch": None}
+DEFAULTS = {
+    "address": None,
+    "timeout": TIMEOUT,
+    "json": False,
+    "watch": None,
+    "everything": False,
+}
 
 EPILOG = """\
 examples:
@@ -50,12 +56,12 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     chrony = connection(parser, options)
     if options.watch is None:
         with chrony:
-            show(chrony, options.report, json=options.json)
+            show(chrony, options.report, json=options.json, everything=options.everything)
     elif options.json:
         log(chrony, options.report, options.watch)
     else:
         with chrony:
-            watch(chrony, options.report, options.watch)
+            watch(chrony, options.report, options.watch, everything=options.everything)
     return 0
 
 
@@ -88,6 +94,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_address(parser)
     add_timeout(parser)
     add_json(parser, "the report")
+    parser.add_argument(
+        "-a",
+        "--all",
+        action="store_true",
+        dest="everything",
+        help="also show sources whose host name chronyd has not resolved, as --json always does",
+    )
     parser.add_argument(
         "--watch",
         type=interval,

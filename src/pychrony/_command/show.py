@@ -23,13 +23,15 @@ PIPE_WIDTH = 120
 """Number of columns if the text does not go to a terminal."""
 
 
-def show(connection: ChronyConnection, report: str, *, json: bool) -> None:
-    """Print a report, or "all"."""
+def show(
+    connection: ChronyConnection, report: str, *, json: bool, everything: bool = False
+) -> None:
+    """Print a report, or "all"; with `everything`, also sources whose name is not resolved."""
     answers = ask(connection, report)
-    write(as_json(_payload(answers, report)) if json else _text(answers, report))
+    write(as_json(_payload(answers, report)) if json else _text(answers, report, everything))
 
 
-def watch(connection: ChronyConnection, report: str, every: float) -> None:
+def watch(connection: ChronyConnection, report: str, every: float, *, everything: bool) -> None:
     """Print a report every few seconds until Ctrl-C, on a terminal in place of the previous one.
 
     After the first answer, errors are shown in place of answers, since chronyd may come back.
@@ -39,7 +41,7 @@ def watch(connection: ChronyConnection, report: str, every: float) -> None:
     with suppress(KeyboardInterrupt):
         for _ in rounds(every):
             try:
-                shown = _text(ask(connection, report), report)
+                shown = _text(ask(connection, report), report, everything)
                 answered = True
             except ChronyError as error:
                 if not answered:
@@ -150,10 +152,10 @@ def _header(connection: ChronyConnection, report: str, every: float) -> str:
     return f"{report} from {connection.address} at {time.strftime('%H:%M:%S')}, every {every:g} s"
 
 
-def _text(answers: AllReports, report: str) -> str:
+def _text(answers: AllReports, report: str, everything: bool) -> str:
     if report == "all":
-        return all_text(answers, width())
-    return text(MODELS[report], answer_of(answers, report), width())
+        return all_text(answers, width(), everything=everything)
+    return text(MODELS[report], answer_of(answers, report), width(), everything=everything)
 
 
 def _payload(answers: AllReports, report: str) -> Any:

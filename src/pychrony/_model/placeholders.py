@@ -17,6 +17,14 @@ def unknown(record: Report) -> frozenset[str]:
     return find(record) if find else frozenset()
 
 
+def is_resolved(record: Any) -> bool:
+    """Whether chronyd knows the address of a record's source.
+
+    Until it has resolved the host name, the source's name is `ID#` and a number.
+    """
+    return not record.name.startswith("ID#")
+
+
 def _of_tracking(record: Any) -> frozenset[str]:
     return frozenset() if record.ref_time_ns else frozenset({"ref_time"})
 

@@ -19,7 +19,7 @@ from .._model.converters import LOCAL_REFERENCE
 from .._model.fields import FieldContent as C
 from .._model.fields import Origin, Report, origins
 from .._model.meanings import Meaning, meanings
-from .._model.placeholders import unknown
+from .._model.placeholders import is_resolved, unknown
 from .._model.plain import flag_names
 from ..models import (
     Source,
@@ -195,7 +195,7 @@ def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     seen = Counter[str]()
     for record in records:
         name: str = record.name
-        if not name.startswith("ID#"):
+        if is_resolved(record):
             seen[name] += 1
             label = name if seen[name] == 1 else f"{name} ({seen[name]})"
             yield (label, label), record
