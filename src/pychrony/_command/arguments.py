@@ -7,11 +7,14 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import NoReturn, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypedDict
 
 from .._model.durations import parse
 from ..connection import ChronyConnection
 from .exits import USAGE, complain
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 TIMEOUT = 5.0  # seconds, as in the functions
 
@@ -79,6 +82,10 @@ class Parser(argparse.ArgumentParser):
             return
         here = f"here it is '{self.host_as.format(host)}'" if self.host_as else "none is needed"
         self.error(f"'-h {host}' is how chronyc names a host; {here}, and -h shows the help")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Write, and raise an error of that, which argparse hides."""
+        (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""

@@ -41,7 +41,8 @@ exit codes:
   0  OK
   1  WARNING
   2  CRITICAL
-  3  UNKNOWN: wrong options, no libchrony, or an answer that cannot be read
+  3  UNKNOWN: wrong options, no libchrony, an answer that cannot be read, or output that cannot be
+     written
 """
 
 

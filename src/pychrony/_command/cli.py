@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from ..exceptions import ChronyError
 from .exits import BROKEN_PIPE, INTERRUPTED, UNREACHABLE, complain, exit_code
+from .streams import discard_output, prepare
 
 COMMANDS = {
     "check": "Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu)",
@@ -25,27 +25,32 @@ COMMANDS = {
 The other subcommands show reports; their parser is in `reports`.
 """
 
+UNWRITTEN = {"check": 3}
+"""Exit codes for output that cannot be written; 1 and 141 would be states of a plug-in."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default the process's; return its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    command = arguments[0] if arguments else ""
+    prepare()
     try:
         try:
-            return _run(sys.argv[1:] if argv is None else list(argv))
+            return _run(arguments)
         finally:
-            if sys.stdout is not None:  # it is with '>&-'
-                sys.stdout.flush()
+            sys.stdout.flush()
     except ChronyError as error:
         complain(error.message)
         return exit_code(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # for example with '| head'
-        _discard_output()
-        return BROKEN_PIPE
+        discard_output()
+        return UNWRITTEN.get(command, BROKEN_PIPE)
     except OSError as error:
         complain(str(error) if error.filename else f"writing the output: {error.strerror}")
-        _discard_output()
-        return UNREACHABLE
+        discard_output()
+        return UNWRITTEN.get(command, UNREACHABLE)
 
 
 def _run(arguments: list[str]) -> int:
@@ -56,10 +61,3 @@ def _run(arguments: list[str]) -> int:
     from .reports import run
 
     return run(arguments, COMMANDS)
-
-
-def _discard_output() -> None:
-    """Keep Python from flushing unwritable output when it exits."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

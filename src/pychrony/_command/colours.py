@@ -26,8 +26,6 @@ _COLOURED = re.compile("|".join(f"({pattern})" for pattern in PATTERNS), re.MULT
 
 def wanted() -> bool:
     """Whether stdout is a terminal that shows colours, and the user wants them."""
-    if sys.stdout is None:  # closed, with '>&-'
-        return False
     dumb = os.environ.get("TERM", "dumb") == "dumb"
     return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
