@@ -6,7 +6,7 @@
  * none. libchrony and the sockets are real. PYCHRONY_LIBCHRONY names libchrony; `tools/run fuzz`
  * compiles this and runs it.
  */
-#include "engine.h"
+#include "batch.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -139,12 +139,12 @@ static size_t answer(const uint8_t *request, uint8_t *to)
     return 28 + (size_t)reply->body;
 }
 
-struct peer {
+struct asker {
     struct sockaddr_storage place;
     socklen_t size;
 };
 
-static void send_to(const struct peer *client, const uint8_t *bytes, size_t size)
+static void send_to(const struct asker *client, const uint8_t *bytes, size_t size)
 {
     if (server >= 0)
         sendto(server, bytes, size, MSG_DONTWAIT, (const struct sockaddr *)&client->place,
@@ -152,7 +152,7 @@ static void send_to(const struct peer *client, const uint8_t *bytes, size_t size
 }
 
 static struct {
-    struct peer client;
+    struct asker client;
     uint8_t bytes[256];
     size_t size;
 } kept; /* an answer for later */
@@ -161,7 +161,7 @@ static int64_t now_ns;
 static int requests;
 
 /* Deal with one request as the input says. False: a signal is to come. */
-static bool deal(const uint8_t *request, const struct peer *client)
+static bool deal(const uint8_t *request, const struct asker *client)
 {
     uint8_t bytes[2048];
     size_t size;
@@ -227,7 +227,7 @@ static bool deal(const uint8_t *request, const struct peer *client)
 int turn_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout)
 {
     uint8_t request[2048];
-    struct peer client = {.size = sizeof(client.place)};
+    struct asker client = {.size = sizeof(client.place)};
     bool signal = false;
     while (server >= 0 && recvfrom(server, request, sizeof(request), 0,
                                    (struct sockaddr *)&client.place, &client.size) >= 20) {

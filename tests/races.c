@@ -6,8 +6,10 @@
  * Each thread opens clients, asks, and frees them, now and then after another thread has driven
  * them; few descriptors keep the budget of sockets short. `tools/run sanitize --thread` runs it.
  */
-#include "engine.h"
+#include "batch.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,9 @@
-"""Tests which parts of the package import which."""
+"""Tests which parts of the package use which."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +44,40 @@ def test_imports_go_one_way() -> None:
             if name not in GROUND and ROOMS.index(room(name)) > level
         ]
     assert upward == []
+
+
+LAYERS = ("library.c", "records.c", "sockets.c", "exchange.c", "rounds.c", "batch.c", "loop.c")
+"""The C files from the bottom up: each calls only itself and those before it."""
+FUNCTION = re.compile(r"^(?!static)\w[\w *]*[ *](\w+)\([^;{]*\)\s*\{", re.M)
+"""The definition of a function that other files can call."""
+
+
+def code_of(name: str) -> str:
+    """Return a C file without comments and strings."""
+    text = (ROOT / "_io" / name).read_text()
+    return re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', "", text, flags=re.S)
+
+
+def test_c_calls_go_one_way() -> None:
+    assert {path.name for path in (ROOT / "_io").glob("*.c")} == set(LAYERS)
+    homes = {
+        function: level
+        for level, name in enumerate(LAYERS)
+        for function in FUNCTION.findall(code_of(name))
+    }
+    assert {homes[name] for name in ("shim_load", "open_socket", "shim_run")} == {0, 2, 6}
+    upward = [
+        f"{name} calls {function}"
+        for level, name in enumerate(LAYERS)
+        for function in sorted(set(re.findall(r"(?<!chrony\.)\b\w+\b", code_of(name))))
+        if homes.get(function, level) > level
+    ]
+    assert upward == []
+
+
+def test_each_structure_is_used_only_from_its_layer_upwards() -> None:
+    """A C file includes the header of its layer, which includes those of the layers below."""
+    for level, name in enumerate(LAYERS):
+        includes = set(re.findall(r'#include "(\w+)\.h"', (ROOT / "_io" / name).read_text()))
+        own = {"library.c": "libchrony", "loop.c": "batch"}.get(name, name.removesuffix(".c"))
+        assert includes == {own}, level

@@ -1,44 +1,50 @@
 /*
  * Sends, receives and repeats single requests, and handles a chronyd that is not there.
  */
-#include "engine.h"
+#include "exchange.h"
 
 #include <errno.h>
-#include <sys/socket.h>
+#include <stdio.h>
+#include <stdlib.h>
 
-enum { LEAST_PATIENCE = 200 * MILLISECOND }; /* as in TCP: a busy machine may need that long */
+enum {
+    LEAST_PATIENCE = 200 * MILLISECOND, /* as in TCP: a busy machine may need that long */
+    MOST_PATIENCE = 250 * MILLISECOND,  /* before a first repetition, if no round trip is known */
+    FAR = 5 * MILLISECOND,     /* a round trip that makes a socket for each request worthwhile */
+    CROWDED = 10 * MILLISECOND /* until a request is sent again that the kernel had no memory for */
+};
 static const int64_t MOST_INTERVAL = 4 * (int64_t)SECOND;
 
 /* ---- Slots ---- */
 
 static bool is_stuck(enum state state) { return state == BLOCKED || state == LATER; }
 
-void set_state(struct slot *slot, enum state state)
+static void set_state(struct slot *slot, enum state state)
 {
-    slot->client->stuck += is_stuck(state) - is_stuck(slot->state);
-    slot->client->busy += (state != IDLE) - (slot->state != IDLE);
+    slot->peer->stuck += is_stuck(state) - is_stuck(slot->state);
+    slot->peer->busy += (state != IDLE) - (slot->state != IDLE);
     slot->state = state;
 }
 
 /* Whether this exchange asks for the address of the source. */
-static bool is_addressed(const struct slot *slot)
+static bool is_addressed(const struct item *item)
 {
-    return has(&slot->client->asks[slot->item.ask], SHIM_ADDRESSED) &&
-           (slot->item.kind == RECORD || slot->item.kind == ADDRESS);
+    return item->addressed && (item->kind == RECORD || item->kind == ADDRESS);
 }
 
 /* libchrony ignores a late answer, by its sequence number. But if a session was about to ask by
    address, the next request in it would be affected. */
-static bool leaves_traces(const struct slot *slot)
+static bool leaves_traces(const struct item *item)
 {
-    return is_addressed(slot) && slot->item.kind == RECORD;
+    return item->addressed && item->kind == RECORD;
 }
 
 void release(struct slot *slot)
 {
-    slot->dirty |= slot->state == WAITING && leaves_traces(slot);
+    slot->dirty |= slot->state == WAITING && leaves_traces(&slot->item);
     set_state(slot, IDLE);
-    watch_writing(slot, false); /* epoll would report a writable socket all the time */
+    if (slot->socket != NULL) /* epoll would report a writable socket all the time */
+        watch_writing(slot->peer->hub, slot->socket, false);
 }
 
 static bool same_source(const struct item *one, const struct item *other)
@@ -48,128 +54,247 @@ static bool same_source(const struct item *one, const struct item *other)
     return same_kind && one->ask == other->ask && one->record == other->record;
 }
 
-void release_twins(struct slot *slot)
+/* End a request, which has been answered or refused, in all slots that have it. */
+static enum event conclude(struct slot *slot, enum event event)
 {
-    if (!slot->client->repeated)
-        return;
-    for (struct slot *twin = slot->client->slots; twin != NULL; twin = twin->next)
+    set_state(slot, IDLE);
+    watch_writing(slot->peer->hub, slot->socket, false);
+    if (!slot->peer->repeated)
+        return event;
+    for (struct slot *twin = slot->peer->slots; twin != NULL; twin = twin->next)
         if (twin != slot && twin->state != IDLE && same_source(&slot->item, &twin->item))
             release(twin);
+    return event;
 }
 
-/* Return a slot for one of `wanted` requests; NULL if they must wait. Opening a socket takes as
-   long as a few requests: on the same machine, a client opens more sockets only for long lists, or
-   after several batches. */
-struct slot *vacant(shim_client *client, int wanted, bool far)
+/* ---- Their sockets ---- */
+
+static int open_slot(struct slot *slot)
 {
-    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
-        if (slot->link.fd >= 0 && slot->state == IDLE)
+    struct peer *peer = slot->peer;
+    int error = open_socket(peer->hub, peer->address, peer->open > 0, peer->owner, &slot->socket);
+    if (error != OK)
+        return error;
+    peer->open++;
+    slot->fresh = true;
+    slot->dirty = false;
+    return OK;
+}
+
+/* Let go of the socket, which the caller has closed. */
+static void forget_socket(struct slot *slot)
+{
+    set_state(slot, IDLE);
+    slot->dirty = false;
+    slot->socket = NULL;
+    slot->peer->open--;
+}
+
+static void close_slot(struct slot *slot)
+{
+    set_state(slot, IDLE);
+    if (slot->socket == NULL)
+        return;
+    close_socket(slot->peer->hub, slot->socket);
+    forget_socket(slot);
+}
+
+/* Return a slot without a socket, a new one if necessary; NULL: no memory. */
+static struct slot *empty_slot(struct peer *peer)
+{
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
+        if (slot->socket == NULL && slot->state == IDLE)
             return slot;
-    if (client->busy == 0)
-        return empty_slot(client);
-    bool few = client->busy < client->kept && (client->busy < client->batches || client->busy < wanted / 8);
-    if (client->full || !(far || few))
+    struct slot *slot = calloc(1, sizeof(*slot));
+    if (slot == NULL)
         return NULL;
-    struct slot *slot = empty_slot(client);
-    if (slot != NULL && open_slot(slot) == OK)
+    slot->peer = peer;
+    slot->next = peer->slots;
+    peer->slots = slot;
+    return slot;
+}
+
+/* Opening a socket takes as long as a few requests: on the same machine, further ones are only worth
+   it for long lists, or after several batches, and while there are plenty. A distant chronyd gets
+   one for each request that can be in flight: that makes the few round trips of a list. */
+static bool wants_further(const struct peer *peer, int wanted)
+{
+    if (!peer->ordered && peer->best >= FAR)
+        return true;
+    return peer->busy < peer->kept && budget_to_spare() > 0 &&
+           (peer->busy < peer->batches || peer->busy < wanted / 8);
+}
+
+struct slot *vacant(struct peer *peer, int wanted)
+{
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
+        if (slot->socket != NULL && slot->state == IDLE)
+            return slot;
+    if (peer->busy == 0)
+        return empty_slot(peer);
+    if (peer->full || !wants_further(peer, wanted))
+        return NULL;
+    struct slot *slot = empty_slot(peer);
+    int error = slot != NULL ? open_slot(slot) : NO_MEMORY;
+    if (error == OK)
         return slot;
-    client->full = true; /* the open ones must do */
+    peer->full = error != NO_BUDGET; /* which others return: try again after the next answer */
     return NULL;
 }
 
-int64_t next_due(const shim_client *client)
+/* Close idle sockets until no more than this number are open. */
+static void close_idle(struct peer *peer, int most)
 {
-    int64_t due = client->deadline;
-    for (const struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+    for (struct slot *slot = peer->slots; slot != NULL && peer->open > most; slot = slot->next)
+        if (slot->socket != NULL && slot->state == IDLE)
+            close_slot(slot);
+}
+
+void return_idle(struct peer *peer)
+{
+    int excess = peer->open > 1 ? -budget_to_spare() : 0;
+    if (excess > 0)
+        close_idle(peer, excess < peer->open ? peer->open - excess : 1);
+}
+
+/* ---- Peers ---- */
+
+int open_peer(struct peer *peer, const char *address)
+{
+    struct slot *slot = empty_slot(peer);
+    if (slot == NULL)
+        return NO_MEMORY;
+    snprintf(peer->address, sizeof(peer->address), "%s", address);
+    int error = open_slot(slot);
+    if (error == OK && address[0] == '\0')
+        read_peer(slot->socket, peer->address, sizeof(peer->address));
+    peer->ordered = peer->address[0] == '/';
+    return error;
+}
+
+void close_peer(struct peer *peer)
+{
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
+        close_slot(slot);
+}
+
+void free_peer(struct peer *peer, bool spare)
+{
+    for (struct slot *slot; (slot = peer->slots) != NULL;) {
+        peer->slots = slot->next;
+        bool clean = slot->socket != NULL && slot->state == IDLE && !slot->dirty && !peer->ordered;
+        if (spare && clean && spare_socket(peer->hub, slot->socket))
+            forget_socket(slot);
+        close_slot(slot);
+        free(slot);
+    }
+}
+
+void leave_peer_to_parent(struct peer *peer)
+{
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next) {
+        set_state(slot, IDLE);
+        if (slot->socket == NULL)
+            continue;
+        leave_socket_to_parent(peer->hub, slot->socket);
+        forget_socket(slot);
+    }
+}
+
+void start_peer(struct peer *peer, int64_t timeout)
+{
+    peer->patience = timeout >= 0 && timeout / 4 < MOST_PATIENCE ? timeout / 4 : MOST_PATIENCE;
+    peer->stamp = 0;
+    peer->error = peer->system = 0;
+    peer->reached = peer->answered = peer->full = peer->repeated = false;
+    peer->batches += peer->batches < KEPT;
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
+        slot->fresh = false;
+}
+
+void rest_peer(struct peer *peer)
+{
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
+        release(slot);
+    close_idle(peer, peer->kept);
+    return_idle(peer);
+}
+
+void postpone_peer(struct peer *peer, int64_t pause)
+{
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
+        if (slot->state != IDLE && slot->again != NEVER)
+            slot->again += pause;
+}
+
+int64_t next_repetition(const struct peer *peer)
+{
+    int64_t due = NEVER;
+    for (const struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
         if (slot->state != IDLE && slot->again < due)
             due = slot->again;
     return due;
 }
 
-void postpone(shim_client *client, int64_t pause)
-{
-    if (client->deadline != NEVER)
-        client->deadline += pause;
-    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
-        if (slot->state != IDLE && slot->again != NEVER)
-            slot->again += pause;
-    client->due = next_due(client);
-}
-
 /* ---- Round trips ---- */
 
 /* As RFC 6298 has it. */
-static void measure(shim_client *client, int64_t time)
+static void measure(struct peer *peer, int64_t time)
 {
-    int64_t *round_trip = &client->batch.round_trip;
-    if (client->best == 0 || time < client->best)
-        client->best = time > 0 ? time : 1;
-    if (*round_trip == 0) {
-        *round_trip = time > 0 ? time : 1;
-        client->variation = time / 2;
+    if (peer->best == 0 || time < peer->best)
+        peer->best = time > 0 ? time : 1;
+    if (peer->round_trip == 0) {
+        peer->round_trip = time > 0 ? time : 1;
+        peer->variation = time / 2;
         return;
     }
-    int64_t off = time > *round_trip ? time - *round_trip : *round_trip - time;
-    client->variation += (off - client->variation) / 4;
-    *round_trip += (time - *round_trip) / 8;
+    int64_t off = time > peer->round_trip ? time - peer->round_trip : peer->round_trip - time;
+    peer->variation += (off - peer->variation) / 4;
+    peer->round_trip += (time - peer->round_trip) / 8;
 }
 
 /* How long to wait before a request is repeated for the first time. */
-static int64_t first_interval(const shim_client *client)
+static int64_t first_interval(const struct peer *peer)
 {
-    int64_t least = client->patience < LEAST_PATIENCE ? client->patience : LEAST_PATIENCE;
-    int64_t interval = client->batch.round_trip + 4 * client->variation;
-    if (client->batch.round_trip == 0)
-        return client->patience;
+    int64_t least = peer->patience < LEAST_PATIENCE ? peer->patience : LEAST_PATIENCE;
+    int64_t interval = peer->round_trip + 4 * peer->variation;
+    if (peer->round_trip == 0)
+        return peer->patience;
     return interval < least ? least : interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
 }
 
 /* ---- chronyd is not there ---- */
 
-/* Close all sockets and discard the lists: chronyd was restarted, and its sources may differ. */
-static void start_over(shim_client *client)
+static enum event start_over(struct peer *peer)
 {
-    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
-        close_slot(slot);
-    begin_again(client);
+    close_peer(peer);
+    return RESTARTED;
 }
 
 /* chronyd is not there. A batch that has reached it before waits for it to come back; any other
    batch fails at once. */
-static void miss(struct slot *slot, int error, int system)
+static enum event miss(struct slot *slot, int error, int system)
 {
-    shim_client *client = slot->client;
+    struct peer *peer = slot->peer;
     close_slot(slot);
-    if (!client->reached && slot->tries == 1) {
-        fail_all(client, error, system);
-        return;
-    }
+    peer->error = error;
+    peer->system = system;
+    if (!peer->reached && slot->tries == 1)
+        return ABSENT;
     set_state(slot, LATER);
-    client->error = error;
-    client->system = system;
+    return NOTHING;
 }
 
-/* Whether chronyd was stopped since the slot was opened. On a Unix socket, sending an empty
-   datagram shows that; chronyd ignores it. */
-static bool was_away(const struct slot *slot)
+void note_absence(struct peer *peer)
 {
-    if (slot->state == LATER)
-        return true;
-    return slot->client->ordered && slot->link.fd >= 0 &&
-           send(slot->link.fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
-           (errno == ECONNREFUSED || errno == ENOTCONN);
-}
-
-void note_absence(shim_client *client)
-{
-    if (client->error != OK)
-        return; /* it is known already */
-    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next) {
-        if (slot->state != WAITING || !was_away(slot))
+    if (!peer->ordered || peer->error != OK)
+        return; /* there is no way to tell, or it is known already */
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next) {
+        if (slot->state != WAITING || !is_cut_off(slot->socket))
             continue;
         close_slot(slot);
-        client->error = open_slot(slot);
-        client->system = errno;
+        peer->error = open_slot(slot);
+        peer->system = errno;
         return; /* if that succeeded, chronyd has just come back, too late for an answer */
     }
 }
@@ -178,20 +303,19 @@ void note_absence(shim_client *client)
 
 static int request(const struct slot *slot)
 {
-    const shim_ask *ask = &slot->client->asks[slot->item.ask];
-    chrony_session *session = slot->link.session;
+    const struct item *item = &slot->item;
+    chrony_session *session = slot->socket->session;
     /* libchrony may keep the pointer to a name: its own names stay valid. */
-    const char *name = chrony.get_report_name(ask->report);
-    if (slot->item.kind == NUMBER)
+    const char *name = chrony.get_report_name(item->report);
+    if (item->kind == NUMBER)
         return (int)chrony.request_report_number_records(session, name);
-    bool by_address = has(ask, SHIM_ADDRESSED);
-    if (by_address && slot->item.kind != RECORD)
-        name = "sourcestats";
-    else if (by_address)
-        take_text(); /* libchrony formats the address in the common buffer */
-    int error = (int)chrony.request_record(session, name, slot->item.record);
-    if (by_address && slot->item.kind == RECORD)
-        drop_text();
+    if (!item->addressed)
+        return (int)chrony.request_record(session, name, item->record);
+    if (item->kind != RECORD)
+        return (int)chrony.request_record(session, "sourcestats", item->record);
+    lock_text(); /* libchrony formats the address in the common buffer */
+    int error = (int)chrony.request_record(session, name, item->record);
+    unlock_text();
     return error;
 }
 
@@ -199,75 +323,79 @@ static int request(const struct slot *slot)
    the address any more. */
 static void rewind_item(struct slot *slot)
 {
-    if (is_addressed(slot))
+    if (is_addressed(&slot->item))
         slot->item.kind = ADDRESS;
 }
 
-/* Make sure that the slot has a socket and a clean session. False: that is not possible. */
-static bool be_ready(struct slot *slot)
+/* Make sure that the slot has a socket and a clean session. Returns 0, or an error with errno. */
+static int be_ready(struct slot *slot)
 {
-    int error = OK;
-    if (slot->link.fd >= 0 && slot->dirty) {
+    if (slot->socket == NULL || slot->dirty)
         rewind_item(slot);
-        error = renew_session(slot);
-    }
-    if (slot->link.fd < 0) {
-        rewind_item(slot);
-        error = open_slot(slot);
-    }
-    if (error != OK)
-        miss(slot, error, errno);
-    return error == OK;
+    if (slot->socket == NULL)
+        return open_slot(slot);
+    if (!slot->dirty)
+        return OK;
+    slot->dirty = false;
+    return renew_session(slot->peer->hub, slot->socket);
 }
 
 /* A request could not be sent. */
-static void fail_to_send(struct slot *slot)
+static enum event fail_to_send(struct slot *slot, int64_t now)
 {
     if (errno == EAGAIN || errno == ENOBUFS) {
-        slot->dirty |= leaves_traces(slot);
+        slot->dirty |= leaves_traces(&slot->item);
         set_state(slot, BLOCKED);
-        watch_writing(slot, true);
-    } else if (slot->fresh) {
-        miss(slot, SHIM_UNREACHABLE, errno);
-    } else {
-        start_over(slot->client);
+        if (errno == EAGAIN)
+            watch_writing(slot->peer->hub, slot->socket, true);
+        else /* memory, not the socket: that one is writable all the time */
+            slot->again = now + CROWDED;
+        return NOTHING;
     }
+    if (slot->fresh)
+        return miss(slot, SHIM_UNREACHABLE, errno);
+    return start_over(slot->peer);
 }
 
-void send_request(struct slot *slot, int64_t now)
+static enum event refuse(struct slot *slot, int error)
 {
-    int error;
-    if (!be_ready(slot))
-        return;
+    slot->error = error;
+    return conclude(slot, REFUSED);
+}
+
+enum event send_request(struct slot *slot, int64_t now)
+{
+    int error = be_ready(slot);
+    if (error != OK)
+        return miss(slot, error, errno);
     slot->sent = now;
-    slot->stamp = ++slot->client->stamp;
+    slot->stamp = ++slot->peer->stamp;
     do
         error = request(slot);
     while (error == SEND_FAILED && errno == EINTR);
-    if (error == SEND_FAILED) {
-        fail_to_send(slot);
-    } else if (error != OK) {
+    if (error == SEND_FAILED)
+        return fail_to_send(slot, now);
+    if (error != OK) {
         slot->dirty = true;
-        take_refusal(slot, error);
-    } else if (!chrony.needs_response(slot->link.session)) {
-        /* libchrony itself answered: with the number of records of a report that is not a list, or
-           because reference clocks have no such record. */
-        take_answer(slot, now);
-    } else {
-        set_state(slot, WAITING);
-        watch_writing(slot, false);
-        slot->client->reached |= slot->client->ordered; /* sending succeeds only if it is there */
-        if (slot->item.kind == NUMBER && !slot->client->progress[slot->item.ask].list)
-            take_list(slot);
+        return refuse(slot, error);
     }
+    /* libchrony itself may have answered: with the number of records of a report that is not a list,
+       or because reference clocks have no such record. */
+    if (!chrony.needs_response(slot->socket->session))
+        return conclude(slot, ANSWERED);
+    set_state(slot, WAITING);
+    watch_writing(slot->peer->hub, slot->socket, false);
+    slot->peer->reached |= slot->peer->ordered; /* sending succeeds only if chronyd is there */
+    return SENT;
 }
 
-void begin(struct slot *slot, int64_t now)
+enum event begin(struct slot *slot, const struct item *item, int64_t now)
 {
+    slot->item = *item;
     slot->tries = 1;
-    slot->interval = first_interval(slot->client);
+    slot->interval = first_interval(slot->peer);
     slot->again = now + slot->interval;
-    send_request(slot, now);
+    return send_request(slot, now);
 }
 
 /* ---- Answers ---- */
@@ -277,84 +405,70 @@ static bool is_answer(int error) { return error >= UNAUTHORIZED && error <= INVA
 /* chronyd has answered. */
 static void note_answer(struct slot *slot, int64_t now)
 {
-    shim_client *client = slot->client;
-    client->reached = true;
-    client->batch.answered = 1;
-    client->error = client->system = 0;
+    struct peer *peer = slot->peer;
+    peer->reached = peer->answered = true;
+    peer->error = peer->system = 0;
     slot->fresh = false;
-    measure(client, now - slot->sent);
+    measure(peer, now - slot->sent);
 }
 
-/* Take in what has arrived. */
-static void receive(struct slot *slot, int64_t now)
+static enum event receive(struct slot *slot, int64_t now)
 {
     errno = 0;
-    int error = (int)chrony.process_response(slot->link.session);
+    int error = (int)chrony.process_response(slot->socket->session);
     if (error == OK) {
-        if (chrony.needs_response(slot->link.session))
-            return; /* a datagram to ignore */
+        if (chrony.needs_response(slot->socket->session))
+            return NOTHING; /* a datagram to ignore */
         note_answer(slot, now);
-        take_answer(slot, now);
-    } else if (error == RECV_FAILED && (errno == EAGAIN || errno == EINTR)) {
-        return;
-    } else if (is_answer(error)) {
+        return conclude(slot, ANSWERED);
+    }
+    if (is_answer(error)) {
         note_answer(slot, now);
-        slot->dirty |= leaves_traces(slot);
-        take_refusal(slot, error);
-    } else if (error != RECV_FAILED && error != SEND_FAILED) {
+        slot->dirty |= leaves_traces(&slot->item);
+        return refuse(slot, error);
+    }
+    if (error == RECV_FAILED && (errno == EAGAIN || errno == EINTR))
+        return NOTHING;
+    if (error != RECV_FAILED && error != SEND_FAILED) {
         slot->dirty = true;
-        take_refusal(slot, error);
-    } else if (slot->fresh) {
-        miss(slot, SHIM_UNREACHABLE, errno);
-    } else {
-        start_over(slot->client); /* the error may be due to an earlier call */
+        return refuse(slot, error);
     }
+    if (slot->fresh)
+        return miss(slot, SHIM_UNREACHABLE, errno);
+    return start_over(slot->peer); /* the error may be due to an earlier call */
 }
 
-/* Discard late answers, which epoll would otherwise report for ever. */
-static void drain(const struct slot *slot)
+enum event collect(struct slot *slot, int64_t now)
 {
-    char byte;
-    for (int i = 0; i < KEPT; i++)
-        if (recv(slot->link.fd, &byte, 1, MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EAGAIN)
-            return;
+    if (slot->socket == NULL || !slot->socket->ready)
+        return NOTHING;
+    slot->socket->ready = false;
+    if (slot->state == BLOCKED)
+        return send_request(slot, now);
+    if (slot->state == WAITING)
+        return receive(slot, now);
+    drain_socket(slot->socket);
+    return NOTHING;
 }
 
-void receive_all(shim_client *client, int64_t now)
+void look_again(struct peer *peer)
 {
-    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next) {
-        if (!slot->ready)
-            continue;
-        slot->ready = false;
-        if (slot->link.fd < 0)
-            continue;
-        if (slot->state == BLOCKED)
-            send_request(slot, now);
-        else if (slot->state == WAITING)
-            receive(slot, now);
-        else
-            drain(slot);
-    }
-}
-
-void look_again(shim_client *client)
-{
-    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
         if (slot->state == WAITING)
-            slot->ready = true;
+            slot->socket->ready = true;
 }
 
 /* ---- Repetitions ---- */
 
-/* Return the slot in which to repeat a request that waits. At first, that is a new socket. Later, a
-   slot in between is closed and reused, so that the first and the last can still be answered. If no
-   new socket can be opened, the repetition replaces the request in its own session. */
+/* Return the slot in which to repeat a request that waits. At first, that is a new one: with a
+   second socket, the request and its repetition can both be answered, which the few round trips of
+   lists need where datagrams are late or lost. Later, a slot in between is closed and reused. If no
+   socket can be opened, the repetition replaces the request in its own session. */
 static struct slot *place_to_repeat(struct slot *slot)
 {
-    shim_client *client = slot->client;
     struct slot *later = NULL;
     int twins = 0;
-    for (struct slot *twin = client->slots; twin != NULL; twin = twin->next) {
+    for (struct slot *twin = slot->peer->slots; twin != NULL; twin = twin->next) {
         if (twin == slot || twin->state == IDLE || !same_source(&twin->item, &slot->item))
             continue;
         twins++;
@@ -365,45 +479,60 @@ static struct slot *place_to_repeat(struct slot *slot)
         close_slot(later);
         return later;
     }
-    struct slot *twin = empty_slot(client);
-    if (twin == NULL)
-        return slot;
-    if (open_slot(twin) == OK)
-        return twin;
-    if (errno != EMFILE && errno != ENFILE)
-        close_slot(slot); /* chronyd is not there: the next attempt reports it */
-    return slot;
+    struct slot *twin = empty_slot(slot->peer);
+    return twin != NULL && open_slot(twin) == OK ? twin : slot;
 }
 
-/* Repeat a request that was not answered. */
-static void repeat(struct slot *slot, int64_t now)
+static int64_t longer(int64_t interval)
 {
-    shim_client *client = slot->client;
-    if (client->batch.answered && was_away(slot)) {
-        start_over(client);
-        return;
-    }
-    int64_t interval = slot->interval + slot->interval / 4; /* several in a row may get lost */
-    int tries = slot->tries + 1;
-    struct item item = slot->item;
-    struct slot *other = slot;
-    slot->again = NEVER;
+    interval += interval / 4; /* several in a row may get lost */
+    return interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
+}
+
+/* Repeat a request over UDP. */
+static enum event repeat(struct slot **slot, int64_t now)
+{
+    struct slot *old = *slot, *new = place_to_repeat(old);
+    int tries = old->tries + 1;
+    int64_t interval = longer(old->interval);
+    old->again = NEVER;
+    old->peer->repeated = true;
+    new->item = old->item;
+    new->tries = tries;
+    new->interval = interval;
+    new->again = now + interval;
+    rewind_item(new);
+    *slot = new;
+    return send_request(new, now);
+}
+
+/* A request over a Unix socket is overdue. It is not lost unless chronyd was restarted, so a second
+   socket, which takes milliseconds to open, could not help. Only chronyd's answer can be lost, if
+   late answers to earlier calls have filled the queue of our socket. */
+static enum event check_again(struct slot *slot, int64_t now)
+{
+    if (is_cut_off(slot->socket))
+        return start_over(slot->peer);
+    if (now - slot->sent < SECOND)
+        return NOTHING;
+    rewind_item(slot);
+    return send_request(slot, now);
+}
+
+enum event repeat_overdue(struct slot **overdue, int64_t now)
+{
+    struct slot *slot = *overdue;
+    struct peer *peer = slot->peer;
+    if (slot->state == IDLE || now < slot->again)
+        return NOTHING;
+    if (slot->state == WAITING && !peer->ordered)
+        return repeat(overdue, now);
+    slot->interval = longer(slot->interval);
+    slot->again = now + slot->interval;
     if (slot->state == WAITING)
-        other = place_to_repeat(slot);
-    else
-        close_slot(slot);
-    client->repeated = true;
-    other->item = item;
-    other->tries = tries;
-    other->interval = interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
-    other->again = now + other->interval;
-    rewind_item(other);
-    send_request(other, now);
-}
-
-void repeat_overdue(shim_client *client, int64_t now)
-{
-    for (struct slot *slot = client->slots; slot != NULL; slot = slot->next)
-        if (slot->state != IDLE && now >= slot->again)
-            repeat(slot, now);
+        return check_again(slot, now);
+    if (slot->state == BLOCKED)
+        return send_request(slot, now);
+    slot->tries++;
+    return peer->answered ? start_over(peer) : send_request(slot, now);
 }

@@ -1,10 +1,16 @@
 /*
- * The functions of libchrony that the engine uses, and the numbers in its interface that have
- * names here. Where libchrony's own header is installed, the compiler compares the two.
+ * First layer (library.c): libchrony. These are its functions that the engine uses, and the numbers
+ * of its interface that have names here. Where libchrony's own header is installed, the compiler
+ * compares the two.
  */
+#pragma once
+#define _GNU_SOURCE
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
+
+#include "shim.h"
 
 #if UINTPTR_MAX < UINT64_MAX
 #error "pychrony needs a 64-bit system: elsewhere the width of libchrony's times is not known"
@@ -84,3 +90,15 @@ SAME_NUMBER(CONTENT_LENGTH_BYTES, 19) SAME_NUMBER(CONTENT_BOOLEAN, 20)
 struct libchrony {
     LIBCHRONY(POINTER)
 };
+
+/* Complete once shim_load() has succeeded, which comes before everything else. */
+extern struct libchrony chrony;
+
+/* libchrony formats all addresses in one buffer. Hold this lock while it writes to the buffer and
+   until the text has been copied. */
+void lock_text(void);
+void unlock_text(void);
+
+/* Loading takes this lock; so does fork(). */
+void lock_library(void);
+void unlock_library(void);

@@ -1,9 +1,10 @@
 /*
- * Loads libchrony, once and for ever, and makes fork() safe while other threads use it.
+ * Loads libchrony, once and for ever.
  */
-#include "engine.h"
+#include "libchrony.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/auxv.h>
 
@@ -13,43 +14,11 @@ static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
 static void *_Atomic loaded;
 
-void take_text(void) { pthread_mutex_lock(&text_lock); }
-void drop_text(void) { pthread_mutex_unlock(&text_lock); }
+void lock_text(void) { pthread_mutex_lock(&text_lock); }
+void unlock_text(void) { pthread_mutex_unlock(&text_lock); }
 
-/* ---- fork() ---- */
-
-static void before_fork(void)
-{
-    pthread_mutex_lock(&load_lock);
-    lock_loops();
-    take_text();
-    lock_shapes();
-}
-
-static void after_fork(void)
-{
-    unlock_shapes();
-    drop_text();
-    unlock_loops();
-    pthread_mutex_unlock(&load_lock);
-}
-
-/* A child that used its parent's sockets would receive the parent's answers, and libchrony would
-   use the same sequence numbers in both. Closed by libchrony, they would take the parent's socket
-   files with them. */
-static void in_child(void)
-{
-    leave_loops_to_parent();
-    after_fork();
-}
-
-/* Runs when the shim is loaded, before any lock can be held. */
-__attribute__((constructor)) static void register_fork_handlers(void)
-{
-    pthread_atfork(before_fork, after_fork, in_child);
-}
-
-/* ---- libchrony ---- */
+void lock_library(void) { pthread_mutex_lock(&load_lock); }
+void unlock_library(void) { pthread_mutex_unlock(&load_lock); }
 
 /* Resolve all of libchrony's functions; returns the name of one that is missing, or NULL. */
 static const char *resolve(void *handle)
@@ -81,9 +50,9 @@ static int load(const char *path, char *reason, size_t size)
 
 int shim_load(const char *path, char *reason, size_t size)
 {
-    pthread_mutex_lock(&load_lock);
+    lock_library();
     int result = loaded != NULL ? 0 : load(path, reason, size);
-    pthread_mutex_unlock(&load_lock);
+    unlock_library();
     return result;
 }
 

@@ -1,10 +1,29 @@
 /*
- * Implements loops, which wait for the sockets of clients, and step clients that are ready or due.
+ * Last layer: loops wait for the sockets of clients, and step clients that are ready or due.
+ *
+ * Locks. Nothing waits for chronyd under any of them. In the order in which they are taken:
+ *
+ *   load_lock    (library.c)  the table of libchrony's functions until it is complete. After that,
+ *                             it never changes, and all its users have called shim_load() before.
+ *   loops_lock   (here)       the list of all loops. Taken to add or remove one, to fork, to exit.
+ *   loop->lock   (here)       the loop, its clients, their batches and sockets. Taken by each
+ *                             function of shim.h for as long as it runs, but never while it waits
+ *                             for chronyd. Sockets are opened and closed while it is held, which
+ *                             takes time, but only callers that share a loop contend for it.
+ *   text_lock    (library.c)  the single buffer in which libchrony formats addresses.
+ *   shapes_lock  (records.c)  adding a shape. Reading takes no lock: a shape is complete before
+ *                             the number of shapes, an atomic, counts it.
+ *
+ * A finished batch is read by its owner without a lock: only shim_start() on the same client
+ * changes it. The budget of sockets is one atomic number. The engine does not rely on the GIL.
+ *
+ * fork() takes all locks first, so that the child sees no half-finished change.
  */
-#include "engine.h"
+#include "batch.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -12,166 +31,48 @@
 
 enum { EVENTS = 64 }; /* taken in at a time */
 
+struct shim_client {
+    struct batch batch;
+    shim_loop *loop;
+    shim_client *next, *last;   /* in the loop */
+    shim_client *next_ready;    /* in the loop's list of clients to step */
+    shim_client *next_finished; /* in the loop's list of clients that are done */
+    bool ready, finished;
+    bool forked; /* in a forked child: the batch was running in the parent */
+    int64_t due; /* when to step at the latest */
+};
+
+struct shim_loop {
+    pthread_mutex_t lock;
+    shim_loop *next, *last; /* in the list of all */
+    struct hub hub;
+    int references; /* one of the caller, and one of each client */
+    int64_t due;    /* no client is due earlier */
+    int done;       /* clients in `finished` */
+    shim_client *clients, *ready;
+    shim_client *finished, *finished_last;
+    int64_t tags;   /* given to clients so far */
+    bool abandoned; /* the caller has let go of it */
+    bool over;      /* the process is ending, and everything is closed */
+};
+
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
 static shim_loop *loops; /* all loops of the process */
 
-int64_t clock_now(void)
+static int64_t clock_now(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
 }
 
-void lock_loop(shim_loop *loop) { pthread_mutex_lock(&loop->lock); }
-void unlock_loop(shim_loop *loop) { pthread_mutex_unlock(&loop->lock); }
+static void lock_loop(shim_loop *loop) { pthread_mutex_lock(&loop->lock); }
+static void unlock_loop(shim_loop *loop) { pthread_mutex_unlock(&loop->lock); }
 
-/* ---- All loops ---- */
+/* ---- Ready and finished clients ---- */
 
-void lock_loops(void)
-{
-    pthread_mutex_lock(&loops_lock);
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next)
-        lock_loop(loop);
-}
-
-void unlock_loops(void)
-{
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next)
-        unlock_loop(loop);
-    pthread_mutex_unlock(&loops_lock);
-}
-
-/* Close what the loop itself has open: its epoll descriptor first, which saves removing each socket
-   from it, and its spare sessions. */
-static void close_own(shim_loop *loop)
-{
-    if (loop->epoll >= 0)
-        close(loop->epoll);
-    loop->epoll = -1;
-    close_spares(loop, 0);
-}
-
-void leave_loops_to_parent(void)
-{
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
-        for (shim_client *client = loop->clients; client != NULL; client = client->next)
-            leave_client_to_parent(client);
-        close_own(loop); /* the spare sessions would use the same random numbers as the parent */
-        loop->due = 0;
-    }
-}
-
-void shim_close_all(void)
-{
-    lock_loops();
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
-        for (shim_client *client = loop->clients; client != NULL; client = client->next) {
-            close_client(client);
-            make_ready(client);
-        }
-        close_spares(loop, 0);
-        loop->over = true;
-    }
-    unlock_loops();
-}
-
-/* At the end of the process, a thread may still be in a call. */
-__attribute__((destructor)) static void close_at_exit(void) { shim_close_all(); }
-
-/* ---- One loop ---- */
-
-shim_loop *shim_loop_new(void)
-{
-    shim_loop *loop = calloc(1, sizeof(*loop));
-    if (loop == NULL)
-        return NULL;
-    pthread_mutex_init(&loop->lock, NULL);
-    loop->epoll = -1;
-    loop->references = 1;
-    loop->due = NEVER;
-    pthread_mutex_lock(&loops_lock);
-    loop->next = loops;
-    if (loops != NULL)
-        loops->last = loop;
-    loops = loop;
-    pthread_mutex_unlock(&loops_lock);
-    return loop;
-}
-
-/* Close the loop's own descriptors if no client has a socket. If an exception of a signal handler
-   made the caller lose a client before it was opened, only the loop's memory stays in use. */
-static void close_unused(shim_loop *loop)
-{
-    for (shim_client *client = loop->clients; client != NULL; client = client->next)
-        if (client->open > 0)
-            return;
-    close_own(loop);
-}
-
-void leave_loop(shim_loop *loop)
-{
-    lock_loop(loop);
-    bool used = --loop->references > 0;
-    if (used && loop->abandoned) /* otherwise, the caller may be waiting for the descriptor */
-        close_unused(loop);
-    unlock_loop(loop);
-    if (used)
-        return;
-    pthread_mutex_lock(&loops_lock);
-    if (loop->next != NULL)
-        loop->next->last = loop->last;
-    if (loop->last != NULL)
-        loop->last->next = loop->next;
-    else
-        loops = loop->next;
-    pthread_mutex_unlock(&loops_lock);
-    close_own(loop);
-    pthread_mutex_destroy(&loop->lock);
-    free_slots(loop);
-    free(loop);
-}
-
-void shim_loop_free(shim_loop *loop)
-{
-    if (loop == NULL)
-        return;
-    lock_loop(loop);
-    loop->abandoned = true;
-    unlock_loop(loop);
-    leave_loop(loop);
-}
-
-int open_epoll(shim_loop *loop)
-{
-    if (loop->epoll < 0)
-        loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-    return loop->epoll < 0 ? -1 : 0;
-}
-
-int shim_loop_fd(shim_loop *loop)
-{
-    lock_loop(loop);
-    int epoll = loop->epoll;
-    unlock_loop(loop);
-    return epoll;
-}
-
-/* ---- The clients of a loop ---- */
-
-void add_client(shim_client *client)
-{
-    shim_loop *loop = client->loop;
-    lock_loop(loop);
-    loop->references++;
-    client->batch.tag = loop->tags++;
-    client->next = loop->clients;
-    if (client->next != NULL)
-        client->next->last = client;
-    loop->clients = client;
-    unlock_loop(loop);
-}
-
-void make_ready(shim_client *client)
+/* Step the client at the next step of the loop. */
+static void make_ready(shim_client *client)
 {
     if (client->ready)
         return;
@@ -190,7 +91,8 @@ static void remove_ready(shim_client *client)
     client->ready = false;
 }
 
-void finish(shim_client *client)
+/* Add the client's batch to those that shim_finished() returns. */
+static void add_finished(shim_client *client)
 {
     shim_loop *loop = client->loop;
     client->finished = true;
@@ -203,7 +105,7 @@ void finish(shim_client *client)
     loop->done++;
 }
 
-void remove_finished(shim_client *client)
+static void remove_finished(shim_client *client)
 {
     shim_loop *loop = client->loop;
     shim_client *before = NULL;
@@ -221,7 +123,209 @@ void remove_finished(shim_client *client)
     loop->done--;
 }
 
-void remove_client(shim_client *client)
+int64_t shim_finished(shim_loop *loop)
+{
+    lock_loop(loop);
+    shim_client *client = loop->finished;
+    if (client != NULL)
+        remove_finished(client);
+    unlock_loop(loop);
+    return client != NULL ? client->batch.seen.tag : -1;
+}
+
+/* ---- All loops ---- */
+
+static void lock_loops(void)
+{
+    pthread_mutex_lock(&loops_lock);
+    for (shim_loop *loop = loops; loop != NULL; loop = loop->next)
+        lock_loop(loop);
+}
+
+static void unlock_loops(void)
+{
+    for (shim_loop *loop = loops; loop != NULL; loop = loop->next)
+        unlock_loop(loop);
+    pthread_mutex_unlock(&loops_lock);
+}
+
+void shim_close_all(void)
+{
+    lock_loops();
+    for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
+        for (shim_client *client = loop->clients; client != NULL; client = client->next) {
+            close_peer(&client->batch.peer);
+            make_ready(client);
+        }
+        keep_spares(&loop->hub, 0);
+        loop->over = true;
+    }
+    unlock_loops();
+}
+
+/* At the end of the process, a thread may still be in a call. */
+__attribute__((destructor)) static void close_at_exit(void) { shim_close_all(); }
+
+/* ---- fork() ---- */
+
+static void before_fork(void)
+{
+    lock_library();
+    lock_loops();
+    lock_text();
+    lock_shapes();
+}
+
+static void after_fork(void)
+{
+    unlock_shapes();
+    unlock_text();
+    unlock_loops();
+    unlock_library();
+}
+
+/* A child that used its parent's sockets would receive the parent's answers, and libchrony would
+   use the same sequence numbers in both, also in spare sessions. Closed by libchrony, the sockets
+   would take the parent's files with them. */
+static void in_child(void)
+{
+    for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
+        for (shim_client *client = loop->clients; client != NULL; client = client->next) {
+            leave_peer_to_parent(&client->batch.peer);
+            client->forked = client->batch.running;
+            make_ready(client);
+        }
+        close_hub(&loop->hub);
+        loop->due = 0;
+    }
+    after_fork();
+}
+
+/* Runs when the shim is loaded, before any lock can be held. */
+__attribute__((constructor)) static void register_fork_handlers(void)
+{
+    pthread_atfork(before_fork, after_fork, in_child);
+}
+
+/* ---- One loop ---- */
+
+shim_loop *shim_loop_new(void)
+{
+    shim_loop *loop = calloc(1, sizeof(*loop));
+    if (loop == NULL)
+        return NULL;
+    pthread_mutex_init(&loop->lock, NULL);
+    loop->hub.epoll = -1;
+    loop->references = 1;
+    loop->due = NEVER;
+    pthread_mutex_lock(&loops_lock);
+    loop->next = loops;
+    if (loops != NULL)
+        loops->last = loop;
+    loops = loop;
+    pthread_mutex_unlock(&loops_lock);
+    return loop;
+}
+
+/* Close the loop's own descriptors if no client has a socket. If an exception of a signal handler
+   made the caller lose a client before it was opened, only the loop's memory stays in use. */
+static void close_unused(shim_loop *loop)
+{
+    for (shim_client *client = loop->clients; client != NULL; client = client->next)
+        if (client->batch.peer.open > 0)
+            return;
+    close_hub(&loop->hub);
+}
+
+/* Give up a reference: the loop ends with the last. */
+static void leave_loop(shim_loop *loop)
+{
+    lock_loop(loop);
+    bool used = --loop->references > 0;
+    if (used && loop->abandoned) /* otherwise, the caller may be waiting for the descriptor */
+        close_unused(loop);
+    unlock_loop(loop);
+    if (used)
+        return;
+    pthread_mutex_lock(&loops_lock);
+    if (loop->next != NULL)
+        loop->next->last = loop->last;
+    if (loop->last != NULL)
+        loop->last->next = loop->next;
+    else
+        loops = loop->next;
+    pthread_mutex_unlock(&loops_lock);
+    close_hub(&loop->hub);
+    pthread_mutex_destroy(&loop->lock);
+    free_hub(&loop->hub);
+    free(loop);
+}
+
+void shim_loop_free(shim_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    lock_loop(loop);
+    loop->abandoned = true;
+    unlock_loop(loop);
+    leave_loop(loop);
+}
+
+int shim_loop_fd(shim_loop *loop)
+{
+    lock_loop(loop);
+    int epoll = loop->hub.epoll;
+    unlock_loop(loop);
+    return epoll;
+}
+
+void shim_spare_sessions(shim_loop *loop, int most)
+{
+    lock_loop(loop);
+    keep_spares(&loop->hub, most);
+    unlock_loop(loop);
+}
+
+/* ---- Clients ---- */
+
+shim_client *shim_client_new(shim_loop *loop, int kept)
+{
+    shim_client *client = loop != NULL ? calloc(1, sizeof(*client)) : NULL;
+    if (client == NULL)
+        return NULL;
+    lock_loop(loop);
+    init_batch(&client->batch, loop->tags++);
+    client->batch.peer.hub = &loop->hub;
+    client->batch.peer.owner = client;
+    client->batch.peer.kept = kept < KEPT ? kept : KEPT;
+    client->loop = loop;
+    client->due = NEVER;
+    loop->references++;
+    client->next = loop->clients;
+    if (client->next != NULL)
+        client->next->last = client;
+    loop->clients = client;
+    unlock_loop(loop);
+    return client;
+}
+
+int shim_open(shim_client *client, const char *address, int *system)
+{
+    *system = ENOMEM;
+    if (client == NULL)
+        return NO_MEMORY;
+    lock_loop(client->loop);
+    int error = client->loop->over ? SHIM_UNREACHABLE : open_peer(&client->batch.peer, address);
+    *system = errno;
+    unlock_loop(client->loop);
+    return error;
+}
+
+const char *shim_address(const shim_client *client) { return client->batch.peer.address; }
+
+shim_batch *shim_batch_of(shim_client *client) { return &client->batch.seen; }
+
+static void remove_client(shim_client *client)
 {
     shim_loop *loop = client->loop;
     remove_ready(client);
@@ -234,61 +338,18 @@ void remove_client(shim_client *client)
         loop->clients = client->next;
 }
 
-int64_t shim_finished(shim_loop *loop)
+void shim_client_free(shim_client *client)
 {
+    if (client == NULL)
+        return;
+    shim_loop *loop = client->loop;
     lock_loop(loop);
-    shim_client *client = loop->finished;
-    if (client != NULL)
-        remove_finished(client);
+    free_peer(&client->batch.peer, true);
+    remove_client(client);
     unlock_loop(loop);
-    return client != NULL ? client->batch.tag : -1;
-}
-
-/* ---- Idle sockets ---- */
-
-/* The client of the loop that has more than one socket and has been idle longest; or NULL. */
-static shim_client *idlest(const shim_loop *loop)
-{
-    shim_client *found = NULL;
-    for (shim_client *client = loop->clients; client != NULL; client = client->next)
-        if (!client->running && client->open > 1 &&
-            (found == NULL || client->idle_since < found->idle_since))
-            found = client;
-    return found;
-}
-
-/* The same among all loops; returns with its loop's lock held, as that of `own` already is. */
-static shim_client *lock_idlest(shim_loop *own)
-{
-    shim_client *found = idlest(own);
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
-        if (loop == own || pthread_mutex_trylock(&loop->lock) != 0)
-            continue; /* in use, so it is not idle */
-        shim_client *other = idlest(loop);
-        bool better = other != NULL && (found == NULL || other->idle_since < found->idle_since);
-        if (better && found != NULL && found->loop != own)
-            unlock_loop(found->loop);
-        if (better)
-            found = other;
-        else
-            unlock_loop(loop);
-    }
-    return found;
-}
-
-bool close_idlest(shim_loop *own)
-{
-    if (pthread_mutex_trylock(&loops_lock) != 0)
-        return false; /* a fork, or the end of the process, which waits for our lock */
-    struct link links[KEPT];
-    shim_client *client = lock_idlest(own);
-    int count = client != NULL ? take_further_links(client, links, KEPT) : 0;
-    if (client != NULL && client->loop != own)
-        unlock_loop(client->loop);
-    pthread_mutex_unlock(&loops_lock);
-    for (int i = 0; i < count; i++)
-        close_link(&links[i]); /* after releasing its lock, so that its owner does not wait */
-    return count > 0;
+    leave_loop(loop);
+    free_batch(&client->batch);
+    free(client);
 }
 
 /* ---- Steps ---- */
@@ -305,7 +366,16 @@ static int64_t first_due(const shim_loop *loop)
 
 static void step_client(shim_client *client, int64_t now)
 {
-    step_batch(client, now);
+    struct batch *batch = &client->batch;
+    bool running = batch->running;
+    if (running && client->forked)
+        begin_again(batch);
+    if (running && client->loop->over)
+        fail_batch(batch, SHIM_UNREACHABLE, ECANCELED);
+    client->forked = false;
+    client->due = step_batch(batch, now);
+    if (running && !batch->running)
+        add_finished(client);
     if (client->due < client->loop->due)
         client->loop->due = client->due;
 }
@@ -322,26 +392,23 @@ static void step(shim_loop *loop, int64_t now)
         return;
     for (shim_client *client = loop->clients; client != NULL; client = client->next)
         if (client->due <= now) {
-            look_again(client); /* its events may not have been taken in yet */
+            look_again(&client->batch.peer); /* its events may not have been taken in yet */
             step_client(client, now);
         }
     loop->due = first_due(loop);
 }
 
-static void take_events(const shim_loop *loop, const struct epoll_event *events, int count)
+static void take_events(shim_loop *loop, const struct epoll_event *events, int count)
 {
     for (int i = 0; i < count; i++) {
-        struct slot *slot = events[i].data.ptr;
-        if (slot->client == NULL) {
-            unwatch_spare(slot, loop->epoll);
-            continue;
-        }
-        slot->ready = true;
-        make_ready(slot->client);
+        shim_client *client = take_event(&loop->hub, &events[i]);
+        if (client != NULL)
+            make_ready(client);
     }
 }
 
-int64_t step_now(shim_loop *loop)
+/* Step, and return what shim_step() returns. */
+static int64_t step_now(shim_loop *loop)
 {
     int64_t now = clock_now();
     step(loop, now);
@@ -354,7 +421,7 @@ int64_t shim_step(shim_loop *loop)
 {
     struct epoll_event events[EVENTS];
     lock_loop(loop);
-    int found = loop->epoll >= 0 ? epoll_wait(loop->epoll, events, EVENTS, 0) : 0;
+    int found = loop->hub.epoll >= 0 ? epoll_wait(loop->hub.epoll, events, EVENTS, 0) : 0;
     take_events(loop, events, found);
     int64_t due = step_now(loop);
     unlock_loop(loop);
@@ -372,9 +439,10 @@ int64_t shim_step_blindly(shim_loop *loop)
 void shim_postpone(shim_loop *loop, int64_t pause)
 {
     lock_loop(loop);
-    for (shim_client *client = loop->clients; client != NULL; client = client->next)
-        if (client->running)
-            postpone(client, pause);
+    for (shim_client *client = loop->clients; client != NULL; client = client->next) {
+        postpone_batch(&client->batch, pause);
+        client->due = batch_due(&client->batch);
+    }
     loop->due = first_due(loop);
     unlock_loop(loop);
 }
@@ -402,7 +470,7 @@ int shim_run(shim_loop *loop, int64_t longest)
         if (loop->done > 0 || now >= end || loop->over)
             break;
         int64_t time = (loop->due < end ? loop->due : end) - now;
-        int epoll = loop->epoll;
+        int epoll = loop->hub.epoll;
         unlock_loop(loop);
         int found = wait_for(epoll, events, time);
         lock_loop(loop);
@@ -414,4 +482,37 @@ int shim_run(shim_loop *loop, int64_t longest)
     int done = loop->done;
     unlock_loop(loop);
     return done;
+}
+
+/* ---- Starting and stopping ---- */
+
+int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout)
+{
+    shim_loop *loop = client->loop;
+    lock_loop(loop);
+    remove_finished(client);
+    client->forked = false;
+    client->due = NEVER;
+    int error = start_batch(&client->batch, asks, asked, timeout, clock_now());
+    make_ready(client);
+    int64_t due = error == OK ? step_now(loop) : -error;
+    unlock_loop(loop);
+    return error == OK && due < 0 ? INT64_MAX : due;
+}
+
+int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
+                       int64_t longest)
+{
+    int64_t due = shim_start(client, asks, asked, timeout);
+    return due >= 0 ? shim_run(client->loop, longest) : (int)due;
+}
+
+void shim_stop(shim_client *client)
+{
+    lock_loop(client->loop);
+    if (client->batch.running)
+        stop_batch(&client->batch);
+    client->due = NEVER;
+    remove_finished(client);
+    unlock_loop(client->loop);
 }

@@ -1,8 +1,10 @@
 /*
- * Copies the record that a libchrony session holds to a client's memory, and identifies its source.
+ * Copies the record that a libchrony session holds to a store, and identifies its source.
  */
-#include "engine.h"
+#include "records.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +134,7 @@ static int find_shape(chrony_session *session, int joined, int likely)
 
 /* ---- Values ---- */
 
-void copy_string(char *to, const char *text)
+static void copy_string(char *to, const char *text)
 {
     size_t length = text != NULL ? strnlen(text, STRING_SIZE - 1) : 0;
     memset(to, 0, STRING_SIZE);
@@ -143,9 +145,9 @@ void copy_string(char *to, const char *text)
 
 static void copy_address(char *to, chrony_session *session, int field)
 {
-    take_text();
+    lock_text();
     copy_string(to, chrony.get_field_string(session, field));
-    drop_text();
+    unlock_text();
 }
 
 /* Copy the value of a field to `to`, in the form that `shim_place` describes. */
@@ -254,59 +256,75 @@ static size_t write_all_names(char *to, chrony_session *session, const shim_shap
     return length;
 }
 
-/* Make room for `size` bytes at `place`, or reuse that of an earlier reading. False: no memory. */
-static bool reserve(shim_client *client, shim_place *place, size_t size)
+/* ---- The store ---- */
+
+int add_places(struct store *store, int number)
 {
-    shim_batch *batch = &client->batch;
+    int first = store->placed, all = first + number;
+    if (all > store->room) {
+        int room = all > 2 * store->room ? all : 2 * store->room;
+        shim_place *places = realloc(store->places, sizeof(*places) * (size_t)room);
+        if (places == NULL)
+            return -1;
+        store->places = places;
+        store->room = room;
+        store->moved++;
+    }
+    for (int i = first; i < all; i++)
+        store->places[i] = (shim_place){.shape = -1};
+    store->placed = all;
+    return first;
+}
+
+/* Make room for `size` bytes at `place`, or reuse what it has. False: no memory. */
+static bool reserve(struct store *store, shim_place *place, size_t size)
+{
     if (size <= place->size)
         return true;
-    if (client->used + size > batch->size) {
-        size_t more = 2 * batch->size > client->used + size ? 2 * batch->size : client->used + size;
-        char *bytes = more <= UINT32_MAX ? realloc(client->bytes, more) : NULL;
+    size_t needed = store->used + size;
+    if (needed > store->size) {
+        size_t more = 2 * store->size > needed ? 2 * store->size : needed;
+        char *bytes = more <= UINT32_MAX ? realloc(store->bytes, more) : NULL;
         if (bytes == NULL)
             return false;
-        batch->bytes = client->bytes = bytes;
-        batch->size = more;
-        batch->moved++;
+        store->bytes = bytes;
+        store->size = more;
+        store->moved++;
     }
-    place->offset = (unsigned int)client->used;
-    client->used += size;
+    place->offset = (unsigned int)store->used;
+    store->used = needed;
     return true;
 }
 
-int copy_record(shim_client *client, int ask, int record, chrony_session *session,
-                const char *address)
+int copy_record(struct store *store, shim_place *place, chrony_session *session, int flags,
+                const char *address, int *shape)
 {
-    shim_ask *told = &client->asks[ask];
-    shim_place *place = &client->places[told->first + record];
-    int joined = (told->flags & SHIM_JOINED) != 0;
+    int joined = (flags & SHIM_JOINED) != 0;
     if (chrony.get_record_number_fields(session) == 0)
         return OK;
-    int number = find_shape(session, joined, client->progress[ask].shape);
-    if (number < 0) {
-        told->records = chrony.get_record_number_fields(session);
+    int number = find_shape(session, joined, *shape);
+    if (number < 0)
         return SHIM_ABSURD;
-    }
-    const shim_shape *shape = &shapes[number];
+    const shim_shape *found = &shapes[number];
     size_t values = 0, names = 0;
-    for (int i = 0; i < shape->count; i++)
-        values += width(shape->fields[i].type);
-    if ((told->flags & SHIM_NAMED) != 0)
-        names = write_all_names(NULL, session, shape, joined);
-    if (!reserve(client, place, values + names))
+    for (int i = 0; i < found->count; i++)
+        values += width(found->fields[i].type);
+    if ((flags & SHIM_NAMED) != 0)
+        names = write_all_names(NULL, session, found, joined);
+    if (!reserve(store, place, values + names))
         return NO_MEMORY;
-    char *to = client->bytes + place->offset;
+    char *to = store->bytes + place->offset;
     if (joined) {
         memcpy(to, address, STRING_SIZE);
         to += STRING_SIZE;
     }
-    for (int i = joined; i < shape->count; i++) {
-        copy_value(to, session, i - joined, shape->fields[i].type);
-        to += width(shape->fields[i].type);
+    for (int i = joined; i < found->count; i++) {
+        copy_value(to, session, i - joined, found->fields[i].type);
+        to += width(found->fields[i].type);
     }
     if (names > 0)
-        write_all_names(to, session, shape, joined);
-    client->progress[ask].shape = place->shape = number;
+        write_all_names(to, session, found, joined);
+    *shape = place->shape = number;
     place->size = (unsigned int)(values + names);
     return OK;
 }

@@ -1,7 +1,7 @@
 /*
  * The boundary between Python and libchrony. The compiler and CFFI's cdef() both read this file,
  * so it holds declarations only. C asks, waits and copies; what the values mean is Python's.
- * How a batch runs is told at the top of batch.c; who may call what from which thread, in engine.h.
+ * How a batch runs is told at the top of batch.c, and which locks guard what, in loop.c.
  */
 
 /* ---- The library ---- */

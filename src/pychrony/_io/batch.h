@@ -1,0 +1,61 @@
+/*
+ * Sixth layer (batch.c): batches. A batch is a set of reports to ask for (the asks) and one deadline
+ * for all of them.
+ */
+#pragma once
+#include "exchange.h"
+#include "rounds.h"
+
+/* How much of one report has been read. */
+struct progress {
+    bool list;
+    bool probing; /* it is not known yet whether it is a list */
+    bool done;
+    int next;  /* the next record to ask for */
+    int left;  /* records that have not arrived yet */
+    int room;  /* number of records that have places, from the ask's `first` on */
+    int shape; /* of the last record, to try first for the next */
+    shim_place last; /* of a list: its last record, which arrives first */
+    int kept;  /* an earlier complete reading: its first place, or -1 */
+    int kept_records;
+};
+
+struct batch {
+    shim_batch seen; /* the part that the caller sees */
+    struct peer peer;
+    struct store store;
+    shim_ask *asks; /* memory for `ask_room` of them */
+    struct progress *progress;
+    int ask_room;
+    int unfinished; /* asks */
+    bool running;
+    int64_t deadline;
+    int known; /* the number of sources when last read; -1: never */
+    int guard; /* the ask whose last record is read first; -1: there is no open list */
+    struct round round;
+};
+
+void init_batch(struct batch *batch, int64_t tag);
+void free_batch(struct batch *batch);
+
+/* Begin a batch with a copy of `asks`, but do not send anything yet. Returns 0 or an error. */
+int start_batch(struct batch *batch, const shim_ask *asks, int asked, int64_t timeout, int64_t now);
+
+/* Move the batch on as far as it goes without waiting. Returns when it must be stepped at the
+   latest. */
+int64_t step_batch(struct batch *batch, int64_t now);
+
+/* End what has not been read yet with an error. */
+void fail_batch(struct batch *batch, int error, int system);
+
+/* Give the batch up. */
+void stop_batch(struct batch *batch);
+
+/* Ask again for everything that has not arrived. */
+void begin_again(struct batch *batch);
+
+/* Move the deadline and all repetitions by `pause`. */
+void postpone_batch(struct batch *batch, int64_t pause);
+
+/* When the batch must be stepped at the latest. */
+int64_t batch_due(const struct batch *batch);

@@ -1,0 +1,159 @@
+/*
+ * Decides whether the lists of a round are consistent.
+ */
+#include "rounds.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* After so many rounds in which the same source is missing from the same number of sources, this is
+   not a change of the sources: chronyd refuses to tell of that one. */
+enum { MOST_GONE = 16 };
+
+void forget_rounds(struct round *round)
+{
+    round->rounds = round->gone = 0;
+    round->compared = false;
+}
+
+void begin_round(struct round *round)
+{
+    round->number = -1;
+    round->counting = round->opening = round->closing = TO_ASK;
+    round->opened = round->closed = round->earliest = round->latest = 0;
+    round->differ = false;
+    round->seen = round->last_address = 0;
+}
+
+void set_number(struct round *round, int number)
+{
+    round->number = number;
+    if (round->room > 0)
+        memset(round->addresses, 0, sizeof(*round->addresses) * (size_t)round->room);
+}
+
+static void note_stamp(struct round *round, int stamp)
+{
+    if (round->earliest == 0 || stamp < round->earliest)
+        round->earliest = stamp;
+    if (stamp > round->latest)
+        round->latest = stamp;
+}
+
+void confirm_number(struct round *round, int stamp)
+{
+    round->counting = DONE;
+    note_stamp(round, stamp);
+}
+
+/* ---- Sources ---- */
+
+/* Where the address of a source is noted; NULL without memory. There is memory for what has
+   arrived, whatever number of sources chronyd claims to have. */
+static uint64_t *address_of(struct round *round, int record)
+{
+    if (record == round->number - 1)
+        return &round->last_address;
+    if (record >= round->room) {
+        int room = record < 32 ? 64 : 2 * record;
+        uint64_t *more = realloc(round->addresses, sizeof(*more) * (size_t)room);
+        if (more == NULL)
+            return NULL;
+        memset(more + round->room, 0, sizeof(*more) * (size_t)(room - round->room));
+        round->addresses = more;
+        round->room = room;
+    }
+    return &round->addresses[record];
+}
+
+bool note_source(struct round *round, int record, int ask, struct identity source, int stamp,
+                 bool opening)
+{
+    uint64_t *address = address_of(round, record);
+    if (address == NULL)
+        return false;
+    if (opening) {
+        round->opening = DONE;
+        round->opened = stamp;
+        round->last = source.whole;
+    } else {
+        note_stamp(round, stamp);
+    }
+    if (*address != 0 && *address != source.address)
+        round->differ = true;
+    *address = source.address;
+    round->seen += source.whole * (2 * (uint64_t)record + 1) + (uint64_t)ask;
+    return true;
+}
+
+void note_closing(struct round *round, struct identity source, int stamp)
+{
+    round->closing = DONE;
+    round->closed = stamp;
+    round->last_again = source.whole;
+}
+
+bool note_gone(struct round *round, int record)
+{
+    bool same = round->number == round->gone_number && record == round->gone_record;
+    round->gone = same ? round->gone + 1 : 1;
+    round->gone_number = round->number;
+    round->gone_record = record;
+    return round->gone >= MOST_GONE;
+}
+
+/* ---- Verdicts ---- */
+
+/* Whether a source is twice in the table of `size` entries that this builds. */
+static bool fill_table(uint64_t *table, size_t size, struct round *round)
+{
+    for (int i = 0; i < round->number; i++) {
+        const uint64_t *noted = address_of(round, i);
+        uint64_t address = noted != NULL ? *noted : 0;
+        if (address == NO_ADDRESS || address == 0)
+            continue;
+        size_t at = address & (size - 1);
+        while (table[at] != 0 && table[at] != address)
+            at = (at + 1) & (size - 1);
+        if (table[at] != 0)
+            return true;
+        table[at] = address;
+    }
+    return false;
+}
+
+/* Without memory for the table: true, so that the round is compared with another one. */
+static bool has_duplicates(struct round *round)
+{
+    size_t size = 2;
+    while (size < 2 * (size_t)round->number)
+        size *= 2;
+    uint64_t *table = calloc(size, sizeof(*table));
+    bool found = table == NULL || fill_table(table, size, round);
+    free(table);
+    return found;
+}
+
+bool is_enclosed(const struct round *round)
+{
+    return round->counting == DONE && (round->number == 0 || round->opening == DONE);
+}
+
+enum verdict judge(struct round *round)
+{
+    if (round->latest > 0) { /* the opening was not the only request */
+        if (round->closing != DONE)
+            return CLOSE_IT;
+        if (round->earliest < round->opened || round->last_again != round->last)
+            return READ_AGAIN;
+        if (round->closed < round->latest)
+            return CLOSE_IT;
+    }
+    bool twice = has_duplicates(round);
+    bool stays = round->compared && round->seen == round->seen_before;
+    round->compared = true;
+    round->seen_before = round->seen;
+    if (stays || !(twice || round->differ))
+        return SOUND;
+    return twice ? CONTRADICTORY : DOUBTFUL;
+}

@@ -1,0 +1,89 @@
+/*
+ * Fifth layer (rounds.c): the proof that lists are consistent.
+ *
+ * Sources come and go between two requests, which shifts the indices of other sources. chronyd
+ * appends a new source, and closes the gap when it removes one (sources.c of chrony), so every
+ * change that shifts a source also shifts the last one. All lists of a batch are read in one round:
+ *
+ *   counting   the number of records, which is the same for all lists;
+ *   opening    the last record of one of the lists, the guard;
+ *   the rest   all other records of all lists, in parallel;
+ *   closing    the last record of the guard again. If it belongs to another source now, or does
+ *              not exist, the round begins again, until the deadline.
+ *
+ * So no list lacks a source that was there all the time, unless the last source was removed and
+ * added again during the call, which puts it back at the end after the others were shifted.
+ *
+ * A client that has read a list before opens with the last index of that time, and counts
+ * afterwards, together with the rest: a count between opening and closing proves that there was
+ * nothing behind the last source. A client's first list is counted twice: before the opening, which
+ * needs the number, and again after it.
+ *
+ * Over UDP, each of these steps waits for the answers of the one before. chronyd serves the
+ * requests on a Unix socket in the order in which they were sent, so there the whole round can be
+ * in flight at once. In both cases requests carry stamps, numbers in the order of sending. The
+ * stamps of the requests that were answered prove that opening and closing enclose the others,
+ * even when requests were lost and repeated. Two further checks find what these stamps cannot
+ * show: no list has a source twice, and all lists are about the same sources. If a check fails,
+ * the lists are read again, until two rounds agree.
+ */
+#pragma once
+#include "records.h"
+
+enum { MAX_RECORDS = 65536 }; /* of a list; chronyd's own limit is far below */
+
+enum stage { TO_ASK, ASKED, DONE };
+
+struct round {
+    int number; /* of sources; -1 while unknown */
+    enum stage counting, opening, closing;
+    uint64_t last, last_again; /* identity of the last source, at opening and closing */
+    int opened, closed;   /* the stamps of these two */
+    int earliest, latest; /* the stamps of all other requests; 0: none */
+    bool differ;          /* the lists are not about the same sources */
+    uint64_t seen, seen_before; /* sum over all identities, in this round and the previous one */
+    bool compared;              /* the previous round was complete */
+    int rounds; /* how often the lists were begun again */
+    int gone;   /* rounds in a row that a missing source ended in the same way */
+    int gone_number, gone_record; /* the number of sources in these rounds, and which was missing */
+    uint64_t *addresses; /* of the sources that have arrived; 0: not read yet */
+    int room;            /* number of sources there is memory for */
+    uint64_t last_address; /* of the last source, which arrives first */
+};
+
+/* Forget the rounds of the previous batch. */
+void forget_rounds(struct round *round);
+
+/* Begin a round. */
+void begin_round(struct round *round);
+
+/* The number of sources is known. */
+void set_number(struct round *round, int number);
+
+/* The number was counted between opening and closing, by the request with this stamp, and agrees. */
+void confirm_number(struct round *round, int stamp);
+
+/* A record of this source was read by its index. `opening`: that request was the opening. Returns
+   false without memory. */
+bool note_source(struct round *round, int record, int ask, struct identity source, int stamp,
+                 bool opening);
+
+/* The closing was answered. */
+void note_closing(struct round *round, struct identity source, int stamp);
+
+/* A source that was counted does not exist. Returns whether chronyd always says that, without any
+   other change, so that it must be an error of another kind. */
+bool note_gone(struct round *round, int record);
+
+/* Whether all requests of the round but the closing are answered, as far as the round knows. */
+bool is_enclosed(const struct round *round);
+
+/* What to do about a round in which all requests that were sent are answered. */
+enum verdict {
+    CLOSE_IT,    /* ask for the last record again */
+    READ_AGAIN,  /* the sources have changed */
+    DOUBTFUL,    /* the lists are complete, but disagree: read them again, and compare */
+    CONTRADICTORY, /* the same, and a source is in a list twice */
+    SOUND
+};
+enum verdict judge(struct round *round);

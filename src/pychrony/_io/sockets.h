@@ -1,0 +1,79 @@
+/*
+ * Third layer (sockets.c): sockets with libchrony sessions on them. Each costs two descriptors,
+ * since libchrony opens /dev/urandom for each session.
+ */
+#pragma once
+#include "libchrony.h"
+
+struct epoll_event;
+
+/* epoll's events point to sockets, and may come late: closing a socket does not end its events while
+   a new process still holds a copy of it, before its exec. So the memory of a socket remains a
+   socket until the loop ends, and an event for which there is no reason does no harm. */
+struct socket {
+    int fd; /* negative: closed */
+    chrony_session *session;
+    unsigned number; /* of the session, in the order in which the hub created them */
+    void *owner;     /* who is told of its events; NULL: nobody */
+    struct socket *next; /* in the hub's list of closed ones */
+    bool further; /* it is part of the budget */
+    bool ready;   /* epoll has reported it */
+    bool writing; /* epoll also watches for it becoming writable */
+};
+
+/* What all sockets of a loop share. */
+struct hub {
+    int epoll; /* -1 until the first socket is opened */
+    unsigned sessions; /* created so far */
+    struct socket *closed; /* memory for new ones */
+    struct socket **spares; /* on UDP sockets, with clean sessions */
+    int spared;             /* number of them */
+    int most_spared;
+    int spare_room; /* number of them there is memory for */
+};
+
+/* Close what is open in a hub whose other sockets are closed: epoll's descriptor, and the spares. */
+void close_hub(struct hub *hub);
+void free_hub(struct hub *hub);
+
+/* From now on, keep up to `most` spares, and close the others. */
+void keep_spares(struct hub *hub, int most);
+
+/* Open a socket to `address` with a session on it, watched by epoll. A `further` socket is part of
+   the budget. Returns 0, or an error with errno set. */
+int open_socket(struct hub *hub, const char *address, bool further, void *owner,
+                struct socket **opened);
+
+/* The error of open_socket() if the budget is used up, for now. */
+enum { NO_BUDGET = -2 };
+
+/* Half of the budget is for those who cannot do without. Returns how many sockets others may still
+   open; if negative, how many idle ones should be closed. */
+int budget_to_spare(void);
+
+void close_socket(struct hub *hub, struct socket *socket);
+
+/* Close the socket, but keep its session as a spare. False: there are enough. */
+bool spare_socket(struct hub *hub, struct socket *socket);
+
+/* In a forked child: close the parent's socket without affecting the parent. */
+void leave_socket_to_parent(struct hub *hub, struct socket *socket);
+
+/* Replace the session, and with it any unfinished exchange. Returns 0, or an error with errno set:
+   then the socket has no session, and must be closed. */
+int renew_session(struct hub *hub, struct socket *socket);
+
+/* Set whether epoll also watches for the socket becoming writable. */
+void watch_writing(const struct hub *hub, struct socket *socket, bool writing);
+
+/* Note an event. Returns the owner of its socket, or NULL if there is none. */
+void *take_event(const struct hub *hub, const struct epoll_event *event);
+
+/* Discard what has arrived, which epoll would otherwise report for ever. */
+void drain_socket(const struct socket *socket);
+
+/* Whether the chronyd at the other end of a Unix socket has closed its own. */
+bool is_cut_off(const struct socket *socket);
+
+/* Write the address that the socket is connected to, in libchrony's notation. */
+void read_peer(const struct socket *socket, char *to, size_t size);
