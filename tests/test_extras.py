@@ -9,7 +9,7 @@ import pytest
 
 from pychrony.testing import PrivateChronyd
 
-EXTRAS = ("prometheus_client", "matplotlib", "numpy", "pandas")
+EXTRAS = ("aiohttp", "bcrypt", "prometheus_client", "yaml", "matplotlib", "numpy", "pandas")
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,8 @@ def test_an_extra_that_is_not_used_is_not_imported(use: str, chronyd: PrivateChr
 @pytest.mark.parametrize(
     ("arguments", "module", "words"),
     [
-        (["exporter"], "prometheus_client", "exporter needs prometheus-client: "),
+        (["exporter"], "prometheus_client", "exporter needs prometheus-client and aiohttp: "),
+        (["exporter"], "aiohttp", "exporter needs prometheus-client and aiohttp: "),
         (["plot", "x.log", "-o", "x.svg"], "matplotlib", "plot needs matplotlib: "),
     ],
 )
@@ -45,6 +46,6 @@ def test_a_missing_extra_says_what_to_install(
     without = f"import sys; sys.modules[{module!r}] = None"
     run = f"import pychrony._command.cli as c; sys.exit(c.main({arguments!r}))"
     done = python(f"{without}\n{run}")
-    extra = "prometheus" if module == "prometheus_client" else "plot"
+    extra = "plot" if arguments[0] == "plot" else "prometheus"
     assert done.stderr == f"pychrony: {words}pip install 'pychrony[{extra}]'\n"
     assert done.returncode == 2

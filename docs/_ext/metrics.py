@@ -9,7 +9,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from pychrony._prometheus.metrics import metrics
+from pychrony._prometheus.metrics import exported, metrics
 from pychrony.models import MODELS
 from pychrony.prometheus import ChronyCollector
 
@@ -32,14 +32,18 @@ def describe() -> Iterator[str]:
             yield from entry(name, family.type, family._labelnames, family.documentation)
     for report, model in MODELS.items():
         yield from ("", f"## {report}", "")
+        usual = exported(model, everything=False)
         for metric in metrics(model):
-            yield from entry(metric.name, metric.type, metric.labels, metric.help)
+            extra = "" if metric in usual else ", with `--all-metrics`"
+            yield from entry(metric.name, metric.type, metric.labels, metric.help, extra)
 
 
-def entry(name: str, kind: str, labels: tuple[str, ...], words: str) -> Iterator[str]:
+def entry(
+    name: str, kind: str, labels: tuple[str, ...], words: str, extra: str = ""
+) -> Iterator[str]:
     """Return the entry of a metric."""
     of = ", ".join(f"`{label}`" for label in labels)
-    facts = f"{kind}{f', labels {of}' if of else ''}"
+    facts = f"{kind}{f', labels {of}' if of else ''}{extra}"
     yield from (f"(metric-{name.replace('_', '-')})=", f"`{name}`", f": {words} *({facts})*", "")
 
 

@@ -11,7 +11,7 @@ Metrics that other exporters for chrony have keep their names, labels and values
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 from ._io.address import parse_address, parse_timeout
 from ._io.failures import is_off
 from ._model.fields import Report
-from ._prometheus.metrics import PREFIX, Metric, by_source, known, metrics
+from ._model.placeholders import unknown
+from ._prometheus.metrics import PREFIX, USUAL_REPORTS, Metric, by_source, exported
 from .connection import AnyAddress, get_all
 from .exceptions import (
     ChronyDataError,
@@ -47,9 +48,13 @@ class ChronyCollector(Collector):
     """Reads a chronyd's reports at every scrape, and exports their values.
 
     `address` and `timeout` are those of `ChronyConnection`. `reports` has libchrony's names of the
-    reports to read, by default all. A scrape never fails: `chrony_up` is 0 if chronyd does not
-    answer, and `chrony_report_missing_info` says why a report could not be read. A registry can
-    have one collector; for several chronyds, use several registries.
+    reports to read. By default, these are the reports with metrics that dashboards for chrony use,
+    and of these reports, only these metrics are exported. `all_metrics` adds all others; a report
+    without any of these metrics, such as `selectdata`, is exported whole if it is in `reports`.
+
+    A scrape never fails: `chrony_up` is 0 if chronyd does not answer, and
+    `chrony_report_missing_info` says why a report could not be read. A registry can have one
+    collector; for several chronyds, use several registries.
 
     Invalid arguments raise `TypeError` or `ValueError`.
     """
@@ -59,43 +64,72 @@ class ChronyCollector(Collector):
         address: AnyAddress = None,
         *,
         timeout: float | None = 5.0,
-        reports: Collection[str] = tuple(MODELS),
+        reports: Collection[str] | None = None,
+        all_metrics: bool = False,
     ) -> None:
         parse_address(address)
         parse_timeout(timeout)
-        unknown = [name for name in reports if name not in MODELS]
-        if unknown or not reports:
-            what = f"unknown report {unknown[0]!r}" if unknown else "no report"
-            raise ValueError(f"{what}; choose from {', '.join(MODELS)}")
         self._address = address
         self._timeout = timeout
-        self._reports = tuple(name for name in MODELS if name in reports)
+        self._exposition = Exposition(reports, all_metrics=all_metrics)
 
     def describe(self) -> Iterator[Family]:
         """Yield the metrics without values, so that registering does not contact chronyd."""
-        yield from _about_the_scrape(self._reports, AllReports(), None, 0.0)
-        for name in self._reports:
-            yield from map(_family, metrics(MODELS[name]))
+        return self._exposition.describe()
 
     def collect(self) -> Iterator[Family]:
         """Read the reports, and yield the metrics that have values."""
         start = time.monotonic()
         answers, error = self._ask()
-        yield from _about_the_scrape(self._reports, answers, error, time.monotonic() - start)
-        for name in self._reports:
-            answer = getattr(answers, name)
-            if answer is not None:
-                yield from _of_report(MODELS[name], answer)
+        return self._exposition.families(answers, error, time.monotonic() - start)
 
     def _ask(self) -> tuple[AllReports, ChronyError | None]:
+        reports = self._exposition.reports
         if self._address is not None:
             # This timeout includes the resolution of a host name.
-            (answer,) = get_many([self._address], *self._reports, timeout=self._timeout)
+            (answer,) = get_many([self._address], *reports, timeout=self._timeout)
             return answer.reports or AllReports(), answer.error
         try:
-            return get_all(*self._reports, timeout=self._timeout), None
+            return get_all(*reports, timeout=self._timeout), None
         except ChronyError as error:
             return AllReports(), error
+
+
+class Exposition:
+    """Makes metrics of the answers of a chronyd."""
+
+    def __init__(self, reports: Collection[str] | None, *, all_metrics: bool) -> None:
+        if reports is None:
+            reports = tuple(MODELS) if all_metrics else USUAL_REPORTS
+        unknown_names = [name for name in reports if name not in MODELS]
+        if unknown_names or not reports:
+            what = f"unknown report {unknown_names[0]!r}" if unknown_names else "no report"
+            raise ValueError(f"{what}; choose from {', '.join(MODELS)}")
+        self.reports = tuple(name for name in MODELS if name in reports)
+        self._everything = all_metrics
+
+    def describe(self) -> Iterator[Family]:
+        """Yield all metrics without values."""
+        yield from _about_the_scrape(self.reports, AllReports(), None, 0.0)
+        for name in self.reports:
+            yield from map(_family, self._metrics(name))
+
+    def families(
+        self,
+        answers: AllReports,
+        error: ChronyError | None,
+        seconds: float,
+        names: Mapping[str, str] | None = None,
+    ) -> Iterator[Family]:
+        """Yield the metrics that have values; `names` replace addresses in the labels for names."""
+        yield from _about_the_scrape(self.reports, answers, error, seconds)
+        for report in self.reports:
+            answer = getattr(answers, report)
+            if answer is not None:
+                yield from _of_report(self._metrics(report), answer, names or {})
+
+    def _metrics(self, report: str) -> tuple[Metric, ...]:
+        return exported(MODELS[report], everything=self._everything)
 
 
 def _about_the_scrape(
@@ -110,7 +144,8 @@ def _about_the_scrape(
     )
     missing = GaugeMetricFamily(
         f"{PREFIX}report_missing_info",
-        "Why a report could not be read, always 1; off: chronyd is not configured to keep it.",
+        "Reason why a report is missing. The value is always 1. off means that chronyd is not "
+        "configured for it.",
         labels=["report", "reason"],
     )
     for name in names:
@@ -123,14 +158,27 @@ def _about_the_scrape(
     yield missing
 
 
-def _of_report(model: type[Report], answer: Report | list[Report]) -> Iterable[Family]:
-    families = {metric.name: _family(metric) for metric in metrics(model)}
+def _of_report(
+    metrics: Sequence[Metric], answer: Report | list[Report], names: Mapping[str, str]
+) -> list[Family]:
+    families = {metric.name: _family(metric) for metric in metrics}
     records = by_source(answer) if isinstance(answer, list) else [((), answer)]
     for source, record in records:
-        for metric in known(record):
-            for labels, value in metric.samples(record):
-                families[metric.name].add_metric([*source, *labels], value)
+        missing = unknown(record)
+        for metric in metrics:
+            if metric.attributes & missing:
+                continue
+            for own, value in metric.samples(record):
+                labels = (*source, *own)
+                if names:
+                    labels = tuple(_named(metric, labels, names))
+                families[metric.name].add_metric(labels, value)
     return [family for family in families.values() if family.samples]
+
+
+def _named(metric: Metric, labels: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
+    for label, value in zip(metric.labels, labels, strict=True):
+        yield names.get(value, value) if label in ("source_name", "tracking_name") else value
 
 
 def _family(metric: Metric) -> Family:

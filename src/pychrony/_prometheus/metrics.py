@@ -19,7 +19,7 @@ from .._model.converters import LOCAL_REFERENCE
 from .._model.fields import FieldContent as C
 from .._model.fields import Origin, Report, origins
 from .._model.meanings import Meaning, meanings
-from .._model.placeholders import is_resolved, unknown
+from .._model.placeholders import is_resolved
 from .._model.plain import flag_names
 from ..models import (
     Source,
@@ -32,14 +32,26 @@ PREFIX = "chrony_"
 SOURCE_LABELS = ("source_address", "source_name")
 
 NAMES = {
+    ("tracking", "stratum"): "tracking_stratum",
+    ("tracking", "leap_status"): "tracking_leap_status_info",  # ours, for the alerts
     ("tracking", "ref_time"): "tracking_reference_timestamp_seconds",
     ("tracking", "offset"): "tracking_system_time_seconds",
+    ("tracking", "last_offset"): "tracking_last_offset_seconds",
+    ("tracking", "rms_offset"): "tracking_rms_offset_seconds",
     ("tracking", "frequency"): "tracking_frequency_ppms",
+    ("tracking", "residual_freq"): "tracking_residual_frequency_ppms",
+    ("tracking", "skew"): "tracking_skew_ppms",
+    ("tracking", "root_delay"): "tracking_root_delay_seconds",
+    ("tracking", "root_dispersion"): "tracking_root_dispersion_seconds",
     ("tracking", "update_interval"): "tracking_update_interval_seconds",
     ("sources", "poll"): "sources_polling_interval_seconds",
+    ("sources", "stratum"): "sources_stratum",
     ("sources", "last_sample_ago"): "sources_last_sample_age_seconds",
     ("sources", "latest_meas"): "sources_last_sample_offset_seconds",
     ("sources", "latest_meas_err"): "sources_last_sample_error_margin_seconds",
+    ("sourcestats", "samples"): "sourcestats_samples",
+    ("sourcestats", "runs"): "sourcestats_runs",
+    ("sourcestats", "span"): "sourcestats_span_seconds",
     ("sourcestats", "std_dev"): "sourcestats_stddev",
     ("sourcestats", "resid_freq"): "sourcestats_frequency_ppms",
     ("sourcestats", "skew"): "sourcestats_frequency_skew_ppms",
@@ -67,7 +79,14 @@ NAMES = {
     ("serverstats", "hardware_rx_timestamps"): "serverstats_ntp_hw_rx_timestamps_total",
     ("serverstats", "hardware_tx_timestamps"): "serverstats_ntp_hw_tx_timestamps_total",
 }
-"""Names that dashboards for chrony use already, by report and attribute."""
+"""Names that dashboards for chrony use already, by report and attribute.
+
+These metrics are exported by default. Those of other attributes have to be asked for, if their
+report has any that are.
+"""
+
+USUAL_REPORTS = ("tracking", "sources", "sourcestats", "ntpdata", "serverstats")
+"""The reports that are read by default."""
 
 # The words of facebook/time, whose client other exporters use.
 STATES = {
@@ -138,6 +157,8 @@ class Metric(NamedTuple):
     """The fields that it needs; if one of them is unknown, it has no value."""
     samples: Callable[[Any], Samples]
     """Returns the series of a record: the values of its own labels, and a number."""
+    usual: bool = True
+    """Whether it is exported by default."""
 
     @property
     def type(self) -> str:
@@ -145,8 +166,15 @@ class Metric(NamedTuple):
         return "counter" if self.name.endswith("_total") else "gauge"
 
 
+def exported(model: type[Report], *, everything: bool) -> tuple[Metric, ...]:
+    """Return the metrics of a report: the usual ones, or all of them if it has no usual ones."""
+    found = metrics(model)
+    usual = () if everything else tuple(metric for metric in found if metric.usual)
+    return usual or found
+
+
 def metrics(model: type[Report]) -> tuple[Metric, ...]:
-    """Return the metrics of a report."""
+    """Return all metrics of a report."""
     if model not in _METRICS:
         _METRICS[model] = _find_metrics(model)
     return _METRICS[model]
@@ -180,12 +208,6 @@ def _find_metrics(model: type[Report]) -> tuple[Metric, ...]:
     return tuple(metric._replace(labels=(*of_source, *metric.labels)) for metric in found)
 
 
-def known(record: Report) -> list[Metric]:
-    """Return the metrics of a record whose values chronyd knows."""
-    placeholders = unknown(record)
-    return [metric for metric in metrics(type(record)) if not metric.attributes & placeholders]
-
-
 def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the records of sources that have an address, each with its source's labels.
 
@@ -205,9 +227,11 @@ def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _metric(report: str, attribute: str, origin: Origin, meaning: Meaning) -> Metric:
-    name = PREFIX + (NAMES.get((report, attribute)) or _name(report, attribute, origin))
+    usual = NAMES.get((report, attribute))
+    name = PREFIX + (usual or _name(report, attribute, origin))
     labels, samples = _form(attribute, origin)
-    return Metric(name, _help(meaning, origin), labels, frozenset({attribute}), samples)
+    words = _help(meaning, origin)
+    return Metric(name, words, labels, frozenset({attribute}), samples, usual is not None)
 
 
 def _help(meaning: Meaning, origin: Origin) -> str:
@@ -277,6 +301,7 @@ def _identity(model: type[Report], attributes: Sequence[str]) -> Metric:
         tuple(attributes),
         frozenset(),
         samples,
+        usual=False,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..._io.library import library_path
@@ -16,7 +18,10 @@ from ..exits import UNREACHABLE, USAGE, complain
 from .targets import Allowed, parse_allowed
 
 if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
+    import socket
+
+    from .places import Limits
+    from .scrapes import Scrapes
 
 ABOUT = "Serve chronyd's reports as metrics to Prometheus"
 PORT = 9123  # what other exporters for chrony listen on
@@ -24,97 +29,167 @@ PORT = 9123  # what other exporters for chrony listen on
 EPILOG = """\
 examples:
   pychrony exporter                                  http://127.0.0.1:9123/metrics
-  pychrony exporter --listen 0.0.0.0:9123 --certfile exporter.crt --keyfile exporter.key
+  pychrony exporter --listen :9123 --web.config.file web.yml
   pychrony exporter --allow 10.0.0.0/8 --allow '*.example.net'
                                                      also /probe?target=ntp1.example.net
+  pychrony exporter --once --output /var/lib/node_exporter/chrony.prom
 
-'contrib' in pychrony's repository has scrape configurations, rules, alerts and a dashboard.
+'contrib' in pychrony's repository has scrape configurations, rules, alerts, a dashboard and units
+for systemd.
 
 exit codes:
-    0  SIGTERM or Ctrl-C ended it
-    1  it cannot listen at that address
-    2  the command line is wrong, a certificate cannot be used, or prometheus-client is missing
+    0  SIGTERM or Ctrl-C ended it; with --once, the metrics were written
+    1  it cannot listen at that address, or cannot write the metrics
+    2  the command line or the web configuration is wrong, or a package is missing
     5  libchrony cannot be found or used
 """
 
-PATIENCE = 30.0  # seconds for a client to send its request
+MISSING = "exporter needs prometheus-client and aiohttp: pip install 'pychrony[prometheus]'"
 
 
 def run(argv: Sequence[str]) -> int:
-    """Serve until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C, or write the metrics once."""
     parser = _parser()
     options = parser.parse(argv)
-    if (options.certfile is None) != (options.keyfile is None):
-        parser.error("--certfile and --keyfile belong together")
-    if options.client_cafile is not None and options.certfile is None:
-        parser.error("--client-cafile needs --certfile and --keyfile")
+    if options.output is not None and not options.once:
+        parser.error("--output needs --once")
     connection(parser, options)  # checks the address and the timeout
     try:
+        import aiohttp  # noqa: F401
+        import bcrypt  # noqa: F401
         import prometheus_client  # noqa: F401
+        import yaml  # noqa: F401
     except ImportError:
-        complain("exporter needs prometheus-client: pip install 'pychrony[prometheus]'")
+        complain(MISSING)
         return USAGE
     library_path()  # report a missing libchrony now, and not as chrony_up 0
-    return _serve(options)
+    import asyncio
 
+    from .web_config import ConfigError
 
-def _serve(options: argparse.Namespace) -> int:
-    from prometheus_client import CollectorRegistry, start_http_server
-
-    from .scrapes import Scrapes
-
-    scrapes = Scrapes(
-        options.address,
-        timeout=options.timeout,
-        reports=options.reports,
-        allowed=options.allow,
-    )
-    ending = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before there are other threads
-    host, port = options.listen
     try:
-        server, thread = start_http_server(
-            port,
-            host,
-            CollectorRegistry(),  # until `scrapes` takes over
-            certfile=options.certfile,
-            keyfile=options.keyfile,
-            client_cafile=options.client_cafile,
-            client_auth_required=options.client_cafile is not None,
-        )
-    except OSError as error:
-        if error.errno is None:  # prometheus_client's message about a certificate
-            complain(str(error))
-            return USAGE
-        complain(f"listening on {_join(host, port)}: {error.strerror}")
-        return UNREACHABLE
-    _harden(server)
-    server.set_app(scrapes)
-    scheme = "http" if options.certfile is None else "https"
-    where = f"{scheme}://{_join(host, server.server_port)}"
-    print(f"pychrony: serving {where}/metrics", file=sys.stderr, flush=True)
-    signal.sigwait(ending)
-    server.shutdown()
-    server.server_close()
-    thread.join()
+        return asyncio.run(_run(options))
+    except ConfigError as error:
+        complain(str(error))
+        return USAGE
+
+
+async def _run(options: argparse.Namespace) -> int:
+    _log_in_lines()
+    return await (_once(options) if options.once else _serve(options))
+
+
+async def _once(options: argparse.Namespace) -> int:
+    from .places import limits
+
+    page = await _scrapes(options, limits()).page()
+    if options.output is None:
+        sys.stdout.buffer.write(page)
+        return 0
+    # Readers see the old file or the new one, and never a part.
+    path = Path(options.output)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(page)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     return 0
 
 
-def _harden(server: WSGIServer) -> None:
-    """Keep a client that sends nothing from delaying others, or occupying a thread for ever."""
-    from ssl import SSLSocket
-    from wsgiref.simple_server import WSGIRequestHandler
+async def _serve(options: argparse.Namespace) -> int:
+    import asyncio
 
-    class Handler(WSGIRequestHandler):
-        timeout = PATIENCE
+    from .places import limits
+    from .server import Server
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Log no requests."""
+    most = limits()
+    scrapes = _scrapes(options, most)
+    host, port = options.listen
+    try:
+        listener = _listener(host, port)
+    except OSError as error:
+        number = error.errno or 0  # negative if the host was not found
+        why = os.strerror(number) if number > 0 else error.strerror
+        complain(f"listening on {_join(host, port)}: {why}")
+        return UNREACHABLE
+    loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    server = Server(scrapes, most.connections)
+    accepting = await server.listen(listener, scrapes.web.tls)
+    scheme = "http" if scrapes.web.tls is None else "https"
+    where = f"{scheme}://{_join(host, listener.getsockname()[1])}"
+    print(f"pychrony: serving {where}/metrics", file=sys.stderr, flush=True)
+    while await signals.get() == signal.SIGHUP:
+        if scrapes.reload():
+            accepting.close()  # new connections wait in the socket's queue meanwhile
+            accepting = await server.listen(listener, scrapes.web.tls)
+    accepting.close()
+    listener.close()
+    await server.shutdown(1.0)
+    await scrapes.close()
+    return 0
 
-    server.RequestHandlerClass = Handler
-    if isinstance(server.socket, SSLSocket):
-        # The handshake then becomes part of the first read, in the connection's own thread.
-        server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
+
+def _scrapes(options: argparse.Namespace, limits: Limits) -> Scrapes:
+    from ...prometheus import Exposition
+    from .places import Places
+    from .scrapes import Scrapes
+
+    return Scrapes(
+        options.address,
+        timeout=options.timeout,
+        exposition=Exposition(options.reports, all_metrics=options.all_metrics),
+        allowed=options.allow,
+        places=Places(limits.places),
+        resolve=options.resolve,
+        web_config=options.web_config,
+    )
+
+
+def _log_in_lines() -> None:
+    """Log to stderr, each record as one line; an exception without its traceback."""
+    import asyncio
+    import logging
+
+    from .server import log
+
+    class Line(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            problem = record.exc_info and record.exc_info[1]
+            words = " ".join(record.getMessage().split())
+            return f"pychrony: {words}{f': {problem!r}' if problem else ''}"
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Line())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        problem = context.get("exception")
+        log.error("%s%s", context["message"], f": {problem!r}" if problem else "")
+
+    asyncio.get_running_loop().set_exception_handler(report)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    import socket
+
+    from .server import BACKLOG
+
+    if host:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    elif socket.has_dualstack_ipv6():
+        listener = socket.create_server(
+            ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+        )
+    else:
+        listener = socket.create_server(("", port), backlog=BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
 def _parser() -> Parser:
@@ -137,7 +212,7 @@ def _parser() -> Parser:
         type=_listen,
         default=("127.0.0.1", PORT),
         metavar="HOST:PORT",
-        help=f"where to listen (default: 127.0.0.1:{PORT}); 0.0.0.0 or [::] means all addresses",
+        help=f"where to listen (default: 127.0.0.1:{PORT}); :{PORT} means all addresses",
     )
     parser.add_argument(
         "--allow",
@@ -146,32 +221,53 @@ def _parser() -> Parser:
         default=[],
         metavar="NETWORK|NAME",
         help="targets that /probe may ask, such as 10.0.0.0/8, ntp1.example.net, '*.example.net' "
-        "or [2001:db8::/32]:1323, at port 323 unless another is given (default: none)",
+        "or [2001:db8::/32]:1323, at port 323 unless another is given (default: none); if there is "
+        "a network, names must have an address in one",
     )
     parser.add_argument(
         "--reports",
         type=_reports,
-        default=tuple(MODELS),
         metavar="NAME,…",
-        help="read only these reports, such as tracking,sources (default: all)",
+        help="read only these reports, such as tracking,sources (default: those with metrics that "
+        "dashboards for chrony use)",
     )
-    parser.add_argument("--certfile", metavar="FILE", help="certificate, to serve HTTPS")
-    parser.add_argument("--keyfile", metavar="FILE", help="private key of the certificate")
     parser.add_argument(
-        "--client-cafile",
+        "--all-metrics",
+        action="store_true",
+        help="also export what no dashboard for other exporters knows, such as NTP test bits",
+    )
+    parser.add_argument(
+        "--resolve",
+        action="store_true",
+        help="name the sources by reverse DNS, as far as there is an answer in time; off by "
+        "default, and names are kept for an hour",
+    )
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config",
+        type=Path,
         metavar="FILE",
-        help="serve only clients with a certificate from one of these authorities",
+        help="TLS and passwords, in the format of Prometheus' own web configuration file; it is "
+        "read again on SIGHUP",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="write the metrics to stdout, instead of serving them"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="with --once: replace this file, for the textfile collector of node_exporter",
     )
     return parser
 
 
 def _listen(text: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))(?::([0-9]{1,5}))?", text)
-    if match is None or int(match[3] or PORT) > 65535:
+    match = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))?(?::([0-9]{1,5}))?", text)
+    if not text or match is None or int(match[3] or PORT) > 65535:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither host, host:port nor [IPv6]:port; 0.0.0.0 or [::] is everywhere"
+            f"{text!r} is neither host, host:port, [IPv6]:port nor :port"
         )
-    return match[1] or match[2], int(match[3] or PORT)
+    return match[1] or match[2] or "", int(match[3] or PORT)
 
 
 def _allow(text: str) -> Allowed:
@@ -192,4 +288,5 @@ def _reports(text: str) -> tuple[str, ...]:
 
 
 def _join(host: str, port: int) -> str:
+    host = host or "::"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

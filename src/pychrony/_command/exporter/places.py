@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import resource
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
-MOST = 1000
-"""The most targets to ask at the same time; each takes a thread."""
-FILES = 16
-"""Descriptors needed for each: half of them for its sockets, half for HTTP connections."""
+MOST = 2000
+"""The most targets to ask at the same time."""
+FILES = 5 * MOST
+"""Descriptors needed for this: half of them for HTTP connections, a quarter for more sockets of
+targets with long lists, and a fifth for the first socket of each target."""
 REMEMBERED = 100_000
-"""The most targets to remember as having answered."""
+"""The most targets to remember."""
 
 
 class NoPlaceError(Exception):
@@ -27,49 +28,52 @@ class Places:
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._taken = 0
+        self.taken = 0
         self._strangers = 0
-        self._answered: dict[str, None] = {}  # the longest first
-        self._lock = threading.Lock()
+        self._answered: dict[str, bool] = {}  # the longest first
 
     @contextmanager
     def place(self, target: str) -> Iterator[None]:
         """Take a place while the target is asked; raise `NoPlaceError` if there is none."""
-        with self._lock:
-            stranger = target not in self._answered
-            if stranger and self._strangers >= self._number // 2:
-                raise NoPlaceError(
-                    f"all {self._strangers} places for new and silent targets are taken"
-                )
-            if self._taken >= self._number:
-                raise NoPlaceError(f"all {self._taken} places are taken")
-            self._taken += 1
-            self._strangers += stranger
+        stranger = not self._answered.get(target, False)
+        if stranger and self._strangers >= self._number // 2:
+            raise NoPlaceError(f"all {self._strangers} places for new and silent targets are taken")
+        if self.taken >= self._number:
+            raise NoPlaceError(f"all {self.taken} places are taken")
+        self.taken += 1
+        self._strangers += stranger
         try:
             yield
         finally:
-            with self._lock:
-                self._taken -= 1
-                self._strangers -= stranger
+            self.taken -= 1
+            self._strangers -= stranger
 
-    def note(self, target: str, *, answered: bool) -> None:
-        """Remember whether the target answered."""
-        with self._lock:
-            self._answered.pop(target, None)
-            if answered:
-                self._answered[target] = None
-            if len(self._answered) > REMEMBERED:
-                del self._answered[next(iter(self._answered))]
+    def note(self, target: str, *, answered: bool) -> bool:
+        """Remember whether the target answered; return whether this is news.
+
+        The first answer of a target is no news.
+        """
+        before = self._answered.pop(target, True)
+        self._answered[target] = answered
+        if len(self._answered) > REMEMBERED:
+            del self._answered[next(iter(self._answered))]
+        return answered != before
 
 
-def places() -> Places:
-    """Raise the limit on open files, and return as many places as it allows."""
+class Limits(NamedTuple):
+    """How much the limit on open files allows."""
+
+    places: int
+    connections: int
+
+
+def limits() -> Limits:
+    """Raise the limit on open files as far as needed, and divide them."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST * FILES
-    if limit != resource.RLIM_INFINITY and limit < wanted:
-        wanted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if limit != resource.RLIM_INFINITY and limit < FILES:
+        wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
             limit = wanted
-    number = MOST if limit == resource.RLIM_INFINITY else min(MOST, limit // FILES)
-    return Places(max(2, number))
+    files = FILES if limit == resource.RLIM_INFINITY else min(FILES, limit)
+    return Limits(places=max(2, files // 5), connections=max(4, files // 2 - 16))

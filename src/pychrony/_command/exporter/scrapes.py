@@ -1,23 +1,47 @@
-"""Answers the exporter's HTTP requests: a WSGI application for `/metrics` and `/probe`."""
+"""Answers the exporter's HTTP requests: `/metrics` and `/probe`."""
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import parse_qs
+from pathlib import Path
+from platform import python_version
 
-from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from aiohttp import web
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-from ...exceptions import ChronyError
+from ..._io.address import parse_address
+from ..._version import __version__
+from ...aio import ChronyConnection
+from ...exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 from ...models import AllReports
-from ...prometheus import ChronyCollector
-from .places import NoPlaceError, places
-from .targets import Allowed, is_allowed
+from ...prometheus import Exposition, Family
+from ..lookups import Lookups
+from .places import NoPlaceError, Places
+from .server import log
+from .targets import Allowed, RefusedError, permitted
+from .web_config import ConfigError, WebConfig
 
-MARGIN = 0.5
-"""Seconds of Prometheus' timeout reserved for the answer, as in its blackbox exporter."""
+MARGIN = 1.0
+"""Seconds of Prometheus' timeout reserved for the answer."""
+REFUSALS = 1000
+"""The most refused targets to log, each once."""
+COMPRESSION = 1  # of gzip: a page is small, and Prometheus often near
 
 HOME = """\
 pychrony exporter
@@ -27,97 +51,268 @@ pychrony exporter
 /-/healthy          whether this exporter runs
 """
 
-Environ = Mapping[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+class Chronyds:
+    """Asks chronyds, and logs when one stops answering, and when it answers again."""
+
+    def __init__(
+        self, exposition: Exposition, places: Places, lookups: Lookups, *, resolve: bool
+    ) -> None:
+        self._exposition = exposition
+        self._places = places
+        self._lookups = lookups
+        self._resolve = resolve
+
+    async def families(
+        self, label: str, timeout: float, ask: Callable[[], Awaitable[AllReports]]
+    ) -> list[Family]:
+        """Return the metrics of a chronyd: of its reports, or of the error."""
+        start = time.monotonic()
+        reports = AllReports()
+        error: ChronyError | None = None
+        try:
+            reports = await asyncio.wait_for(ask(), timeout)
+        except asyncio.TimeoutError:
+            error = ChronyTimeoutError(f"asking {label}: no answer within {timeout:g} s")
+        except ChronyError as problem:
+            error = problem
+        passed = time.monotonic() - start
+        self._note(label, error)
+        names: Mapping[str, str] = {}
+        if self._resolve and error is None:
+            names = await self._lookups.names(_sources(reports), timeout - passed)
+        return list(self._exposition.families(reports, error, passed, names))
+
+    def _note(self, label: str, error: ChronyError | None) -> None:
+        if self._places.note(label, answered=error is None):
+            log.warning(
+                "%s", f"chronyd at {label} answers again" if error is None else error.message
+            )
+
+
+def _sources(reports: AllReports) -> list[str]:
+    addresses = [source.address for source in reports.sources or ()]
+    if reports.tracking is not None:
+        addresses.append(reports.tracking.reference_ip)
+    return [address for address in dict.fromkeys(addresses) if address]
+
+
+class Local:
+    """The chronyd of `/metrics`, with a connection that stays open while it answers."""
+
+    def __init__(self, address: str | None, timeout: float, names: Sequence[str]) -> None:
+        self.label = address or "this machine"
+        self._new: Callable[[], ChronyConnection] = partial(
+            ChronyConnection, address, timeout=timeout
+        )
+        self._names = names
+        self._open: ChronyConnection | None = None
+        self._opening = asyncio.Lock()
+
+    async def ask(self) -> AllReports:
+        """Read the reports."""
+        async with self._opening:
+            if self._open is None:
+                self._open = await self._new().__aenter__()
+        try:
+            return await self._open.get_all(*self._names)
+        except ChronyError:
+            await self.close()  # the next call looks for chronyd in all places again
+            raise
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._open = self._open, None
+        if connection is not None:
+            await connection.aclose()
 
 
 class Scrapes:
-    """Answers Prometheus' scrapes; each one asks its chronyd, in its own thread."""
+    """Answers Prometheus' scrapes; each one asks its chronyd."""
 
     def __init__(
         self,
         address: str | None,
         *,
         timeout: float,
-        reports: Collection[str],
-        allowed: Collection[Allowed],
+        exposition: Exposition,
+        allowed: Sequence[Allowed] = (),
+        places: Places,
+        resolve: bool = False,
+        web_config: Path | None = None,
     ) -> None:
-        self._address = address
         self._timeout = timeout
-        self._reports = reports
+        self._reports = exposition.reports
         self._allowed = allowed
-        self._places = places()
-        for _ in ChronyCollector(reports=reports).describe():
+        self._places = places
+        self._lookups = Lookups()
+        self._chronyds = Chronyds(exposition, places, self._lookups, resolve=resolve)
+        self._local = Local(address, timeout, exposition.reports)
+        self._refused: set[str] = set()
+        self._web_config = web_config
+        self.web = WebConfig(web_config)
+        self._about = CollectorRegistry()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        ProcessCollector(registry=self._about)
+        self._refusals = _own_metrics(self._about, places)
+        self._answers = {
+            "/": self._home,
+            "/-/healthy": self._healthy,
+            "/metrics": self._metrics,
+            "/probe": self._probe,
+        }
+        for _ in exposition.describe():
             pass  # prepare all metrics now, so that the first scrape is not slow
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request (PEP 3333)."""
-        answers: dict[str, Callable[[], Iterable[bytes]]] = {
-            "/": lambda: text(start_response, HTTPStatus.OK, HOME),
-            "/-/healthy": lambda: text(start_response, HTTPStatus.OK, "healthy\n"),
-            "/metrics": lambda: self._metrics(environ, start_response),
-            "/probe": lambda: self._probe(environ, start_response),
-        }
-        answer = answers.get(environ["PATH_INFO"])
-        return answer() if answer else text(start_response, HTTPStatus.NOT_FOUND, HOME)
+    def reload(self) -> bool:
+        """Read certificates and passwords again; return whether they can be used.
 
-    def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        registry = CollectorRegistry()
-        registry.register(self._collector(self._address, environ))
-        ProcessCollector(registry=registry)
-        return exposition(registry, environ, start_response)
+        If not, the old ones stay in use.
+        """
+        try:
+            self.web = WebConfig(self._web_config)
+        except ConfigError as error:
+            log.error("%s; certificates and passwords stay as they were", error)
+            return False
+        log.info("certificates and passwords were read again")
+        return True
 
-    def _probe(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        targets = parse_qs(environ.get("QUERY_STRING", "")).get("target", [])
+    async def page(self) -> bytes:
+        """Return the metrics of the local chronyd as text."""
+        try:
+            return generate_latest(Page(await self._of_local(self._timeout)))
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connection to the local chronyd."""
+        await self._local.close()
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request."""
+        answer = self._answers.get(request.path)
+        if not await self.web.admits(request.headers.get("Authorization"), self._lookups.in_thread):
+            refusal = text(HTTPStatus.UNAUTHORIZED, "user and password are needed\n")
+            refusal.headers["WWW-Authenticate"] = 'Basic realm="pychrony exporter"'
+            return refusal
+        if request.method not in ("GET", "HEAD"):
+            return text(HTTPStatus.METHOD_NOT_ALLOWED, "use GET\n")
+        return await answer(request) if answer else text(HTTPStatus.NOT_FOUND, HOME)
+
+    async def _home(self, request: web.BaseRequest) -> web.Response:
+        return text(HTTPStatus.OK, HOME)
+
+    async def _healthy(self, request: web.BaseRequest) -> web.Response:
+        return text(HTTPStatus.OK, "healthy\n")
+
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+        return Page(await self._of_local(self._limit(request)), self._about).answer(request)
+
+    async def _of_local(self, timeout: float) -> list[Family]:
+        return await self._chronyds.families(self._local.label, timeout, self._local.ask)
+
+    async def _probe(self, request: web.BaseRequest) -> web.Response:
+        targets = request.query.getall("target", [])
         if len(targets) != 1:
             words = "give one target, such as /probe?target=192.0.2.1\n"
-            return text(start_response, HTTPStatus.BAD_REQUEST, words)
-        (target,) = targets
+            return text(HTTPStatus.BAD_REQUEST, words)
+        target, limit = targets[0], self._limit(request)
         try:
-            if not is_allowed(target, self._allowed):
-                words = f"target {target!r} is not allowed: see --allow of pychrony exporter\n"
-                return text(start_response, HTTPStatus.FORBIDDEN, words)
+            parse_address(target)
         except ValueError as error:
-            return text(start_response, HTTPStatus.BAD_REQUEST, f"{error}\n")
-        registry, collector = CollectorRegistry(), self._collector(target, environ)
-        registry.register(collector)
+            return text(HTTPStatus.BAD_REQUEST, f"{error}\n")
         try:
             with self._places.place(target):
-                answer = exposition(registry, environ, start_response)
+                families = await self._chronyds.families(
+                    target, limit, lambda: self._ask(target, limit)
+                )
+        except RefusedError as error:
+            return self._forbid(target, error)
         except NoPlaceError as error:
+            self._refusals.labels("no place").inc()
             words = f"target {target!r} is not asked: {error}; ask again later, or ask fewer\n"
-            return text(start_response, HTTPStatus.SERVICE_UNAVAILABLE, words)
-        self._places.note(target, answered=collector.answered)
-        return answer
+            return text(HTTPStatus.SERVICE_UNAVAILABLE, words)
+        return Page(families).answer(request)
 
-    def _collector(self, address: str | None, environ: Environ) -> Asked:
-        timeout = min(self._timeout, time_for_a_scrape(environ))
-        return Asked(address, timeout=timeout, reports=self._reports)
+    async def _ask(self, target: str, limit: float) -> AllReports:
+        """Ask a target at the addresses that are allowed, one after the other."""
+        start = time.monotonic()
+        addresses = await permitted(target, self._allowed, self._lookups.addresses)
+        error: ChronyError = ChronyConnectionError(f"asking {target}: no address")
+        for index, address in enumerate(addresses):
+            left = limit - (time.monotonic() - start)
+            share = max(0.1, left / (len(addresses) - index))
+            try:
+                async with ChronyConnection(address, timeout=share) as connection:
+                    return await connection.get_all(*self._reports)
+            except ChronyConnectionError as problem:
+                error = problem
+        raise error
+
+    def _forbid(self, target: str, error: RefusedError) -> web.Response:
+        words = f"target {target!r} is not allowed: {error} is not covered by --allow"
+        self._refusals.labels("not allowed").inc()
+        if target not in self._refused and len(self._refused) < REFUSALS:
+            self._refused.add(target)
+            log.warning("%s", words)
+        return text(HTTPStatus.FORBIDDEN, f"{words} of pychrony exporter\n")
+
+    def _limit(self, request: web.BaseRequest) -> float:
+        return min(self._timeout, time_for_a_scrape(request.headers))
 
 
-class Asked(ChronyCollector):
-    """Asks a chronyd for one scrape, and knows whether it answered."""
+def _own_metrics(registry: CollectorRegistry, places: Places) -> Counter:
+    """Register the metrics about the exporter; return the one to be counted up."""
+    about = Gauge(
+        "chrony_exporter_build_info",
+        "Version of this exporter, and of its Python. The value is always 1.",
+        ["version", "python_version"],
+        registry=registry,
+    )
+    about.labels(__version__, python_version()).set(1)
+    probes = Gauge(
+        "chrony_exporter_probes_in_flight",
+        "Targets that are being asked at present.",
+        registry=registry,
+    )
+    probes.set_function(lambda: places.taken)
+    refused = Counter(
+        "chrony_exporter_probes_refused",
+        "Probes that were refused, with HTTP status 403 (not allowed) or 503 (no place).",
+        ["reason"],
+        registry=registry,
+    )
+    for reason in ("not allowed", "no place"):
+        refused.labels(reason)
+    return refused
 
-    answered = False
 
-    def _ask(self) -> tuple[AllReports, ChronyError | None]:
-        reports, error = super()._ask()
-        self.answered = error is None
-        return reports, error
+class Page(Collector):
+    """The metrics of a chronyd, and those about the exporter if there are any."""
+
+    def __init__(self, families: Sequence[Family], about: CollectorRegistry | None = None) -> None:
+        self._families = families
+        self._about = about
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them all."""
+        yield from self._families
+        if self._about is not None:
+            yield from self._about.collect()
+
+    def answer(self, request: web.BaseRequest) -> web.Response:
+        """Return the page in the format that the request asks for."""
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        body, headers = encode(self), {"Content-Type": content_type}
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            body, headers["Content-Encoding"] = gzip.compress(body, COMPRESSION), "gzip"
+        return web.Response(body=body, headers=headers)
 
 
-def exposition(
-    registry: CollectorRegistry, environ: Environ, start_response: StartResponse
-) -> Iterable[bytes]:
-    """Answer with a registry's metrics, in the format that the request asks for."""
-    answer: Iterable[bytes] = make_wsgi_app(registry)(environ, start_response)
-    return answer
-
-
-def time_for_a_scrape(environ: Environ) -> float:
+def time_for_a_scrape(headers: Mapping[str, str]) -> float:
     """Return how long Prometheus waits for chronyd's answer, in seconds, if it says so."""
     try:
-        seconds = float(environ.get("HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS", "inf"))
+        seconds = float(headers.get("X-Prometheus-Scrape-Timeout-Seconds", "inf"))
     except ValueError:
         return math.inf
     if not seconds > 0:  # nor a number
@@ -125,8 +320,13 @@ def time_for_a_scrape(environ: Environ) -> float:
     return max(seconds - MARGIN, seconds / 2)
 
 
-def text(start_response: StartResponse, status: HTTPStatus, words: str) -> list[bytes]:
+def text(status: HTTPStatus, words: str) -> web.Response:
     """Answer with plain text."""
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
-    start_response(f"{status.value} {status.phrase}", headers)
-    return [words.encode(errors="backslashreplace")]
+    return web.Response(
+        status=status,
+        body=words.encode(errors="backslashreplace"),
+        headers={
+            "Content-Type": "text/plain; charset=utf-8",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )

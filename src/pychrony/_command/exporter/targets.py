@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from ..._io.address import PORT, parse_address
+from ..._io.address import PORT, Address, parse_address
+
+IP = IPv4Address | IPv6Address
+
+
+class RefusedError(Exception):
+    """A target that is not allowed; the message says which part of it."""
 
 
 class Allowed(NamedTuple):
@@ -17,13 +23,11 @@ class Allowed(NamedTuple):
     hosts: IPv4Network | IPv6Network | str
     port: int = PORT
 
-    def covers(self, host: str, port: int) -> bool:
-        """Whether the entry allows a host and port; names are compared as text, not resolved."""
-        if port != self.port:
-            return False
+    def covers(self, host: str | IP) -> bool:
+        """Whether the entry is for a host name or an address."""
         if isinstance(self.hosts, str):
-            return not _is_address(host) and fnmatchcase(_bare(host), self.hosts)
-        return _is_address(host) and ip_address(host) in self.hosts
+            return isinstance(host, str) and fnmatchcase(_bare(host), self.hosts)
+        return not isinstance(host, str) and host in self.hosts
 
 
 def parse_allowed(text: str) -> Allowed:
@@ -39,12 +43,58 @@ def parse_allowed(text: str) -> Allowed:
     return Allowed(_bare(hosts), port)
 
 
-def is_allowed(target: str, entries: Iterable[Allowed]) -> bool:
-    """Whether a target may be asked; raise `ValueError` if it is invalid."""
-    host, port = parse_address(target)
-    if host.startswith("/"):
-        return False  # only the operator may choose a path
-    return any(entry.covers(host, port) for entry in entries)
+async def permitted(
+    target: str, entries: Sequence[Allowed], resolve: Callable[[Address], Awaitable[list[str]]]
+) -> list[str]:
+    """Return the addresses at which a target may be asked, with their port.
+
+    A name that is allowed is resolved, and its addresses have to be allowed, too. Raises
+    `RefusedError` if none is, and `ValueError` for a target that is invalid.
+    """
+    address = parse_address(target)
+    if address.host.startswith("/"):
+        raise RefusedError(f"path {address.host}")  # only the operator may choose a path
+    if not address.is_name:
+        hosts = [_unmapped(address.host)]
+    else:
+        _check(address.host, address.port, [e for e in entries if isinstance(e.hosts, str)])
+        hosts = [_unmapped(host) for host in await resolve(address) if "%" not in host]
+    networks = [entry for entry in entries if not isinstance(entry.hosts, str)]
+    found, refused = [], RefusedError("no address")
+    for host in dict.fromkeys(hosts):
+        try:
+            if networks or not address.is_name:
+                _check(host, address.port, networks)
+            elif not _is_elsewhere(host):
+                raise RefusedError(f"address {host}")
+        except RefusedError as error:
+            refused = RefusedError(f"{error} of {address.host}") if address.is_name else error
+        else:
+            found.append(
+                f"[{host}]:{address.port}" if host.version == 6 else f"{host}:{address.port}"
+            )
+    if not found:
+        raise refused
+    return found
+
+
+def _check(host: str | IP, port: int, entries: Sequence[Allowed]) -> None:
+    ports = {entry.port for entry in entries if entry.covers(host)}
+    if not ports:
+        raise RefusedError(f"{'name' if isinstance(host, str) else 'address'} {host}")
+    if port not in ports:
+        raise RefusedError(f"port {port}")
+
+
+def _is_elsewhere(host: IP) -> bool:
+    """Whether an address may be another machine's."""
+    return not (host.is_loopback or host.is_unspecified or host.is_link_local or host.is_multicast)
+
+
+def _unmapped(host: str) -> IP:
+    """Return an address, and the IPv4 address for an IPv6 address that stands for one."""
+    address = ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _split_port(text: str) -> tuple[str, int]:
@@ -60,14 +110,6 @@ def _split_port(text: str) -> tuple[str, int]:
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise ValueError(f"{text!r} has a port that is not from 1 to 65535")
     return hosts, int(port)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _bare(host: str) -> str:

@@ -1,0 +1,95 @@
+"""An HTTP server that slow and hostile clients cannot block: aiohttp's, with what it lacks.
+
+Its timeout of idle connections runs from a connection's start, or from the last answer, until the
+whole head of a request has arrived. It has no limit on connections, and its log has tracebacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from ssl import SSLContext
+
+from aiohttp import web
+
+NAME = "pychrony"
+BACKLOG = 1024
+HEAD = 10.0
+"""Seconds that a client has for a TLS handshake, for the head of a request, to accept more of an
+answer, and between two requests."""
+
+log = logging.getLogger("pychrony.exporter")
+
+Answer = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+
+class Connection(web.RequestHandler):
+    """Answers a malformed request without an entry in the log."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the response for an error."""
+        if status == 500:
+            log.error("answering %s: %r", request.path, exc)
+        response = web.Response(status=status, text=f"{message}\n", headers={"Server": NAME})
+        response.force_close()
+        return response
+
+
+class Server(web.Server):
+    """Keeps up to `most` connections; for a new one, it closes the one that is idle the longest."""
+
+    def __init__(self, answer: Answer, most: int) -> None:
+        super().__init__(self._respond)
+        self._answer, self._most = answer, most
+        self._open: dict[web.RequestHandler, bool] = {}  # whether it is idle, the longest first
+
+    async def listen(self, listener: socket.socket, tls: SSLContext | None) -> asyncio.Server:
+        """Accept connections at a socket."""
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(HEAD * 1000))
+        return await asyncio.get_running_loop().create_server(
+            self,
+            sock=listener.dup(),
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=HEAD if tls else None,
+        )
+
+    def __call__(self) -> Connection:
+        """Return what serves a new connection."""
+        loop = asyncio.get_running_loop()
+        return Connection(self, loop=loop, keepalive_timeout=HEAD, lingering_time=1.0, logger=log)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count the connection, and close one if there are too many."""
+        super().connection_made(handler, transport)
+        self._open[handler] = True
+        if len(self._open) > self._most:
+            idle = next(handler for handler, is_idle in self._open.items() if is_idle)
+            del self._open[idle]
+            idle.force_close()
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Forget the connection."""
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        handler = request.protocol
+        self._open[handler] = False
+        try:
+            response = await self._answer(request)
+        finally:
+            if self._open.pop(handler, None) is not None:
+                self._open[handler] = True
+        response.headers["Server"] = NAME
+        return response

@@ -1,0 +1,141 @@
+"""Reads Prometheus' web configuration file: TLS and passwords, as exporter-toolkit defines them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import yaml
+from aiohttp import BasicAuth
+
+VERSIONS = {
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+CLIENTS = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+SECTIONS = "tls_server_config", "basic_auth_users", "http_server_config"
+TLS_KEYS = (
+    *("cert_file", "key_file", "client_auth_type", "client_ca_file"),
+    *("min_version", "max_version", "cipher_suites"),
+)
+
+InThread = Callable[[Callable[[], bool]], Awaitable[bool]]
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the message is for the operator."""
+
+
+class WebConfig:
+    """What the file says when it is read. Without a file, there is no TLS and no password."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read the file and the certificates; raise `ConfigError`."""
+        self.tls: ssl.SSLContext | None = None
+        self._users: Mapping[str, bytes] = {}
+        self._verified: set[bytes] = set()
+        self._one = asyncio.Lock()
+        if path is None:
+            return
+        try:
+            found = _table(yaml.safe_load(path.read_text()) or {}, SECTIONS)
+            self._users = _users(found.get("basic_auth_users") or {})
+            if found.get("tls_server_config"):
+                self.tls = _tls(_table(found["tls_server_config"], TLS_KEYS), path.parent)
+            _table(found.get("http_server_config") or {}, ("http2",))  # HTTP/1.1 is always there
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+
+    async def admits(self, authorization: str | None, in_thread: InThread) -> bool:
+        """Whether a request may be answered.
+
+        A password that was right is remembered, since checking one takes long. Others are checked
+        one at a time, so that guessing cannot occupy all processors.
+        """
+        if not self._users:
+            return True
+        try:
+            user, password, _ = BasicAuth.decode(authorization or "", encoding="utf-8")
+        except ValueError:
+            return False
+        # For a user who does not exist, checking takes just as long.
+        expected = self._users.get(user, next(iter(self._users.values())))
+        key = hashlib.sha256(b"\0".join((user.encode(), password.encode(), expected))).digest()
+        if key in self._verified:
+            return True
+        async with self._one:
+            right = await in_thread(lambda: _is_right(password, expected)) and user in self._users
+        if right:
+            self._verified.add(key)
+        return right
+
+
+def _is_right(password: str, expected: bytes) -> bool:
+    try:
+        return bcrypt.checkpw(password.encode(), expected)
+    except ValueError:  # longer than bcrypt's 72 bytes
+        return False
+
+
+def _table(found: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a mapping with {', '.join(keys)}")
+    for key in found:
+        if key not in keys:
+            raise ValueError(f"{key!r} is not supported; known here are {', '.join(keys)}")
+    return found
+
+
+def _users(found: Any) -> dict[str, bytes]:
+    if not isinstance(found, dict):
+        raise ValueError("basic_auth_users must be a mapping of users and bcrypt hashes")
+    users = {str(user): str(hashed).encode() for user, hashed in found.items()}
+    for user, hashed in users.items():
+        try:
+            bcrypt.checkpw(b"", hashed)
+        except ValueError:
+            raise ValueError(f"the password of {user!r} is not a bcrypt hash") from None
+    return users
+
+
+def _tls(found: dict[str, Any], folder: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for key in ("cert_file", "key_file"):
+        if not found.get(key):
+            raise ValueError(f"tls_server_config lacks {key}")
+    context.minimum_version = _choice(found, "min_version", VERSIONS, "TLS12")
+    context.maximum_version = _choice(found, "max_version", VERSIONS, "TLS13")
+    if suites := found.get("cipher_suites"):
+        context.set_ciphers(":".join(map(_openssl_name, suites)))
+    context.load_cert_chain(folder / found["cert_file"], folder / found["key_file"])
+    mode = _choice(found, "client_auth_type", CLIENTS, "NoClientCert")
+    authorities = found.get("client_ca_file")
+    if bool(authorities) != (mode is not ssl.CERT_NONE):
+        raise ValueError("client_ca_file and a client_auth_type that verifies belong together")
+    if authorities:
+        context.load_verify_locations(folder / authorities)
+    context.verify_mode = mode
+    return context
+
+
+def _choice(found: dict[str, Any], key: str, choices: Mapping[str, Any], default: str) -> Any:
+    value = found.get(key) or default
+    if value not in choices:
+        raise ValueError(f"{key} {value!r} is not supported; choose from {', '.join(choices)}")
+    return choices[value]
+
+
+def _openssl_name(suite: Any) -> str:
+    """Return OpenSSL's name of a cipher suite of TLS 1.2: the file has IANA's."""
+    name = str(suite).removeprefix("TLS_").replace("_WITH_", "_").replace("AES_", "AES")
+    name = name.replace("_CBC_", "_").replace("_", "-").removeprefix("RSA-")
+    return name.removesuffix("-SHA256") if "CHACHA20" in name else name

@@ -1,0 +1,464 @@
+"""The exporter's HTTP server: slow and hostile clients, TLS and passwords, and its log."""
+
+from __future__ import annotations
+
+import base64
+import re
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import bcrypt
+import pytest
+import trustme
+import yaml
+from scripted import ScriptedChronyd
+from servers import Exporter, exporter, fetch
+
+from pychrony.testing import PrivateChronyd
+
+PATIENCE = 60.0  # seconds
+
+
+def place_of(server: Exporter) -> tuple[str, int]:
+    parts = urlsplit(server.url)
+    assert parts.hostname
+    assert parts.port
+    return parts.hostname, parts.port
+
+
+@contextmanager
+def logged(*arguments: str, files: int | None = None) -> Iterator[tuple[Exporter, list[str]]]:
+    """An exporter, and the lines of its log so far; they are complete at its end."""
+    lines: list[str] = []
+    with exporter(*arguments, files=files) as server:
+        error = server.process.stderr
+        assert error is not None
+        reader = threading.Thread(target=lambda: lines.extend(error), daemon=True)
+        reader.start()
+        try:
+            yield server, lines
+        finally:
+            server.process.terminate()
+            reader.join(PATIENCE)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# Clients that are slow, many, or broken.
+
+HELLO = b"GET / HTTP/1.1\r\nHost: exporter\r\n\r\n"
+
+SLOW = {
+    "silent": (b"", b""),
+    "a byte a second": (b"GET / HTTP/1.1\r\nX: ", b"y"),
+    "a line a second": (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+    "idle after an answer": (HELLO, b""),
+    "slow after an answer": (HELLO + b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+    "a slow body": (b"POST / HTTP/1.1\r\nHost: exporter\r\nContent-Length: 999\r\n\r\n", b"z"),
+}
+
+
+def is_closed_by_the_server(place: tuple[str, int], first: bytes, then: bytes) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    with socket.create_connection(place) as client:
+        client.settimeout(1.0)
+        try:
+            client.sendall(first)
+            while time.monotonic() < deadline:
+                try:
+                    if not client.recv(65536):
+                        return True
+                except TimeoutError:
+                    client.sendall(then)
+        except OSError:
+            return True
+    return False
+
+
+def test_a_client_has_ten_seconds_for_the_head_of_a_request() -> None:
+    outcome: dict[str, bool] = {}
+    with logged() as (server, lines):
+        place = place_of(server)
+
+        def measure(name: str) -> None:
+            outcome[name] = is_closed_by_the_server(place, *SLOW[name])
+
+        clients = [threading.Thread(target=measure, args=[name]) for name in SLOW]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+    assert outcome == dict.fromkeys(SLOW, True)
+    assert lines == []
+
+
+def test_a_connection_serves_several_requests_with_head_too() -> None:
+    with exporter() as server:
+        connection = HTTPConnection(*place_of(server))
+        connection.connect()
+        used = connection.sock
+        for method in ("GET", "HEAD", "GET"):
+            connection.request(method, "/")
+            answer = connection.getresponse()
+            body = answer.read()
+            assert (answer.version, answer.status) == (11, 200)
+            assert answer.getheader("Server") == "pychrony"
+            assert int(answer.getheader("Content-Length") or 0) > 0
+            assert bool(body) == (method == "GET")
+        assert connection.sock is used
+        connection.request("POST", "/", body="x")
+        assert connection.getresponse().status == 405
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "request_", [b"\x16\x03\x01\x02\x00\x01\x00", b"NONSENSE\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+)
+def test_a_malformed_request_gets_400_and_no_version_of_the_server(request_: bytes) -> None:
+    with logged() as (server, lines):
+        with socket.create_connection(place_of(server)) as client:
+            client.sendall(request_ + b"\r\n\r\n")
+            client.settimeout(PATIENCE)
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        assert fetch(f"{server.url}/").status == 200
+    assert re.match(rb"HTTP/1\.[01] 400 ", answer)
+    assert b"\r\nServer: pychrony\r\n" in answer
+    assert lines == []
+
+
+def test_more_idle_connections_than_files_stop_nobody() -> None:
+    with logged(files=64) as (server, lines), ExitStack() as clients:
+        for _ in range(200):
+            clients.enter_context(socket.create_connection(place_of(server)))
+        for _ in range(3):
+            assert fetch(f"{server.url}/-/healthy").status == 200
+    assert not [line for line in lines if "Traceback" in line or line.startswith(" ")]
+
+
+def test_clients_that_leave_write_nothing_into_the_log() -> None:
+    reset = struct.pack("ii", 1, 0)
+    with (
+        PrivateChronyd("local stratum 5") as own,
+        logged("--address", own.address) as (
+            server,
+            lines,
+        ),
+    ):
+        for _ in range(20):
+            with socket.create_connection(place_of(server)) as client:
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        assert "\nchrony_up 1.0\n" in server.metrics()
+    assert lines == []
+
+
+def test_the_backlog_is_long_enough_for_a_burst() -> None:
+    """While the exporter is stopped, connections wait in the kernel."""
+    with exporter() as server, ExitStack() as clients:
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(500):
+                clients.enter_context(socket.create_connection(place_of(server), timeout=PATIENCE))
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert fetch(f"{server.url}/-/healthy").status == 200
+
+
+def test_a_probe_takes_no_thread() -> None:
+    with (
+        silent() as dead,
+        exporter("--allow", dead, "--timeout", "50") as server,
+        ExitStack() as clients,
+    ):
+        request = f"GET /probe?target={dead} HTTP/1.1\r\nHost: exporter\r\n\r\n".encode()
+        for _ in range(100):
+            client = clients.enter_context(socket.create_connection(place_of(server)))
+            client.sendall(request)
+        wait_until(lambda: "probes_in_flight 100.0" in server.metrics())
+        assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """An address where nobody answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+# What it says about itself.
+
+
+def test_it_counts_refused_probes_and_names_its_version() -> None:
+    with exporter() as server:
+        server.probe("192.0.2.1")
+        text = server.metrics()
+    assert 'chrony_exporter_probes_refused_total{reason="not allowed"} 1.0' in text
+    assert re.search(r'chrony_exporter_build_info\{.*version="\d.*"\} 1\.0', text)
+    assert "_created" not in text
+
+
+def test_each_refused_target_is_logged_once() -> None:
+    with logged() as (server, lines):
+        for target in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
+            server.probe(target)
+    assert lines == [
+        f"pychrony: target '{host}' is not allowed: address {host} is not covered by --allow\n"
+        for host in ("192.0.2.1", "192.0.2.2")
+    ]
+
+
+def test_a_chronyd_that_fails_and_comes_back_is_logged_once_each() -> None:
+    with (
+        PrivateChronyd("local stratum 5") as own,
+        logged("--address", own.address) as (
+            server,
+            lines,
+        ),
+    ):
+        server.metrics()
+        own.stop()
+        for _ in range(3):
+            server.metrics()
+        own.start()
+        for _ in range(3):
+            server.metrics()
+    failed, back = lines
+    assert own.address in failed
+    assert back == f"pychrony: chronyd at {own.address} answers again\n"
+
+
+def test_all_addresses_are_listened_on() -> None:
+    with exporter("--listen", ":0") as server:
+        port = place_of(server)[1]
+        assert fetch(f"http://127.0.0.1:{port}/-/healthy").status == 200
+
+
+# TLS and passwords.
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def issue(authority: trustme.CA, folder: Path) -> dict[str, str]:
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(folder / "exporter.crt")
+    certificate.private_key_pem.write_to_path(folder / "exporter.key")
+    authority.cert_pem.write_to_path(folder / "ca.crt")
+    return {"cert_file": "exporter.crt", "key_file": "exporter.key"}
+
+
+def web_config(folder: Path, **sections: object) -> list[str]:
+    """Write a web configuration file; return the option for it."""
+    path = folder / "web.yml"
+    path.write_text(yaml.safe_dump(sections))
+    return ["--web.config.file", str(path)]
+
+
+def hashed(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+@pytest.fixture
+def tls(authority: trustme.CA, tmp_path: Path) -> list[str]:
+    """Options that serve HTTPS to clients with a certificate of the authority."""
+    config = issue(authority, tmp_path) | {
+        "client_ca_file": "ca.crt",
+        "client_auth_type": "RequireAndVerifyClientCert",
+    }
+    return web_config(tmp_path, tls_server_config=config)
+
+
+def client_of(authority: trustme.CA, *, certified: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if certified:
+        authority.issue_cert("prometheus").configure_cert(context)
+    return context
+
+
+def test_tls_and_client_certificates(authority: trustme.CA, tls: list[str]) -> None:
+    with exporter("--address", "127.0.0.1:9", *tls) as server:
+        assert server.url.startswith("https://")
+        known = client_of(authority, certified=True)
+        assert "\nchrony_up 0.0\n" in fetch(f"{server.url}/metrics", context=known).text
+        stranger = client_of(authority, certified=False)
+        with pytest.raises(OSError, match=r"(?i)certificate|reset|eof|alert|closed"):
+            fetch(f"{server.url}/metrics", context=stranger)
+
+
+def test_a_tls_client_that_says_nothing_holds_up_nobody(
+    authority: trustme.CA, tls: list[str]
+) -> None:
+    with exporter("--address", "127.0.0.1:9", *tls) as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)):
+            known = client_of(authority, certified=True)
+            assert fetch(f"{server.url}/-/healthy", context=known).status == 200
+
+
+def test_a_password_is_asked_for(tmp_path: Path) -> None:
+    options = web_config(tmp_path, basic_auth_users={"prometheus": hashed("secret")})
+    with exporter(*options) as server:
+        for path in ("/", "/metrics", "/probe?target=192.0.2.1", "/nothing"):
+            answer = fetch(f"{server.url}{path}")
+            assert answer.status == 401
+            assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+        for _ in range(2):
+            assert fetch(f"{server.url}/", basic("prometheus", "secret")).status == 200
+        for wrong in (basic("prometheus", "Secret"), basic("root", "secret"), basic("", "x" * 99)):
+            assert fetch(f"{server.url}/", wrong).status == 401
+        for words in ("Basic ?", "Basic", "Bearer x", "Basic eA=="):
+            assert fetch(f"{server.url}/", {"Authorization": words}).status == 401
+
+
+def test_passwords_are_read_again_on_sighup(tmp_path: Path) -> None:
+    options = web_config(tmp_path, basic_auth_users={"prometheus": hashed("old")})
+    with logged(*options) as (server, lines):
+        url = f"{server.url}/"
+        assert fetch(url, basic("prometheus", "old")).status == 200
+        web_config(tmp_path, basic_auth_users={"prometheus": hashed("new")})
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: fetch(url, basic("prometheus", "new")).status == 200)
+        assert fetch(url, basic("prometheus", "old")).status == 401
+        web_config(tmp_path, basic_auth_users={"prometheus": "new"})
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(lines) == 2)
+        assert fetch(url, basic("prometheus", "new")).status == 200
+    assert "were read again" in lines[0]
+    assert "the password of 'prometheus' is not a bcrypt hash" in lines[1]
+
+
+def test_sighup_without_a_file_changes_nothing() -> None:
+    with exporter() as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert fetch(f"{server.url}/-/healthy").status == 200
+
+
+def test_certificates_are_read_again_on_sighup(tmp_path: Path, authority: trustme.CA) -> None:
+    options = web_config(tmp_path, tls_server_config=issue(authority, tmp_path))
+    with exporter(*options) as server:
+        before = ssl.get_server_certificate(place_of(server))
+        assert before == (tmp_path / "exporter.crt").read_text().replace("\r", "")
+        issue(authority, tmp_path)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: ssl.get_server_certificate(place_of(server)) != before)
+
+
+def test_tls_versions_and_ciphers_are_those_of_the_file(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    config = issue(authority, tmp_path) | {
+        "max_version": "TLS12",
+        "cipher_suites": [
+            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        ],
+    }
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with (
+        exporter(*web_config(tmp_path, tls_server_config=config)) as server,
+        socket.create_connection(place_of(server)) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        assert client.version() == "TLSv1.2"
+        assert "AES256-GCM-SHA384" in str(client.cipher())
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"basic_auth_user": {}}, "'basic_auth_user' is not supported"),
+        ({"basic_auth_users": {"a": "b"}}, "the password of 'a' is not a bcrypt hash"),
+        ({"basic_auth_users": "a"}, "basic_auth_users must be a mapping"),
+        ({"tls_server_config": {"cert_file": "a.crt"}}, "lacks key_file"),
+        ({"tls_server_config": {"cert_file": "a", "key_file": "b"}}, "No such file"),
+        ({"tls_server_config": {"cert_file": "a", "key_file": "b", "min_version": "SSL3"}}, "SSL3"),
+        ({"tls_server_config": {"certs": "a"}}, "'certs' is not supported"),
+    ],
+)
+def test_a_web_configuration_that_cannot_be_used_is_code_2(
+    sections: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    done = run("--listen", "127.0.0.1:0", *web_config(tmp_path, **sections))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"pychrony: {tmp_path}/web.yml: " in done.stderr
+    assert words in done.stderr
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pychrony", "exporter", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+# Once, without a server.
+
+
+def test_once_writes_the_page_to_stdout() -> None:
+    with PrivateChronyd("local stratum 5") as own:
+        done = run("--once", "--address", own.address)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nchrony_up 1.0\n" in done.stdout
+    assert "process_" not in done.stdout  # node_exporter has its own
+
+
+def test_once_replaces_a_file_in_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "chrony.prom"
+    path.write_text("old\n")
+    with path.open() as reader:
+        done = run("--once", "--address", "127.0.0.1:9", "--output", str(path))
+        assert reader.read() == "old\n"
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "\nchrony_up 0.0\n" in path.read_text()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["chrony.prom"]
+    assert path.stat().st_mode & 0o444 == 0o444
+
+
+def test_a_file_that_cannot_be_written_is_code_1(tmp_path: Path) -> None:
+    done = run("--once", "--address", "127.0.0.1:9", "--output", str(tmp_path / "no" / "file"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("pychrony: ")
+    assert str(tmp_path) in done.stderr
+
+
+def test_sources_are_named_by_reverse_dns_if_asked_for() -> None:
+    name = socket.getnameinfo(("127.0.0.1", 0), socket.NI_NAMEREQD)[0]
+    with (
+        PrivateChronyd("server 127.0.0.1 port 9") as own,
+        exporter("--address", own.address, "--resolve") as server,
+    ):
+        assert f'source_address="127.0.0.1",source_name="{name}"' in server.metrics()
+
+
+def test_names_that_nobody_knows_do_not_delay_a_scrape_beyond_its_time() -> None:
+    with (
+        ScriptedChronyd(transport="unix") as chronyd,
+        exporter("--address", chronyd.address, "--resolve", "--timeout", "3") as server,
+    ):
+        text = server.metrics()
+    assert 'source_name="192.0.2.1"' in text
