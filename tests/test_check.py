@@ -18,7 +18,7 @@ from pychrony._command.cli import main
 from pychrony.testing import PrivateChronyd
 
 VALUE = r"(-?\d+(\.\d+)?(s)?|U)"
-RANGE = r"((\d+(\.\d+)?)?:?)"
+RANGE = r"(@?(\d+(\.\d+)?|~)?:?(\d+(\.\d+)?)?)"
 MEASURED = rf"\w+={VALUE}(;{RANGE}(;{RANGE}(;\d+(;\d+)?)?)?)?"
 LINE = re.compile(
     rf"CHRONY (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \| {MEASURED}( {MEASURED})*)?\n"
@@ -140,6 +140,12 @@ def test_a_chronyd_that_hangs_is_critical(check: Check) -> None:
         (["-w", "7.5ms"], "WARNING: error bound 7.56 ms is above 7.50 ms |"),
         (["-c", "7500us"], "CRITICAL: error bound 7.56 ms is above 7.50 ms |"),
         (["-w", "8ms", "-c", "8ms"], "OK: "),
+        (["-w", "0:0.0075"], "WARNING: error bound 7.56 ms is above 7.50 ms |"),
+        (["-w", "8ms:9ms"], "WARNING: error bound 7.56 ms is below 8.00 ms |"),
+        (["-w", "@1ms:8ms"], "WARNING: error bound 7.56 ms is between 1.00 ms and 8.00 ms |"),
+        (["-c", "8ms:"], "CRITICAL: error bound 7.56 ms is below 8.00 ms |"),
+        (["-w", "~:8ms", "-c", "@10:20"], "OK: "),
+        (["-t", "5s", "--timeout", "1m"], "OK: "),
         (["--sources", "4"], "WARNING: 3 of 3 sources usable, 4 required |"),
         (["--sources", "0"], "OK: "),
         (["--stratum", "2"], "WARNING: stratum 3 is above 2 |"),
@@ -151,6 +157,38 @@ def test_each_limit_counts(
     now = tracking(reference_time=time.time_ns())
     scripted.script = script([ntp_source(f"192.0.2.{n}") for n in (1, 2, 3)], now)
     assert check("--address", scripted.address, *options).startswith(start)
+
+
+def test_ranges_are_in_the_performance_data(check: Check, scripted: ScriptedChronyd) -> None:
+    scripted.script = script(None, tracking(reference_time=time.time_ns()))
+    line = check("--address", scripted.address, "-w", "1us:", "-c", "@10:20")
+    assert " error_bound=0.0075625s;0.000001:;@10:20;0 " in line
+
+
+def test_verbose_says_more(scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]) -> None:
+    known = [ntp_source(f"192.0.2.{n}", source(state=2 if n > 1 else 0)) for n in (1, 2)]
+    scripted.script = script(known, tracking(reference_time=time.time_ns()))
+    command = ["check", "--address", scripted.address, "--sources", "2"]
+    reason = "CHRONY WARNING: 1 of 2 sources usable, 2 required"
+    assert main([*command, "-v"]) == 1
+    first, *rest = capsys.readouterr().out.splitlines()
+    start = f"{reason}; error bound 7.56 ms, stratum 3, reference 192.0.2.1, 1 of 2 sources"
+    assert first.startswith(start)
+    assert rest == []
+    assert main([*command, "-vv"]) == 1
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith(start)
+    assert any(line.startswith("root dispersion ") for line in rest)
+    assert any("x falseticker" in line for line in rest)
+    assert not any("|" in line or "µ" in line for line in rest)
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("-V", "--version"):
+        with pytest.raises(SystemExit) as end:
+            main(["check", option])
+        assert end.value.code == 0
+        assert capsys.readouterr().out == f"pychrony {pychrony.__version__}\n"
 
 
 def test_a_leap_second_is_said_and_is_no_alarm(check: Check, scripted: ScriptedChronyd) -> None:
@@ -206,6 +244,9 @@ def test_a_report_that_is_denied_is_unknown(check: Check, scripted: ScriptedChro
         ["--warning", "-1ms"],
         ["--warning", "nan"],
         ["--warning", "2s", "--critical", "1s"],
+        ["--warning", "2s:1s"],
+        ["--warning", "@"],
+        ["--warning", "1s:2s:3s"],
         ["--sources", "many"],
         ["--stratum", "-1"],
         ["--timeout", "0"],

@@ -304,9 +304,9 @@ def test_every_duration_is_of_the_same_kind() -> None:
         (parser.prog, action.dest): (action.type("2m"), action.type("5s"))
         for parser in [*parsers, reports._parser({}, explain=False)]
         for action in parser._actions
-        if action.dest in ("timeout", "watch", "max_error", "warning", "critical")
+        if action.dest in ("timeout", "watch", "max_error", "limit")
     }
-    assert len(found) >= 10
+    assert len(found) >= 8
     assert set(found.values()) == {(120.0, 5.0)}
 
 

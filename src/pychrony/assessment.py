@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ._model.durations import interval, seconds
 from ._model.placeholders import is_resolved
+from ._model.ranges import Range, up_to
 from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
 from .models import AllReports, Answer, LeapStatus, Source, SourceState, TrackingStatus
 
@@ -77,6 +78,26 @@ def assess(
     another machine's chronyd, it includes the difference between the two clocks; for reports that
     do not say when they were read (0), it is not judged.
     """
+    return judge(
+        reports,
+        warning=up_to(warning),
+        critical=up_to(critical),
+        sources=sources,
+        stratum=stratum,
+        local_ok=local_ok,
+    )
+
+
+def judge(
+    reports: AllReports | Answer | ChronyError,
+    *,
+    warning: Range,
+    critical: Range,
+    sources: int,
+    stratum: int,
+    local_ok: bool,
+) -> Assessment:
+    """Judge a clock as `assess()` does, by ranges of the bound on its error."""
     if isinstance(reports, Answer):
         reports = reports.error or reports.result()
     if isinstance(reports, ChronyError):
@@ -141,10 +162,10 @@ def _judge_sources(reports: AllReports, wanted: int) -> Iterator[Finding]:
         yield State.WARNING, f"{usable} of {total} sources usable, {wanted} required"
 
 
-def _judge_bound(bound: float, warning: float, critical: float) -> Iterator[Finding]:
-    for state, limit in ((State.CRITICAL, critical), (State.WARNING, warning)):
-        if bound > limit:
-            yield state, f"error bound {seconds(bound)} is above {seconds(limit)}"
+def _judge_bound(bound: float, warning: Range, critical: Range) -> Iterator[Finding]:
+    for state, good in ((State.CRITICAL, critical), (State.WARNING, warning)):
+        if complaint := good.complaint(bound):
+            yield state, f"error bound {seconds(bound)} {complaint}"
             return
 
 

@@ -10,6 +10,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn, TypedDict
 
 from .._model.durations import parse
+from .._model.ranges import Range, up_to
+from .._model.ranges import parse as parse_range
 from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
@@ -130,8 +132,8 @@ def connection(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
 class Limits(TypedDict):
     """The requirements for a clock: the options of `pychrony.assess()`."""
 
-    warning: float
-    critical: float
+    warning: Range
+    critical: Range
     sources: int
     stratum: int
     local_ok: bool
@@ -143,10 +145,10 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"-{state[0]}",
             f"--{state}",
-            type=duration,
+            type=_range,
             metavar="BOUND",
-            help=f"{state.upper()} if the error bound is above this, such as 2.5us "
-            f"(default: {default})",
+            help=f"{state.upper()} if the error bound is above this, such as 2.5us, or outside a "
+            f"range such as 1us:10ms, or inside one, such as @10ms:1s (default: {default})",
         )
     parser.add_argument(
         "--sources",
@@ -173,10 +175,10 @@ def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limi
     """Return the requirements that the options of `add_limits()` describe."""
     warning, critical = options.warning, options.critical
     if warning is None:
-        warning = 0.1 if critical is None else min(0.1, critical)
+        warning = up_to(0.1 if critical is None else min(0.1, critical.end))
     if critical is None:
-        critical = max(1.0, warning)
-    if warning > critical:
+        critical = up_to(max(1.0, warning.end))
+    if warning.is_limit() and critical.is_limit() and warning.end > critical.end:
         parser.error("--warning must not be above --critical")
     return Limits(
         warning=warning,
@@ -191,6 +193,13 @@ def duration(text: str) -> float:
     """Parse a duration such as `10ms`; return seconds."""
     try:
         return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _range(text: str) -> Range:
+    try:
+        return parse_range(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -11,13 +11,18 @@ from typing import NoReturn
 
 from .._model.durations import seconds
 from .._model.placeholders import is_resolved
-from ..assessment import Assessment, State, age_of_update, assess
+from .._model.ranges import plain
+from .._version import __version__
+from ..assessment import Assessment, State, age_of_update, judge
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError
-from ..models import AllReports, Source, TrackingStatus
+from ..models import MODELS, AllReports, Source, TrackingStatus
+from . import render
 from .arguments import Limits, Parser, add_address, add_limits, duration_or_none, limits
+from .render import answer_of
 
 NAME = "CHRONY"
+WIDTH = 100  # columns of the reports
 
 DESCRIPTION = """\
 Judge the clock in one line, as a monitoring plug-in (Nagios, Icinga, Sensu).
@@ -64,8 +69,11 @@ def run(argv: Sequence[str]) -> int:
         parser.error(str(error))
     try:
         reports = _read(connection)
-        assessment = assess(reports, **wanted)
-        print(_line(assessment.state, _text(reports, assessment), _measured(reports, wanted)))
+        assessment = judge(reports, **wanted)
+        text = _text(reports, assessment, options.verbose)
+        print(_line(assessment.state, text, _measured(reports, wanted)))
+        if options.verbose > 1 and isinstance(reports, AllReports):
+            print("\n".join(map(_ascii, _details(reports))))
         return assessment.state.value
     except Exception as error:  # a traceback would end with 1, which is a WARNING
         print(_line(State.UNKNOWN, f"{type(error).__name__}: {error}"))
@@ -82,15 +90,29 @@ def _read(connection: ChronyConnection) -> AllReports | ChronyError:
 
 def _line(state: State, text: str, measured: Sequence[str] = ()) -> str:
     """Return the line; the only bar in it separates the performance data."""
-    words = f"{NAME} {state.name}: {' '.join(text.split())}".replace("|", "/").replace("µ", "u")
+    words = _ascii(f"{NAME} {state.name}: {' '.join(text.split())}")
     return " | ".join([words, *([" ".join(measured)] if measured else [])])
 
 
-def _text(reports: AllReports | ChronyError, assessment: Assessment) -> str:
+def _ascii(text: str) -> str:
+    return text.replace("|", "/").replace("µ", "u")
+
+
+def _text(reports: AllReports | ChronyError, assessment: Assessment, verbose: int) -> str:
     reasons = "; ".join(assessment.reasons)
-    if isinstance(reports, ChronyError) or assessment.state is not State.OK:
+    if isinstance(reports, ChronyError):
         return reasons
-    return "; ".join(filter(None, [", ".join(_summary(reports)), reasons]))
+    summary = ", ".join(_summary(reports))
+    if assessment.state is State.OK:
+        return "; ".join(filter(None, [summary, reasons]))
+    return "; ".join(filter(None, [reasons, summary if verbose else ""]))
+
+
+def _details(reports: AllReports) -> Iterator[str]:
+    """Return both reports as text, line by line."""
+    for name in ("tracking", "sources"):
+        yield ""
+        yield from render.text(MODELS[name], answer_of(reports, name), WIDTH).splitlines()
 
 
 def _summary(reports: AllReports) -> Iterator[str]:
@@ -119,22 +141,17 @@ def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
 
 
 def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limits) -> Iterator[str]:
-    bounds = f"{_number(wanted['warning'])};{_number(wanted['critical'])};0"
+    bounds = f"{wanted['warning']};{wanted['critical']};0"
     if not tracking.is_synchronized():
         yield f"error_bound=U;{bounds}"  # the guidelines' value for unknown
         return
     own = tracking.is_local_reference()
-    yield f"error_bound={'U' if own else _number(tracking.error_bound) + 's'};{bounds}"
-    yield f"offset={_number(tracking.offset)}s"
-    yield f"frequency_ppm={_number(tracking.frequency)}"
-    yield f"skew_ppm={_number(tracking.skew)}"
+    yield f"error_bound={'U' if own else plain(tracking.error_bound) + 's'};{bounds}"
+    yield f"offset={plain(tracking.offset)}s"
+    yield f"frequency_ppm={plain(tracking.frequency)}"
+    yield f"skew_ppm={plain(tracking.skew)}"
     yield f"stratum={tracking.stratum};{wanted['stratum']};;0"
     yield f"last_update={round(age_of_update(reports, tracking))}s"
-
-
-def _number(value: float) -> str:
-    """Return a number without an exponent, which not all graphing tools understand."""
-    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def _parser() -> Parser:
@@ -149,4 +166,12 @@ def _parser() -> Parser:
         help="how long to wait for chronyd, over all requests (default: 5s); 'none' waits for ever",
     )
     add_limits(parser)
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="always show the error bound and what else is known; -vv also shows both reports",
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"pychrony {__version__}")
     return parser

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .._model.durations import seconds
 from .._model.placeholders import is_resolved
-from ..assessment import Assessment, State, assess
+from ..assessment import Assessment, State, judge
 from ..exceptions import ChronyLibraryError
 from ..many import get_many
 from ..models import Answer, Source, TrackingStatus
@@ -135,10 +135,10 @@ def _judged(hosts: list[str], timeout: float | None, wanted: Limits) -> Iterator
 def _row(answer: Answer, wanted: Limits) -> Row:
     if answer.reports is None:
         assert answer.error is not None
-        found = assess(answer.error, **wanted)
+        found = judge(answer.error, **wanted)
         error = answer.error
         return Row(answer.address, found, type(error).__name__, error._outcome, None, None)
-    found, tracking = assess(answer.reports, **wanted), answer.reports.tracking
+    found, tracking = judge(answer.reports, **wanted), answer.reports.tracking
     clock = tracking if tracking and tracking.is_synchronized() else None
     words = "; ".join(found.reasons)
     sources = answer.reports.sources
