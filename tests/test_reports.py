@@ -368,7 +368,7 @@ def test_what_an_older_chronyd_does_not_count_is_none(reply: int, lacking: set[s
 @each_layout
 def test_every_table_agrees_with_libchrony(layout: Layout) -> None:
     """Names, units and completeness are compared with the loaded libchrony itself."""
-    model = MODELS[layout.report]
+    model: type[Any] = MODELS[layout.report]
     described = ask_fields(layout.report, layout())
     used: set[str] = set()
     for attribute, origin in origins(model).items():
@@ -720,7 +720,7 @@ def shape(report: str, *records: Record) -> dict[str, ReportField]:
 @pytest.mark.parametrize("report", METHODS)
 def test_a_field_that_is_missing_is_named(report: str) -> None:
     """A future libchrony may omit the field, or give it another type."""
-    model = MODELS[report]
+    model: type[Any] = MODELS[report]
     described = shape(report)
     needed = {n for o in origins(model).values() for n in (*o.names, *o.given)} & described.keys()
     defaults = {
