@@ -12,7 +12,6 @@ import socket
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -42,7 +41,7 @@ class ScriptedChronyd:
     """
 
     address: str  # as libchrony takes it
-    requests: deque[Request]  # the last ten thousand, also those that got no answer
+    requests: list[Request]  # the last ten thousand at least, also those that got no answer
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class ScriptedChronyd:
         self.script = script() if answers is None else answers
         self.transport = transport
         self.opencommands = opencommands
-        self.requests = deque(maxlen=10_000)
+        self.requests = []  # threads may iterate over a list while others append to it
         self._fault = fault
         self._number = 0
         self._lock = threading.RLock()  # a fault may restart the server from its own thread
@@ -242,6 +241,8 @@ class ScriptedChronyd:
 
     def _handle(self, request: Request) -> None:
         self.requests.append(request)
+        if len(self.requests) > 20_000:
+            del self.requests[:10_000]
         reply = self._reply(request)
         if reply is not None:
             number, self._number = self._number, self._number + 1
