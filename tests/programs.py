@@ -25,5 +25,5 @@ def run(code: str, *arguments: str, warnings: str = "error") -> subprocess.Compl
 def output(code: str, *arguments: str, warnings: str = "error") -> str:
     """Return what a program prints; it must not complain."""
     done = run(code, *arguments, warnings=warnings)
-    assert done.stderr == ""
+    assert done.stderr == "", done.stderr
     return done.stdout

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pytest
 from limits import HANG, LONG, fds, remains
+from programs import output
 from scripted import ScriptedChronyd, delay, drip, drop, duplicate, honest, script, stale, wire
 from surroundings import both
 
@@ -262,7 +263,7 @@ def test_closing_a_connection_ends_the_calls_of_other_threads(transport: Transpo
     before = fds()
     with ScriptedChronyd(transport=transport, fault=drop) as chronyd:
         connection = ChronyConnection(chronyd.address, timeout=None)
-        with connection, ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(4) as pool, connection:
             calls = [pool.submit(connection.get_sources) for _ in range(4)]
             wait_until(lambda: len({request.client for request in chronyd.requests}) == 4)
             connection.close()
@@ -323,3 +324,20 @@ def test_a_timed_out_call_in_one_thread_leaves_the_others_right() -> None:
             over.set()
             for call in hasty:
                 call.result(HANG)
+
+
+def test_threads_may_make_the_first_calls_of_a_program_together() -> None:
+    code = """
+    import sys, threading, pychrony
+    from concurrent.futures import ThreadPoolExecutor
+    start = threading.Barrier(16)
+    def ask(number):
+        start.wait()
+        pychrony.get_all(address=sys.argv[1], timeout=30)
+        return pychrony.get_tracking(sys.argv[1], timeout=30).stratum
+    with ThreadPoolExecutor(16) as threads:
+        print(set(threads.map(ask, range(16))))
+    """
+    with chronyd_of(4, "udp") as chronyd:
+        for _ in range(20 if LONG else 3):
+            assert output(code, chronyd.address) == "{4}\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 from .wire import (
@@ -27,7 +26,7 @@ class Request:
     raw: bytes
     client: Any
 
-    @cached_property
+    @property
     def command(self) -> Command | None:
         """The command; `None` if libchrony would not send it."""
         return _COMMANDS.get(int.from_bytes(self.raw[4:6], "big"))

@@ -12,6 +12,11 @@ from ._shim import ffi, lib
 
 __all__ = ["library_path", "supported_reports"]
 
+# CFFI lists the fields of a struct when they are first used. Two threads without a GIL that do so
+# at the same time end the process ("lost a struct/union").
+for _struct in ("shim_ask", "shim_batch", "shim_field", "shim_place", "shim_shape"):
+    _ = ffi.typeof(_struct).fields
+
 SONAME = "libchrony.so.0"
 VARIABLE = "PYCHRONY_LIBCHRONY"
 UPSTREAM = "https://gitlab.com/chrony/libchrony"
