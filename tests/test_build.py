@@ -14,6 +14,7 @@ import pytest
 
 import pychrony._io.failures as failures
 from pychrony import FieldContent, FieldType
+from pychrony._model._descriptions import DESCRIPTIONS
 
 SOURCES = Path(__file__).parents[1] / "src" / "pychrony" / "_io"
 
@@ -152,7 +153,9 @@ hook = module.ShimBuildHook("", {}, None, None, "", "wheel")
 exec(sys.argv[2])
 wheel = {"force_include": {}}
 hook.initialize("standard", wheel)
-((extension, place),) = wheel.pop("force_include").items()
+made = {target: source for source, target in wheel.pop("force_include").items()}
+wheel["descriptions"] = Path(made.pop("pychrony/_model/_descriptions.py")).read_text()
+((place, extension),) = made.items()
 content = Path(extension).read_bytes()
 hook.finalize("standard", wheel, "")
 wheel |= {"place": place, "left": Path(extension).exists(), "has": b"PyInit__shim" in content}
@@ -172,6 +175,9 @@ def test_the_build_hook_makes_one_wheel_for_all_versions_of_python(tmp_path: Pat
     done = build(CPPFLAGS=f"-I{tmp_path}", CFLAGS="-Werror -O0")
     assert done.stderr == ""
     wheel = json.loads(done.stdout.splitlines()[-1])
+    made: dict[str, object] = {}
+    exec(wheel.pop("descriptions"), made)
+    assert made["DESCRIPTIONS"] == DESCRIPTIONS
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         tag = {
             "infer_tag": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pydoc
 import re
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
@@ -66,13 +67,15 @@ def test_each_description_says_what_positive_means(model: type[Report]) -> None:
 def test_each_description_says_when_the_field_is_none(model: type[Report]) -> None:
     kinds = inspect.get_annotations(model)
     for name in origins(model):
-        assert (NoneType in get_args(kinds[name])) == bool(meanings(model)[name].none), name
+        meaning = meanings(model)[name]
+        assert (NoneType in get_args(kinds[name])) == bool(meaning.none), name
+        assert not meaning.none or f"`None` {meaning.none}" in meaning.text, name
 
 
 def test_a_description_says_which_chronyd_was_the_first_to_send_a_field() -> None:
     first = {meaning.since for model in MODELS.values() for meaning in meanings(model).values()}
     assert first == {"", "4.0", "4.2", "4.3", "4.4", "4.6"}
-    assert meanings(MODELS["ntpdata"])["rx_good_messages"].none == "`None` before chronyd 4.3"
+    assert meanings(MODELS["ntpdata"])["rx_good_messages"].none == "before chronyd 4.3"
 
 
 def words(text: str) -> str:
@@ -99,14 +102,32 @@ def test_the_help_of_the_command_shows_what_each_field_means(
         assert meaning.text in words(output)
 
 
-def test_without_source_files_fields_keep_their_names_and_units(tmp_path: Path) -> None:
-    package = Path(pychrony.__file__).parent
-    program = "import pychrony; print(pychrony.TrackingStatus.__doc__)"
-    shutil.copytree(package, tmp_path / "pychrony")
-    command: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "cwd": tmp_path}
-    subprocess.run([sys.executable, "-m", "compileall", "-b", "-q", "pychrony"], **command)
-    for source in tmp_path.rglob("*.py"):
+@pytest.fixture(scope="module")
+def without_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a copy of the package that has no source files."""
+    folder = tmp_path_factory.mktemp("compiled")
+    shutil.copytree(Path(pychrony.__file__).parent, folder / "pychrony")
+    command = [sys.executable, "-OO", "-m", "compileall", "-b", "-q", "pychrony"]
+    subprocess.run(command, check=True, cwd=folder)
+    for source in folder.rglob("*.py"):
         source.unlink()
-    done = subprocess.run([sys.executable, "-c", program], **command)
-    assert "State of the system clock" in done.stdout
-    assert "\n    offset (s)\n    last_offset (s)\n" in done.stdout
+    return folder
+
+
+@pytest.mark.parametrize("report", ["", *MODELS])
+def test_without_docstrings_and_sources_the_help_is_the_same(
+    report: str, without_sources: Path
+) -> None:
+    arguments = ["-m", "pychrony", *filter(None, [report]), "--help"]
+    here, there = (
+        subprocess.run(
+            [sys.executable, *options, *arguments],
+            env={**os.environ, "COLUMNS": "80"},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        for folder, options in ((None, []), (without_sources, ["-OO"]))
+    )
+    assert (there.stderr, there.stdout) == ("", here.stdout)
+    assert here.returncode == there.returncode == 0

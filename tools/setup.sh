@@ -7,10 +7,10 @@
 
 venv=$(realpath -m "${PYCHRONY_VENV:-.venv}")
 
-# Editable: only a change of the compiled module or of the metadata requires a new installation.
+# Editable: only a change of what the build makes, or of the metadata, requires a new installation.
 setup_package() {
     setup_venv
-    pip_install package pyproject.toml src/pychrony/_io/*.[ch] src/pychrony/_io/build.py -- --editable .
+    pip_install package pyproject.toml src/pychrony/{models.py,_io/*.[ch],_io/build.py} -- --editable .
 }
 
 setup_test_tools() {

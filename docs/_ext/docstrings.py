@@ -22,7 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import pychrony
 from pychrony._model.fields import Report
-from pychrony._model.meanings import texts
+from pychrony._model.meanings import overview
 from pychrony.models import MODELS
 
 PACKAGE = "pychrony"
@@ -114,7 +114,7 @@ def write_entry(
     """Turn a docstring into reStructuredText, and add the facts of a field."""
     owner = owner_of(name)
     if what == "class" and is_kind(Report)(value):
-        lines[:] = texts[value].splitlines()  # without what `help()` says of fields
+        lines[:] = overview(value).splitlines()  # without what `help()` says of fields
     inherited = what == "data" and inspect.getdoc(value) == inspect.getdoc(type(value))
     text = "" if inherited else "\n".join(lines)
     lines[:] = as_rest(text, owner, name).splitlines()

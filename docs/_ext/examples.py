@@ -6,7 +6,8 @@ caption is a file of that name for the blocks below. An `sh` block is for other 
 run: it may call only the programs in `ELSEWHERE`.
 
 As a program, `examples.py PAGE...` writes the output of the examples into the pages, and
-`examples.py --modules FOLDER PAGE...` writes the Python of each page into modules for type checkers.
+`examples.py --modules FOLDER PAGE...` writes the Python of each page into modules, for
+type checkers.
 """
 
 from __future__ import annotations
@@ -247,7 +248,7 @@ def rewrite(page: Path, stage: Stage) -> int:
 
 
 def write_modules(page: Path, folder: Path) -> None:
-    """Write the Python of a page into a module, at the page's line numbers; each file is its own."""
+    """Write the Python of a page to a module, at the page's line numbers; each file has its own."""
     lines: list[str] = []
     for block in blocks(page.read_text()):
         if block.caption.endswith(".py"):

@@ -1,8 +1,11 @@
 """Chronyd's reports as frozen dataclasses, and the enums that appear in them.
 
 Each class is the table of its report: a field's metadata names the libchrony field it comes from,
-that field's content class (and with it the unit), the converter, and what a positive value means.
-The docstring below a field is its one description, also for `help()` and `pychrony REPORT --help`.
+that field's content class (and with it the unit), the converter, what a positive value means, the
+first chronyd that sends the field, and when it is `None`. The docstring below a field is its one
+description, because that is where editors look for it. Python discards such docstrings, so the
+build copies them for `help()` and `pychrony REPORT --help`: install the package again after a
+change.
 
 Values are in seconds and parts per million (ppm), as floats. The signs are chrony's own and differ
 between reports; each field's description says what positive means.
@@ -29,7 +32,7 @@ from ._model.converters import (
 )
 from ._model.fields import FieldContent, FieldType, OpenEnum, Report, ReportField, of
 from ._model.fields import FieldContent as C
-from ._model.meanings import describe_fields
+from ._model.meanings import FullDocstring
 from ._model.plain import fields_of
 from .exceptions import ChronyError
 
@@ -431,7 +434,12 @@ class Source(Report):
     The newest poll is the lowest bit. chronyc shows the register in octal: 255 is 377.
     """
     last_sample_ago: int | None = field(
-        metadata=of("last sample ago", content=C.INTERVAL_SECONDS, convert=unless_never)
+        metadata=of(
+            "last sample ago",
+            content=C.INTERVAL_SECONDS,
+            convert=unless_never,
+            none="if there has been no sample",
+        )
     )
     """Age of the last sample, in seconds; `None` if there has been no sample."""
     orig_latest_meas: float = field(
@@ -706,22 +714,34 @@ class AuthData(Report):
     mode: AuthMode = field(metadata=of("mode", content=C.ENUM, convert=AuthMode))
     """How the source's packets are authenticated."""
     key_type: KeyType | None = field(
-        metadata=of("key type", content=C.ENUM, convert=lambda raw: KeyType(raw) if raw else None)
+        metadata=of(
+            "key type",
+            content=C.ENUM,
+            convert=lambda raw: KeyType(raw) if raw else None,
+            none="without a key, or if chronyd does not know the algorithm",
+        )
     )
     """Algorithm of the key; `None` without a key, or if chronyd does not know the algorithm."""
-    key_id: int | None = field(metadata=of("key ID", content=C.INDEX, convert=unless_zero))
+    key_id: int | None = field(
+        metadata=of("key ID", content=C.INDEX, convert=unless_zero, none="without a key")
+    )
     """Number of the key in the key file, or with NTS of the key establishment.
 
     `None` without a key.
     """
     key_length: int | None = field(
-        metadata=of("key length", content=C.LENGTH_BITS, convert=unless_zero)
+        metadata=of("key length", content=C.LENGTH_BITS, convert=unless_zero, none="without a key")
     )
     """Length of the key, in bits; `None` without a key."""
     ke_attempts: int = field(metadata=of("key establishment attempts", content=C.COUNT))
     """Number of NTS key establishments attempted since the last one that succeeded."""
     last_ke_ago: int | None = field(
-        metadata=of("last key establishment ago", content=C.INTERVAL_SECONDS, convert=unless_never)
+        metadata=of(
+            "last key establishment ago",
+            content=C.INTERVAL_SECONDS,
+            convert=unless_never,
+            none="if there has been none",
+        )
     )
     """Time since the last successful NTS key establishment, in seconds.
 
@@ -838,35 +858,35 @@ class NTPData(Report):
     rx_valid_messages: int = field(metadata=of("received valid messages", content=C.COUNT))
     """Number of received packets that passed the first two groups of tests (1 to 7)."""
     rx_good_messages: int | None = field(
-        metadata=of("received good messages", content=C.COUNT, convert=unless_never)
+        metadata=of("received good messages", content=C.COUNT, convert=unless_never, since="4.3")
     )
     """Number of received packets that passed every test, so that the measurement was used.
 
     `None` before chronyd 4.3.
     """
     kernel_tx_timestamps: int | None = field(
-        default=None, metadata=of("kernel transmit timestamps", content=C.COUNT)
+        default=None, metadata=of("kernel transmit timestamps", content=C.COUNT, since="4.6")
     )
     """Number of packets sent with a transmit timestamp from the kernel.
 
     `None` before chronyd 4.6.
     """
     kernel_rx_timestamps: int | None = field(
-        default=None, metadata=of("kernel receive timestamps", content=C.COUNT)
+        default=None, metadata=of("kernel receive timestamps", content=C.COUNT, since="4.6")
     )
     """Number of packets received with a receive timestamp from the kernel.
 
     `None` before chronyd 4.6.
     """
     hardware_tx_timestamps: int | None = field(
-        default=None, metadata=of("hardware transmit timestamps", content=C.COUNT)
+        default=None, metadata=of("hardware transmit timestamps", content=C.COUNT, since="4.6")
     )
     """Number of packets sent with a transmit timestamp from the network interface.
 
     `None` before chronyd 4.6.
     """
     hardware_rx_timestamps: int | None = field(
-        default=None, metadata=of("hardware receive timestamps", content=C.COUNT)
+        default=None, metadata=of("hardware receive timestamps", content=C.COUNT, since="4.6")
     )
     """Number of packets received with a receive timestamp from the network interface.
 
@@ -902,84 +922,85 @@ class ServerStats(Report):
     log_dropped: int = field(metadata=of("dropped client log records", content=C.COUNT))
     """Number of client log records dropped to limit the memory."""
     nts_ke_connections: int | None = field(
-        default=None, metadata=of("accepted NTS-KE connections", content=C.COUNT)
+        default=None, metadata=of("accepted NTS-KE connections", content=C.COUNT, since="4.0")
     )
     """Number of NTS-KE connections accepted.
 
     `None` before chronyd 4.0.
     """
     nts_ke_dropped: int | None = field(
-        default=None, metadata=of("dropped NTS-KE connections", content=C.COUNT)
+        default=None, metadata=of("dropped NTS-KE connections", content=C.COUNT, since="4.0")
     )
     """Number of NTS-KE connections dropped by rate limiting.
 
     `None` before chronyd 4.0.
     """
     ntp_auth_requests: int | None = field(
-        default=None, metadata=of("received authenticated NTP requests", content=C.COUNT)
+        default=None,
+        metadata=of("received authenticated NTP requests", content=C.COUNT, since="4.0"),
     )
     """Number of NTP requests received that were authenticated, with a symmetric key or NTS.
 
     `None` before chronyd 4.0.
     """
     ntp_interleaved_requests: int | None = field(
-        default=None, metadata=of("received interleaved NTP requests", content=C.COUNT)
+        default=None, metadata=of("received interleaved NTP requests", content=C.COUNT, since="4.2")
     )
     """Number of NTP requests received in interleaved mode.
 
     `None` before chronyd 4.2.
     """
     ntp_timestamps_held: int | None = field(
-        default=None, metadata=of("held NTP timestamps", content=C.COUNT)
+        default=None, metadata=of("held NTP timestamps", content=C.COUNT, since="4.2")
     )
     """Number of timestamp pairs that chronyd holds for clients in interleaved mode.
 
     `None` before chronyd 4.2.
     """
     ntp_timestamp_span: int | None = field(
-        default=None, metadata=of("NTP timestamp span", content=C.INTERVAL_SECONDS)
+        default=None, metadata=of("NTP timestamp span", content=C.INTERVAL_SECONDS, since="4.2")
     )
     """Interval that the held timestamps cover, in seconds.
 
     `None` before chronyd 4.2.
     """
     daemon_rx_timestamps: int | None = field(
-        default=None, metadata=of("served daemon RX timestamps", content=C.COUNT)
+        default=None, metadata=of("served daemon RX timestamps", content=C.COUNT, since="4.4")
     )
     """Number of responses with a receive timestamp from chronyd itself.
 
     `None` before chronyd 4.4.
     """
     daemon_tx_timestamps: int | None = field(
-        default=None, metadata=of("served daemon TX timestamps", content=C.COUNT)
+        default=None, metadata=of("served daemon TX timestamps", content=C.COUNT, since="4.4")
     )
     """Number of responses with a transmit timestamp from chronyd itself.
 
     `None` before chronyd 4.4.
     """
     kernel_rx_timestamps: int | None = field(
-        default=None, metadata=of("served kernel RX timestamps", content=C.COUNT)
+        default=None, metadata=of("served kernel RX timestamps", content=C.COUNT, since="4.4")
     )
     """Number of responses with a receive timestamp from the kernel.
 
     `None` before chronyd 4.4.
     """
     kernel_tx_timestamps: int | None = field(
-        default=None, metadata=of("served kernel TX timestamps", content=C.COUNT)
+        default=None, metadata=of("served kernel TX timestamps", content=C.COUNT, since="4.4")
     )
     """Number of responses with a transmit timestamp from the kernel.
 
     `None` before chronyd 4.4.
     """
     hardware_rx_timestamps: int | None = field(
-        default=None, metadata=of("served hardware RX timestamps", content=C.COUNT)
+        default=None, metadata=of("served hardware RX timestamps", content=C.COUNT, since="4.4")
     )
     """Number of responses with a receive timestamp from the network interface.
 
     `None` before chronyd 4.4.
     """
     hardware_tx_timestamps: int | None = field(
-        default=None, metadata=of("served hardware TX timestamps", content=C.COUNT)
+        default=None, metadata=of("served hardware TX timestamps", content=C.COUNT, since="4.4")
     )
     """Number of responses with a transmit timestamp from the network interface.
 
@@ -1152,4 +1173,4 @@ MODELS: dict[str, type[Report]] = {
 """The model of each report, by libchrony's name."""
 
 for _model in MODELS.values():
-    describe_fields(_model)
+    _model.__doc__ = FullDocstring()  # type: ignore[assignment]

@@ -1,10 +1,13 @@
-"""Compiles the extension module `_shim` when a wheel is built, as a build hook of hatchling.
+"""Makes what the sources do not have when a wheel is built, as a build hook of hatchling.
+
+That is the compiled extension module `_shim`, and the docstrings of the reports as data.
 
 CFFI reads `shim.h` and generates the C source of the Python module; the C compiler links that and
 the C files in this folder into one extension. libchrony is not needed: the shim loads it at run
 time. The installed package never imports this module.
 """
 
+import ast
 import os
 import shlex
 import shutil
@@ -12,12 +15,15 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from itertools import pairwise
 from pathlib import Path
+from pprint import pformat
 from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = Path(__file__).parent
+PACKAGE = SOURCES.parent
 OLDEST = (3, 10)  # a wheel for its stable ABI serves all later versions, too
 FREE_THREADED = (3, 15)  # the first with a stable ABI for free-threaded Pythons (PEP 803)
 
@@ -65,6 +71,27 @@ def write_module(target: Path) -> None:
     ffi.emit_c_code(str(target))
 
 
+def describe(models: str) -> str:
+    """Return a module with the docstrings of the reports and of their fields, by name.
+
+    Python discards docstrings below fields, and with `-OO` all of them.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for report in ast.parse(models).body:
+        if isinstance(report, ast.ClassDef) and "Report" in map(ast.unparse, report.bases):
+            texts = found[report.name] = {"": ast.get_docstring(report) or ""}
+            for field, below in pairwise(report.body):
+                match field, below:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(text))),
+                    ):
+                        texts[name] = " ".join(text.split())
+    return (
+        f"# Generated from models.py.\nDESCRIPTIONS: dict[str, dict[str, str]] = {pformat(found)}\n"
+    )
+
+
 def words(variable: str, default: str = "") -> list[str]:
     """Split a variable of the environment as a shell would."""
     return shlex.split(os.environ.get(variable, default))
@@ -97,10 +124,10 @@ def replace(target: Path, source: Path) -> None:
 
 
 class ShimBuildHook(BuildHookInterface[Any]):
-    """Puts the compiled extension into the wheel, or beside the sources of an editable install."""
+    """Puts what it makes into the wheel, or beside the sources of an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile the extension, and tell hatchling where it is."""
+        """Make the files, and tell hatchling where they are."""
         self.require_platform()
         # It is also removed if the build stops before `finalize()`.
         self.scratch = tempfile.TemporaryDirectory(prefix="pychrony-build-")
@@ -110,10 +137,15 @@ class ShimBuildHook(BuildHookInterface[Any]):
         extension = folder / f"_shim{suffix}"
         write_module(folder / "module.c")
         self.compile(command(folder, extension, abi))
+        descriptions = folder / "_descriptions.py"
+        descriptions.write_text(describe((PACKAGE / "models.py").read_text()))
+        made = {extension: f"_io/{extension.name}", descriptions: f"_model/{descriptions.name}"}
         if version == "editable":
-            replace(SOURCES / extension.name, extension)
+            for source, target in made.items():
+                replace(PACKAGE / target, source)
             return
-        build_data["force_include"][str(extension)] = f"pychrony/_io/{extension.name}"
+        for source, target in made.items():
+            build_data["force_include"][str(source)] = f"pychrony/{target}"
         build_data["pure_python"] = False
         if abi:
             build_data["tag"] = abi.tag
@@ -121,7 +153,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
             build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove the compiled extension."""
+        """Remove the files, which the wheel has by now."""
         self.scratch.cleanup()
 
     def require_platform(self) -> None:

@@ -111,6 +111,8 @@ class Origin(NamedTuple):
     convert: Callable[..., Any] | None
     given: tuple[str, ...]
     positive: str
+    since: str
+    none: str
 
 
 def of(
@@ -119,6 +121,8 @@ def of(
     convert: Callable[..., Any] | None = None,
     given: tuple[str, ...] = (),
     positive: str = "",
+    since: str = "",
+    none: str = "",
 ) -> Mapping[str, Origin]:
     """Return the metadata of a model's field.
 
@@ -126,10 +130,11 @@ def of(
     of the field, which implies the unit. `convert` takes the raw value, followed by the raw values
     of the fields in `given`, and returns the attribute's value; it raises `ValueError` for a value
     that it cannot represent. `positive` says what a value above zero means, such as "system clock
-    is behind"; a value below zero means the opposite. A field of the model that has a default is
-    one that older versions of chronyd do not send.
+    is behind"; a value below zero means the opposite. `since` is the first version of chronyd that
+    sends the field; before, it is `None`. `none` says when it is `None` for another reason. A field
+    of the model that has a default is one that some records lack.
     """
-    return {"origin": Origin(names, content, convert, given, positive)}
+    return {"origin": Origin(names, content, convert, given, positive, since, none)}
 
 
 def origins(model: type[Report]) -> dict[str, Origin]:
