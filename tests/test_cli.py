@@ -231,6 +231,7 @@ def test_sources_whose_name_is_not_resolved_are_counted_as_chronyc_does(
         ["tracking", "--timeout", "0"],
         ["tracking", "--timeout", "soon"],
         ["tracking", "--watch", "0"],
+        ["tracking", "--json", "--output", "clock.log"],
         ["tracking", "--watch", "nan"],
         ["doctor", "--watch", "1"],
         ["demo", "--address", "127.0.0.1"],
@@ -430,6 +431,27 @@ def test_watching_goes_on_when_chronyd_comes_back(scripted: ScriptedChronyd) -> 
         assert line["answer"]["stratum"] == 7
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=10)[1] == ""
+
+
+def test_lines_go_to_a_file_that_may_be_moved_away(
+    scripted: ScriptedChronyd, tmp_path: Path
+) -> None:
+    log, moved = tmp_path / "clock.log", tmp_path / "clock.log.1"
+    options = ["--json", "--watch", "0.05", "--output", str(log)]
+    with running("tracking", *options, *at(scripted)) as process:
+        until = time.monotonic() + 30
+        for path in (log, moved, log):
+            if path == moved:
+                log.rename(moved)
+                process.send_signal(signal.SIGHUP)
+            while not (path.exists() and path.stat().st_size):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10) == ("", "")
+    lines = [json.loads(line) for path in (moved, log) for line in path.read_text().splitlines()]
+    assert {line["report"] for line in lines} == {"tracking"}
+    assert main(["tracking", *options[:-1], "/nowhere/clock.log", *at(scripted)]) == 1
 
 
 def test_every_round_has_its_line_of_json_before_there_is_a_chronyd(

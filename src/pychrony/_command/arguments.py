@@ -121,6 +121,16 @@ def add_json(parser: argparse.ArgumentParser, shown: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"print {shown} as JSON")
 
 
+def add_output(parser: argparse.ArgumentParser, options: str) -> None:
+    """Add `--output`, which is possible with these options."""
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help=f"with {options}, append the lines to this file; logrotate may move it away, and send "
+        "SIGHUP",
+    )
+
+
 def connection(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ChronyConnection:
     """Return the connection that `--address` and `--timeout` describe."""
     try:

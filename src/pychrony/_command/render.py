@@ -20,6 +20,7 @@ from .._model.placeholders import is_resolved, unknown
 from .._model.plain import flag_names, plain
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
+from .grid import aligned
 from .values import NOTHING, SYMBOLS, as_text, listed, words
 
 HEADED = {
@@ -192,13 +193,11 @@ def table(shown: Sequence[Column], records: Sequence[Report], *, brief: bool) ->
     heads = [textwrap.wrap(title, width) for title, width in zip(titles, widths, strict=True)]
     depth = max(map(len, heads))
     stacks = [
-        [
-            line.ljust(width) if column.content in LEFT else line.rjust(width)
-            for line in [*[""] * (depth - len(head)), *head, "-" * width, *values]
-        ]
-        for column, head, width, values in zip(shown, heads, widths, cells, strict=True)
+        [*[""] * (depth - len(head)), *head, "-" * width, *values]
+        for head, width, values in zip(heads, widths, cells, strict=True)
     ]
-    return [(" " if brief else "  ").join(row).rstrip() for row in zip(*stacks, strict=True)]
+    left = [number for number, column in enumerate(shown) if column.content in LEFT]
+    return aligned([*zip(*stacks, strict=True)], left, gap=" " if brief else "  ")
 
 
 def notes(shown: Sequence[Column], records: Sequence[Report], *, brief: bool) -> list[str]:

@@ -8,9 +8,18 @@ from collections.abc import Mapping, Sequence
 from .._model.meanings import summary
 from .._version import __version__
 from ..models import MODELS
-from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection, interval
+from .arguments import (
+    TIMEOUT,
+    Parser,
+    add_address,
+    add_json,
+    add_output,
+    add_timeout,
+    connection,
+    interval,
+)
 from .render import keys
-from .show import log, show, watch, width
+from .show import Output, log, show, watch, width
 
 DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
 
@@ -20,6 +29,7 @@ DEFAULTS = {
     "json": False,
     "watch": None,
     "everything": False,
+    "output": None,
 }
 
 EPILOG = """\
@@ -53,12 +63,14 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     options = parser.parse(argv, DEFAULTS)
     if options.report in others:
         parser.error(f"the options of '{options.report}' come after it")
+    if options.output and not (options.json and options.watch):
+        parser.error("--output is for lines of JSON: add --json and --watch")
     chrony = connection(parser, options)
     if options.watch is None:
         with chrony:
             show(chrony, options.report, json=options.json, everything=options.everything)
     elif options.json:
-        log(chrony, options.report, options.watch)
+        log(chrony, options.report, options.watch, Output(options.output))
     else:
         with chrony:
             watch(chrony, options.report, options.watch, everything=options.everything)
@@ -108,6 +120,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="repeat at this interval, such as 2s or 1m, until Ctrl-C; with --json, print one line "
         "each time, with the time, the address, and the answer or the error",
     )
+    add_output(parser, "--json --watch")
 
 
 def _lower(about: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def watch(connection: ChronyConnection, report: str, every: float, *, everything
         print()  # after the ^C
 
 
-def log(connection: ChronyConnection, report: str, every: float) -> None:
+def log(connection: ChronyConnection, report: str, every: float, output: Output) -> None:
     """Print one line of JSON every few seconds until Ctrl-C, whatever happens.
 
     It has the time, the address, the report, and either its answer or the error.
@@ -71,12 +72,12 @@ def log(connection: ChronyConnection, report: str, every: float) -> None:
                     opened.enter_context(connection)
                 line["answer"] = _payload(ask(connection, report), report)
             except ChronyLibraryError as error:
-                write(as_json({**line, "error": error}, indent=None))
+                output.write(as_json({**line, "error": error}, indent=None))
                 raise  # trying again does not help
             except ChronyError as error:
                 line["error"] = error
             line["address"] = address = connection.address or address
-            write(as_json(line, indent=None))
+            output.write(as_json(line, indent=None))
 
 
 def rounds(every: float) -> Iterator[None]:
@@ -113,6 +114,27 @@ def write(output: str) -> None:
     print(output.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
+class Output:
+    """Where lines of JSON go: stdout, or the end of a file, which logrotate may move away."""
+
+    def __init__(self, name: str | None) -> None:
+        """Raise `OSError` if the file cannot be opened."""
+        self._name = name
+        if name is not None:
+            with open(name, "a"):
+                pass
+            # The file is opened for each line: the signal only must not end the program.
+            signal.signal(signal.SIGHUP, lambda *_: None)
+
+    def write(self, line: str) -> None:
+        """Write a line at once."""
+        if self._name is None:
+            write(line)
+            return
+        with open(self._name, "a", encoding="utf-8") as file:
+            print(line, file=file)
+
+
 def width() -> int:
     """Return the number of columns of the terminal."""
     return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
@@ -125,6 +147,11 @@ class Screen:
         self.can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._height = 0
         self._size = os.terminal_size((0, 0))
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a text on the terminal."""
+        return self._height > 0
 
     def draw(self, output: str) -> None:
         """Show a text, as far as it fits on the terminal."""

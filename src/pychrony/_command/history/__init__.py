@@ -10,6 +10,7 @@ from typing import Any
 from ..._model.durations import interval, seconds
 from ..arguments import Parser, duration
 from ..exits import UNUSABLE, USAGE, complain
+from ..grid import aligned
 from ..logs import Log, add_arguments, chosen, read
 from ..show import write
 from ..values import NOTHING
@@ -99,10 +100,7 @@ def _text(account: Account, limit: float | None) -> Iterator[str]:
         *(_row(day, sum_, limit) for day, sum_ in account.days.items()),
         _row("all", account.whole, limit),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *cells in rows:
-        right = (cell.rjust(size) for cell, size in zip(cells, widths[1:], strict=True))
-        yield "  ".join([first.ljust(widths[0]), *right])
+    yield from aligned(rows, left={0})
     if account.whole.steps:
         yield ""
     for time, size in account.whole.steps:

@@ -24,6 +24,7 @@ from matplotlib.ticker import (
 )
 
 from ..._model.durations import interval
+from ..grid import shortened
 from ..logs.columns import CLOCK, ERROR, SYNCHRONIZED, History, steps
 from .curves import COLUMNS, Envelope, Lines, Numbers, gaps, lines_of, spans, thin
 
@@ -211,14 +212,6 @@ def _draw_lane(panel: Axes, lane: int, rows: Numbers) -> None:
     height = 0.8 * reached.low / 8
     panel.fill_between(reached.time / DAY, lane, lane + height, step="post", color="0.35", lw=0)
     panel.axhline(lane, color="0.6", linewidth=0.5)
-
-
-def shortened(name: str, most: int) -> str:
-    """Return a name with an ellipsis in its middle, if it is longer than `most` characters."""
-    if len(name) <= most:
-        return name
-    end = most // 2
-    return f"{name[: most - 1 - end]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
 
 
 def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:

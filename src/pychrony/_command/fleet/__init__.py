@@ -1,0 +1,174 @@
+"""Judges the clocks of many hosts at the same time, and lists the worst first: `pychrony fleet`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
+
+from ..arguments import (
+    Limits,
+    Parser,
+    add_limits,
+    add_output,
+    duration_or_none,
+    interval,
+    limits,
+)
+from ..show import Output, Screen, rounds, width, write
+from .rows import Row, judged
+from .table import table, totals
+
+ALL_GOOD, ANY_BAD = 0, 1
+
+DESCRIPTION = """\
+Judge the clocks of many hosts at the same time, and list the worst first.
+
+Each host must allow this one to ask: see 'cmdallow' and 'bindcmdaddress' in chrony.conf.
+"""
+
+EPILOG = """\
+examples:
+  pychrony fleet ntp1.example.net ntp2.example.net
+  pychrony fleet --from hosts.txt --bad --warning 10ms --sources 3
+  pychrony fleet --from - --json <hosts.txt | jq 'select(.state != "OK")'
+  pychrony fleet --from hosts.txt --watch 60
+  pychrony fleet --from hosts.txt --watch 60 --json --output fleet.log
+
+A file of hosts has one host per line, with or without a port; '#' begins a comment. A line that is
+no address is UNKNOWN.
+
+exit codes:
+  0  all clocks are OK
+  1  at least one is not
+  2  the command line is wrong, or the file of hosts cannot be read
+  130  Ctrl-C; the hosts that had answered are shown; with --watch, Ctrl-C ends with 0
+"""
+
+PROGRESS_EVERY = 0.1  # seconds
+
+
+def run(argv: Sequence[str]) -> int:
+    """Judge all hosts, and return the exit code; with `--watch`, repeat until Ctrl-C."""
+    parser = _parser()
+    options = parser.parse(argv)
+    wanted = limits(parser, options)
+    hosts = list(dict.fromkeys([*options.hosts, *_listed(parser, options.file)]))
+    if not hosts:
+        parser.error(
+            f"no hosts in {options.file!r}"
+            if options.file
+            else "no hosts given; name them, or read them with --from FILE"
+        )
+    if options.output and not options.json:
+        parser.error("--output is for lines of JSON: add --json")
+    output = Output(options.output)
+    if options.watch is None:
+        return _round(hosts, options, wanted, output)
+    screen = Screen()
+    with suppress(KeyboardInterrupt):
+        for _ in rounds(options.watch):
+            _round(hosts, options, wanted, output, screen)
+    return ALL_GOOD
+
+
+def _listed(parser: argparse.ArgumentParser, name: str | None) -> Iterator[str]:
+    """Read a file of hosts."""
+    if name is None:
+        return
+    try:
+        source = 0 if name == "-" else name
+        with open(source, encoding="utf-8-sig", errors="replace", closefd=name != "-") as file:
+            for line in file:
+                yield from filter(None, [line.partition("#")[0].strip()])
+    except OSError as error:
+        parser.error(f"reading the hosts from {name!r}: {(error.strerror or str(error)).lower()}")
+
+
+def _round(
+    hosts: list[str],
+    options: argparse.Namespace,
+    wanted: Limits,
+    output: Output,
+    screen: Screen | None = None,
+) -> int:
+    """Judge all hosts once; after Ctrl-C, show those that have answered."""
+    begun, rows = time.monotonic(), list[Row]()
+    try:
+        with closing(_progress(hosts, options, wanted)) as found:
+            for row in found:
+                rows.append(row)
+                if options.json and not (options.bad and row.is_good):
+                    output.write(json.dumps(row.plain()))
+    except KeyboardInterrupt:
+        if not options.json and not (screen and screen.is_used):
+            write(_text(rows, time.monotonic() - begun, bad_only=options.bad, asked=len(hosts)))
+        raise
+    if not options.json:
+        text = _text(rows, time.monotonic() - begun, bad_only=options.bad, at_the_top=bool(screen))
+        screen.draw(text) if screen else write(text)
+    return ALL_GOOD if all(row.is_good for row in rows) else ANY_BAD
+
+
+def _text(
+    rows: list[Row], took: float, *, bad_only: bool, at_the_top: bool = False, asked: int = 0
+) -> str:
+    """Return the table, the worst host first, and the totals: at the top, they stay visible."""
+    rows = sorted(rows, key=lambda row: row.badness)
+    shown = [row for row in rows if not (bad_only and row.is_good)]
+    parts = ["\n".join(table(shown, width() if sys.stdout.isatty() else None)), totals(rows, took)]
+    if asked:
+        parts[1] = f"interrupted: of {asked} hosts, {parts[1]}"
+    if at_the_top:
+        parts = [f"{time.strftime('%H:%M:%S')}  {parts[1]}", parts[0]]
+    return "\n\n".join(filter(None, parts))
+
+
+def _progress(
+    hosts: list[str], options: argparse.Namespace, wanted: Limits
+) -> Generator[Row, None, None]:
+    """Show on the terminal how many hosts have answered, unless lines of JSON show it."""
+    rows = judged(hosts, options.timeout, wanted)
+    if not sys.stderr.isatty() or (options.json and sys.stdout.isatty()):
+        yield from rows
+        return
+    told, bad = 0.0, 0
+    try:
+        for done, row in enumerate(rows, 1):
+            yield row
+            bad += not row.is_good
+            if time.monotonic() >= told + PROGRESS_EVERY:
+                told = time.monotonic()
+                words = f"{done} of {len(hosts)} hosts, {bad} bad"
+                print(f"\r{words}\x1b[K", end="", file=sys.stderr, flush=True)
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="pychrony fleet", description=DESCRIPTION, epilog=EPILOG)
+    parser.host_as = "pychrony fleet {}"
+    parser.add_argument("hosts", nargs="*", metavar="HOST", help="host, with or without a port")
+    parser.add_argument(
+        "--from", dest="file", metavar="FILE", help="read hosts from a file; '-' reads stdin"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=duration_or_none,
+        default=5.0,
+        metavar="DURATION",
+        help="how long to wait for each host in total (default: 5s); 'none' waits for ever",
+    )
+    add_limits(parser)
+    parser.add_argument("--bad", action="store_true", help="show only hosts that are not OK")
+    parser.add_argument(
+        "--json", action="store_true", help="print one line of JSON for each host as it answers"
+    )
+    parser.add_argument(
+        "--watch", type=interval, metavar="INTERVAL", help="repeat at this interval until Ctrl-C"
+    )
+    add_output(parser, "--json")
+    return parser

@@ -1,0 +1,38 @@
+"""Aligns the cells of a table, and shortens what is too wide for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+ELLIPSIS = "..."
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int], *, gap: str = "  ") -> list[str]:
+    """Return the lines of a table; the columns with the numbers `left` are aligned to the left."""
+    columns = []
+    for number, cells in enumerate(zip(*rows, strict=True)):
+        width = max(map(len, cells))
+        columns.append([c.ljust(width) if number in left else c.rjust(width) for c in cells])
+    return [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, with an ellipsis in its middle if necessary."""
+    if len(text) <= most:
+        return text
+    room = max(0, most - len(ELLIPSIS))
+    return f"{text[: room - room // 2]}{ELLIPSIS}{text[len(text) - room // 2 :]}"[:most]
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, with an ellipsis at its end if necessary."""
+    return text if len(text) <= most else f"{text[: max(0, most - len(ELLIPSIS))]}{ELLIPSIS}"[:most]
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes in place of control characters, which a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
