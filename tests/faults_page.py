@@ -18,19 +18,19 @@ INTRODUCTION = """\
 # Faults
 
 What happens to a call when chronyd, or the network, misbehaves: each row is a fault of a scripted
-chronyd over one transport, and each cell is the outcome of a call for that report, or for all
-reports together (`get_all()`).
+chronyd, and the outcome of a call for each report, or for all reports together (*all*,
+`get_all()`). An outcome without names is that of every call.
 
-Each cell holds for every way to ask: new, reused and one-shot connections and `get_many()`, all of
-these in `pychrony.aio`, too, and the command. The everyday tests try one way per cell, such that
-each report is asked for in a blocking way and in an event loop; the long tests try all nine. The
-tests also fail if a call takes longer than allowed, if a value differs from what chronyd sent, if a
-message does not begin with what was tried and where, or if the next call after the fault does not
-return the right values.
+Each outcome holds for every way to ask: new, reused and one-shot connections and `get_many()`, all
+of these in `pychrony.aio`, too, and the command. The everyday tests try one way for each report and
+fault, such that each report is asked for in a blocking way and in an event loop; the long tests try
+all nine. The tests also fail if a call takes longer than allowed, if a value differs from what
+chronyd sent, if a message does not begin with what was tried and where, or if the next call after
+the fault does not return the right values.
 
 `tools/run faults` writes this page from what `tests/test_faults.py` sees.
 
-| cell | meaning |
+| outcome | meaning |
 | --- | --- |
 | data | the right values |
 | none | `None`: the report is turned off in chronyd |
@@ -111,14 +111,27 @@ def render(outcomes: Iterable[Outcome]) -> str:
             raise ValueError(f"{other} but also {outcome}")
     lines = [INTRODUCTION]
     for group, rows in groups.items():
-        lines.append(f"\n## {group}\n\n{_header()}\n")
+        lines.append(f"\n## {group}\n\n{HEADER}\n")
+        transports: dict[tuple[str, str, str], list[str]] = {}
         for (_, fault, transport), row in rows.items():
-            cells = [row[report].cell if report in row else "-" for report in REPORTS]
             said = "; ".join(dict.fromkeys(o.message for o in row.values() if o.message))
-            lines.append(f"| {fault} | {transport} | {' | '.join(cells)} | {said} |\n")
+            transports.setdefault((fault, _outcomes(row), said), []).append(transport)
+        for (fault, ends, said), names in transports.items():
+            lines.append(f"| {fault} | {', '.join(names)} | {ends} | {said} |\n")
     return "".join(lines)
 
 
-def _header() -> str:
-    names = ["fault", "over", *REPORTS, "the message says"]
-    return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
+HEADER = """\
+| fault | over | outcome | the message says |
+| --- | --- | --- | --- |"""
+
+
+def _outcomes(row: dict[str, Outcome]) -> str:
+    """Say which calls had which outcome; the most frequent one is that of the others."""
+    calls: dict[str, list[str]] = {}
+    for report in REPORTS:
+        calls.setdefault(row[report].cell if report in row else "-", []).append(report)
+    *few, most = sorted(calls, key=lambda cell: len(calls[cell]))
+    if not few:
+        return most
+    return "; ".join([*(f"{', '.join(calls[cell])}: {cell}" for cell in few), f"others: {most}"])

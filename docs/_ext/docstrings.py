@@ -21,6 +21,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import pychrony
+from pychrony import exceptions
 from pychrony._model.fields import Report
 from pychrony._model.meanings import overview
 from pychrony.models import MODELS
@@ -40,7 +41,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "reports": ("autoclass", is_kind(Report)),
     "enums": ("autoclass", is_kind(enum.Enum)),
     "classes": ("autoclass", inspect.isclass),
-    "functions": ("autofunction", callable),
+    "functions": ("autofunction", inspect.isroutine),
     "data": ("autodata", lambda value: True),
 }
 """Each kind of public name with autodoc's directive; the first kind that fits counts."""
@@ -49,7 +50,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def public_names(module: str, kind: str | None = None) -> list[str]:
     """Return the names that users import from a module, all or those of a kind."""
     found = importlib.import_module(module)
-    order = [model.__name__ for model in MODELS.values()]
+    order = [*vars(exceptions), *(model.__name__ for model in MODELS.values())]  # the base first
     return [
         name
         for name in sorted(found.__all__, key=lambda n: order.index(n) if n in order else -1)

@@ -5,9 +5,8 @@ process as the Python blocks above it; a `text` block right below it is its outp
 caption is a file of that name for the blocks below. An `sh` block is for other machines and is not
 run: it may call only the programs in `ELSEWHERE`.
 
-As a program, `examples.py PAGE...` writes the output of the examples into the pages, and
-`examples.py --modules FOLDER PAGE...` writes the Python of each page into modules, for
-type checkers.
+As a program, `examples.py PAGE...` writes the output of the examples into the pages;
+`examples.py --modules FOLDER PAGE...` writes each page's Python into modules for type checkers.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from stage import Stage
 
-ELSEWHERE = {"pip", "dnf", "apt", "conda", "docker", "kubectl", "systemctl", "usermod", "export"}
+ELSEWHERE = {"pip", "pipx", "dnf", "apt", "conda", "docker", "kubectl", "systemctl", "usermod"}
+ELSEWHERE |= {"python3", ".", "git", "export", "/opt/pychrony/bin/pip"}
 """Programs that change a machine, or need something missing here: they are not run."""
 
 RUN = {"console", "python"}
@@ -248,7 +248,7 @@ def rewrite(page: Path, stage: Stage) -> int:
 
 
 def write_modules(page: Path, folder: Path) -> None:
-    """Write the Python of a page to a module, at the page's line numbers; each file has its own."""
+    """Write the Python of a page into a module, at the same lines, and its files beside it."""
     lines: list[str] = []
     for block in blocks(page.read_text()):
         if block.caption.endswith(".py"):

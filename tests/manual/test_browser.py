@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urldefrag, urljoin
+from urllib.parse import quote, urldefrag, urljoin
 
 import pytest
 from conftest import DOCS, OTHER
@@ -72,6 +72,13 @@ def test_a_page_opens_without_an_error_and_fits(path: str, page: Page, address: 
     )
     page.goto(address + path, wait_until="load")
     assert wrong == []
+    if page.viewport_size == {"width": WIDTHS[0], "height": 900}:
+        cut = page.evaluate(
+            """() => [...document.querySelectorAll("article .table-wrapper, article pre")]
+                .filter(element => element.scrollWidth > element.clientWidth + 1)
+                .map(element => element.innerText.slice(0, 80))"""
+        )
+        assert cut == []
     too_wide = page.evaluate(
         """() => [...document.querySelectorAll("article *")].filter(element => {
             const box = element.getBoundingClientRect();
@@ -123,11 +130,27 @@ def test_a_page_links_to_the_manuals_of_other_versions(
     page.close()
 
 
-def test_the_search_finds_a_field(browser: Browser, address: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ("root_dispersion", "reference/reports.html"),
+        ("docker debian", "guides/install.html"),
+        ("permission denied", "guides/containers.html"),
+        ("hostname", "reference/connection.html"),
+        ("bash completion", "guides/install.html"),
+        ("thresholds", "guides/nagios.html"),
+        ("thread safe", "reference/connection.html"),
+        ("csv", "guides/from-chronyc.html"),
+    ],
+)
+def test_the_search_leads_to_the_page(
+    words: str, path: str, browser: Browser, address: str
+) -> None:
     page = browser.new_page()
-    page.goto(f"{address}search.html?q=root_dispersion")
-    page.wait_for_selector("ul.search a", timeout=60_000)
-    assert "reference/reports.html" in page.content()
+    page.goto(f"{address}search.html?q={quote(words)}")
+    page.locator(".search-summary", has_text="Search finished").wait_for()
+    links = page.locator("ul.search > li > a").evaluate_all("found => found.map(a => a.pathname)")
+    assert f"/{path}" in links[:3]
     page.close()
 
 
