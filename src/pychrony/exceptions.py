@@ -125,7 +125,7 @@ class ChronyDataError(ChronyError):
 
 
 class ChronyNotSynchronizedError(ChronyError):
-    """The clock is not synchronised, or was not in time: its error has no bound.
+    """The clock is not synchronised, or did not become so before the timeout.
 
     `pychrony check` says why.
     """
