@@ -166,43 +166,6 @@ def test_what_chronyd_does_not_keep_is_an_answer(
     assert capsys.readouterr().out == "null\n"
 
 
-def test_a_report_that_is_denied_is_code_3(
-    remote: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["serverstats", *at(remote)]) == 3
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("pychrony: reading serverstats from ")
-    assert shown.err.count("\n") == 1
-
-
-def test_a_chronyd_that_is_not_there_is_code_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["all", "--address", str(tmp_path / "chronyd.sock")]) == 1
-    assert "no such file or directory" in capsys.readouterr().err
-
-
-def test_a_chronyd_that_does_not_answer_in_time_is_code_1(
-    scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scripted.script = {Command.TRACKING: None}
-    assert main(["tracking", *at(scripted), "--timeout", "0.1"]) == 1
-    assert "no answer within 0.1 s" in capsys.readouterr().err
-
-
-def test_an_answer_that_cannot_be_used_is_code_4(
-    scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scripted.script = {Command.SELECTDATA: [Status.INVALID], Command.TRACKING: Status.NOTENABLED}
-    assert main(["selectdata", *at(scripted)]) == 4
-    assert "too old" in capsys.readouterr().err
-    assert main(["tracking", "--json", *at(scripted)]) == 4
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "disabled" in shown.err
-
-
 @pytest.mark.parametrize("report", ["sources", "sourcestats", "selectdata", "authdata"])
 def test_sources_whose_name_is_not_resolved_are_counted_as_chronyc_does(
     report: str, scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]

@@ -65,6 +65,7 @@ def test_queries_leave_no_memory_file_or_folder(address: str) -> None:
             for _ in range(8):
                 assert connection.get_tracking().leap_status is LeapStatus.NORMAL
             assert len(connection.get_sources()) == 1
+            assert len(connection.get_report("sources")) == 1
             activity = connection.get_activity()
             assert activity.online + activity.burst_online == 1  # a burst is its beginning
 

@@ -7,27 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from textwrap import dedent
 
 import pytest
 from limits import fds, remains
 from programs import run
 from scripted import (
-    Fault,
     ScriptedChronyd,
     Transport,
-    delay,
     drop,
-    garbage,
-    header,
-    honest,
-    refuse,
-    restarts,
     script,
 )
-from scripted.wire import Status, ntp_source
+from scripted.wire import ntp_source
 from surroundings import both
 
 import pychrony
@@ -47,43 +38,6 @@ def test_a_connection_leaves_nothing_behind(transport: Transport) -> None:
                 assert bool(remains(chronyd.address)) is (transport == "unix")
             assert fds() == before
             assert remains(chronyd.address) == []
-
-
-@both
-def test_a_question_asked_once_leaves_nothing_behind(transport: Transport) -> None:
-    with ScriptedChronyd(transport=transport) as chronyd:
-        before = fds()
-        for _ in range(20):
-            pychrony.get_sources(chronyd.address)
-        assert fds() == before
-        assert remains(chronyd.address) == []
-
-
-FAULTS: dict[str, Callable[[ScriptedChronyd], Fault]] = {
-    "silence": lambda chronyd: drop,
-    "slowness": lambda chronyd: delay(0.08),
-    "garbage": lambda chronyd: garbage(),
-    "errors": lambda chronyd: refuse(Status.FAILED),
-    "refusal": lambda chronyd: refuse(Status.UNAUTH),
-    "novelty": lambda chronyd: header(reply=99),
-    "restarts": restarts,
-}
-
-
-@both
-@pytest.mark.parametrize("fault", FAULTS)
-def test_no_fault_leaves_anything_behind(fault: str, transport: Transport) -> None:
-    with ScriptedChronyd(transport=transport) as chronyd:
-        before = fds()  # their numbers change when chronyd restarts
-        for _ in range(2):
-            with ChronyConnection(chronyd.address, timeout=0.2) as connection:
-                chronyd.fault = FAULTS[fault](chronyd)
-                for ask in (connection.get_sources, connection.get_auth_data):
-                    with suppress(ChronyError):
-                        ask()
-                chronyd.fault = honest
-        assert fds() == before
-        assert remains(chronyd.address) == []
 
 
 def test_a_connection_that_fails_to_open_leaves_nothing_behind() -> None:
@@ -161,32 +115,6 @@ def test_a_program_that_ends_within_a_call_leaves_nothing_behind() -> None:
         errors = program.communicate(timeout=60)[1]
         assert errors.splitlines()[-1] == "KeyboardInterrupt"
         assert remains(chronyd.address) == []
-
-
-def test_memory_does_not_grow_with_the_number_of_calls() -> None:
-    code = """
-    import resource, sys, pychrony
-
-    def resident():
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
-
-    def ask(times):
-        for _ in range(times):
-            pychrony.get_tracking(sys.argv[1], timeout=30)
-        with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
-            for _ in range(times // 10):
-                connection.get_auth_data()
-                connection.get_report("sources")
-
-    ask(50)
-    before = resident()
-    ask(300)
-    print(resident() - before)
-    """
-    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 20)])
-    with ScriptedChronyd(many, "unix") as chronyd:
-        assert int(run(code, chronyd.address).stdout) < 400_000
 
 
 def test_running_out_of_file_descriptors_is_told_and_leaves_nothing_behind() -> None:

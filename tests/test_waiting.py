@@ -25,21 +25,18 @@ from scripted import (
     drip,
     drop,
     duplicate,
-    garbage,
     honest,
     in_turn,
     on,
-    restarts,
     script,
 )
-from scripted.wire import SERVERSTATS, Command, Status, ntp_source, serverstats, source, tracking
+from scripted.wire import SERVERSTATS, Command, ntp_source, tracking
 from surroundings import both
 
 import pychrony
 from pychrony import (
     ChronyConnection,
     ChronyConnectionError,
-    ChronyDataError,
     ChronyTimeoutError,
 )
 
@@ -74,30 +71,10 @@ def sources_at(*addresses: str) -> dict[Command, Any]:
 # How long a call waits.
 
 
-@both
-@pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_auth_data"])
-def test_silence_ends_a_call_at_its_timeout(method: str, transport: Transport) -> None:
-    with connected(transport=transport, fault=drop, timeout=0.2) as (chronyd, connection):
-        with no_longer_than(HANG, at_least=0.2), pytest.raises(ChronyTimeoutError):
-            getattr(connection, method)()
-        chronyd.fault = honest
-        connection = connection_with(connection, 10)
-        assert getattr(connection, method)()
-
-
 def connection_with(connection: ChronyConnection, timeout: float) -> ChronyConnection:
     """The same connection, with more patience."""
     connection._timeout = int(timeout * 1e9)
     return connection
-
-
-@both
-def test_junk_does_not_put_the_timeout_off(transport: Transport) -> None:
-    with ScriptedChronyd(transport=transport) as chronyd:
-        for fault in (drip(0.005), drip(0.005, junk=garbage())):
-            chronyd.fault = fault
-            with no_longer_than(HANG, at_least=0.2), pytest.raises(ChronyTimeoutError):
-                pychrony.get_tracking(chronyd.address, timeout=0.2)
 
 
 @both
@@ -124,14 +101,6 @@ def test_the_least_and_the_longest_timeout_work(timeout: float) -> None:
             assert pychrony.get_tracking(chronyd.address, timeout=timeout).stratum == 3
         except ChronyTimeoutError:
             assert timeout < 1
-
-
-@pytest.mark.parametrize(("transport", "lost"), [("udp", 0), ("unix", 0), ("udp", 1), ("unix", 2)])
-def test_what_was_lost_is_asked_for_again(transport: Transport, lost: int) -> None:
-    """The first answer of two is the number of sources, then come their records."""
-    with ScriptedChronyd(transport=transport, fault=at({lost}, drop)) as chronyd:
-        read = pychrony.get_sources(chronyd.address, timeout=2)
-    assert [record.address for record in read] == ["192.0.2.1", "PPS0"]
 
 
 @both
@@ -164,18 +133,6 @@ def test_a_wait_costs_no_processor_time(fault: Fault, transport: Transport) -> N
 # Lists that change while they are read.
 
 
-@both
-@pytest.mark.parametrize("method", ["get_sources", "get_source_stats", "get_auth_data"])
-def test_a_source_that_goes_after_it_was_counted_is_no_error(
-    method: str, transport: Transport
-) -> None:
-    few = sources_at("192.0.2.1", "192.0.2.2")
-    few |= {Command.N_SOURCES: in_turn(3, 2)}
-    with ScriptedChronyd(few, transport) as chronyd:
-        read = getattr(pychrony, method)(chronyd.address, timeout=HANG)
-    assert [record.address for record in read] == ["192.0.2.1", "192.0.2.2"]
-
-
 def test_a_source_that_goes_between_its_address_and_its_data_is_no_error() -> None:
     both_known = sources_at("192.0.2.1", "192.0.2.2")
     one = sources_at("192.0.2.1")
@@ -201,43 +158,7 @@ def test_a_source_that_comes_after_the_others_were_counted_is_seen_next_time(
         assert [len(connection.get_sources()) for _ in range(2)] == [2, 3]
 
 
-@both
-def test_a_list_that_never_agrees_with_its_number_is_an_error(transport: Transport) -> None:
-    odd = sources_at("192.0.2.1") | {Command.N_SOURCES: 2}
-    with (
-        connected(odd, transport) as (_, connection),
-        no_longer_than(HANG),
-        pytest.raises(ChronyDataError, match="chronyd answered with an error; see its log"),
-    ):
-        connection.get_sources()
-
-
 # chronyd restarts.
-
-
-@both
-@pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
-def test_a_restart_between_calls_goes_unnoticed(transport: Transport, crash: bool) -> None:
-    with connected(sources_at("192.0.2.1"), transport) as (chronyd, connection):
-        for number in (2, 3, 4):
-            assert len(connection.get_sources()) == 1
-            chronyd.restart(sources_at(f"192.0.2.{number}"), crash=crash)
-            assert [s.address for s in connection.get_sources()] == [f"192.0.2.{number}"]
-            assert connection.address == chronyd.address
-
-
-@both
-@pytest.mark.parametrize("number", [0, 2])
-def test_a_restart_within_a_call_goes_unnoticed(transport: Transport, number: int) -> None:
-    with connected(sources_at("192.0.2.1", "192.0.2.2"), transport, timeout=2) as (
-        chronyd,
-        connection,
-    ):
-        connection.get_auth_data()
-        new = sources_at("192.0.2.7")
-        chronyd.fault = at({number}, restarts(chronyd, new))
-        read = connection.get_auth_data()
-    assert [record.address for record in read] == ["192.0.2.7"]
 
 
 @both
@@ -415,46 +336,3 @@ def test_ctrl_c_ends_a_call_that_waits_for_ever(alarm: Callable[..., None]) -> N
             connection.get_tracking()
         chronyd.fault = honest
         assert connection.get_tracking().stratum == 3
-
-
-# Python discards an exception that a handler raises during a garbage collection.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_signals_at_any_moment_leave_every_answer_right(alarm: Callable[..., None]) -> None:
-    """Most of them do not fall into a wait."""
-    raised = 0
-    allowed = False
-
-    def interrupt(*_: Any) -> None:
-        nonlocal raised, allowed
-        if allowed:
-            allowed = False
-            raised += 1
-            raise Interruption
-
-    sources = [ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 20)]
-    with connected(script(sources, serverstats()), "unix") as (_, connection):
-        right = connection.get_sources(), connection.get_tracking()
-
-        def ask() -> None:
-            nonlocal allowed
-            allowed = True
-            while allowed:
-                assert (connection.get_sources(), connection.get_tracking()) == right
-
-        alarm(interrupt, 0.002, 0.0013)
-        end = time.monotonic() + 1
-        while time.monotonic() < end:
-            with suppress(Interruption):
-                ask()
-        allowed = False
-        assert (connection.get_sources(), connection.get_tracking()) == right
-    assert raised > 10
-
-
-def test_a_chronyd_that_refuses_one_report_serves_the_others() -> None:
-    partly = script() | {Command.SOURCES: Status.UNAUTH}
-    with connected(partly) as (_, connection):
-        for _ in range(3):
-            with pytest.raises(pychrony.ChronyPermissionError):
-                connection.get_sources()
-            assert len(connection.get_source_stats()) == 2
