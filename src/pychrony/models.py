@@ -274,6 +274,7 @@ class TrackingStatus(Report):
     """State of the system clock, and the source to which it is synchronised."""
 
     _report = "tracking"
+    _computed = ("is_synchronized", "error_bound")
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
     """Reference ID of the selected source.

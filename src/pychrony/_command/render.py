@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .._io.failures import is_off
 from .._model.fields import FieldContent as C
 from .._model.fields import Report, origins
-from .._model.meanings import UNITS, meanings, summary
+from .._model.meanings import UNITS, computed, meanings, summary
 from .._model.placeholders import is_resolved, unknown
 from .._model.plain import flag_names, plain
 from ..exceptions import ChronyError
@@ -236,13 +236,15 @@ def _title(column: Column, *, brief: bool = False, unit: bool = True) -> str:
 
 def keys(model: type[Report], width: int) -> str:
     """Return the keys of a report's JSON, each with its unit, libchrony's name and its meaning."""
-    lines = ["keys with --json, which are also the names of the fields in Python:"]
+    lines = ["keys with --json, which are also the names in Python:"]
     for key, meaning in meanings(model).items():
         unit = f" ({meaning.unit})" if meaning.unit else ""
         names = " or ".join(f'"{name}"' for name in meaning.names)
         lines += ["", f"  {key}{unit}, libchrony's {names}"]
         if meaning.text:
             lines.append(wrapped(meaning.text, min(width, 92), " " * 6, 6))
+    for key, meant in computed(model).items():
+        lines += ["", f"  {key}", wrapped(meant, min(width, 92), " " * 6, 6)]
     return "\n".join(lines)
 
 

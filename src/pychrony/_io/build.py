@@ -72,7 +72,7 @@ def write_module(target: Path) -> None:
 
 
 def describe(models: str) -> str:
-    """Return a module with the docstrings of the reports and of their fields, by name.
+    """Return a module with the docstrings of the reports and of their members, by name.
 
     Python discards docstrings below fields, and with `-OO` all of them.
     """
@@ -80,6 +80,9 @@ def describe(models: str) -> str:
     for report in ast.parse(models).body:
         if isinstance(report, ast.ClassDef) and "Report" in map(ast.unparse, report.bases):
             texts = found[report.name] = {"": ast.get_docstring(report) or ""}
+            for member in report.body:
+                if isinstance(member, ast.FunctionDef):
+                    texts[member.name] = " ".join((ast.get_docstring(member) or "").split())
             for field, below in pairwise(report.body):
                 match field, below:
                     case (

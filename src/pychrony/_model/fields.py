@@ -91,13 +91,17 @@ class Report:
     """Whether there is a record for each source."""
     _joined: ClassVar[bool] = False
     """Whether the record lacks its source's address, so that the shim must put it in front."""
+    _computed: ClassVar[tuple[str, ...]] = ()
+    """Methods and properties whose values are in the JSON too."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary of all fields, ready for `json.dumps()`.
 
-        Enums are represented by their names, and flags by lists of names.
+        Enums are represented by their names, and flags by lists of names. The dictionary of
+        `TrackingStatus` also has `is_synchronized` and `error_bound`.
         """
-        return fields_of(self)
+        values = {name: getattr(self, name) for name in self._computed}
+        return fields_of(self) | {name: v() if callable(v) else v for name, v in values.items()}
 
 
 R = TypeVar("R", bound=Report)

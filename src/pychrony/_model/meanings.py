@@ -60,6 +60,11 @@ def meanings(model: type[Report]) -> dict[str, Meaning]:
     }
 
 
+def computed(model: type[Report]) -> dict[str, str]:
+    """Return what the JSON of `model` has besides its fields, and what that means."""
+    return {name: DESCRIPTIONS[model.__name__][name] for name in model._computed}
+
+
 def overview(model: type[Report]) -> str:
     """Return a model's own docstring, without its fields."""
     return DESCRIPTIONS.get(model.__name__, {}).get("", model.__name__)

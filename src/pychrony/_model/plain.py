@@ -23,7 +23,9 @@ def plain(value: Any) -> Any:
         return value.name
     if isinstance(value, ChronyError):
         return {"error": type(value).__name__, "message": value.message}
-    if hasattr(value, "__dataclass_fields__"):
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value):
         return fields_of(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
