@@ -101,7 +101,7 @@ class SourceState(OpenEnum):
     JITTERY = 3
     """Its measurements vary too much (`~`)."""
     UNSELECTED = 4
-    """Good, and combined with the best source (`+`)."""
+    """Combined with the best source (`+`), although libchrony's name says otherwise."""
     SELECTABLE = 5
     """Good, but not combined with the best source (`-`)."""
 
@@ -241,16 +241,16 @@ class NTPFlag(IntFlag):
 
 
 class Timestamping(OpenEnum):
-    """What took the timestamp of a packet; the value is chronyd's letter."""
+    """Where the timestamp of a packet was taken; the value is chronyd's letter."""
 
     NONE = "\0"
     """No valid packet has been received yet."""
     DAEMON = "D"
-    """Chronyd itself."""
+    """In chronyd itself."""
     KERNEL = "K"
-    """The kernel."""
+    """In the kernel."""
     HARDWARE = "H"
-    """The network interface."""
+    """In the network interface."""
 
 
 def _select_state(raw: int) -> SelectState:
@@ -305,7 +305,8 @@ class TrackingStatus(Report):
     ref_time: float = field(metadata=of("reference time", content=C.TIME, convert=epoch))
     """Time of the last clock update, in seconds since 1970 (UTC).
 
-    It is 0 if the clock is not synchronised. chronyd 4.0 and later blurs it by up to a second.
+    It is 0 if the clock is not synchronised. chronyd 4.0 and later shifts it by up to a second, at
+    random.
     """
     offset: float = field(
         metadata=of(
@@ -365,8 +366,8 @@ class TrackingStatus(Report):
     )
     """`ref_time` as exact nanoseconds since 1970 (UTC).
 
-    It takes no part in comparisons. Where it disagrees with a `ref_time` passed to the class or to
-    `dataclasses.replace()`, it is derived from `ref_time`.
+    It is ignored when reports are compared. If it contradicts a `ref_time` passed to the class or
+    to `dataclasses.replace()`, it is computed from `ref_time`.
     """
 
     def __post_init__(self) -> None:
@@ -376,8 +377,8 @@ class TrackingStatus(Report):
         """Whether chronyd considers the clock synchronised, to a source or to itself (`local`).
 
         This stays true when all sources have stopped answering, however long ago: compare
-        `error_bound`, which grows then, with what you need. `is_local_reference()` tells a chronyd
-        that is synchronised only to itself.
+        `error_bound`, which grows then, with what you need. `is_local_reference()` is true for
+        a chronyd that is synchronised only to itself.
         """
         return self.reference_id != 0 and self.stratum < 16
 
@@ -393,8 +394,8 @@ class TrackingStatus(Report):
     def error_bound(self) -> float:
         """Largest error of the system clock, in seconds, provided that the sources are right.
 
-        |offset| + root dispersion + root delay / 2, as in chronyc's manual. It says nothing about
-        a clock that is not synchronised, or only to itself.
+        |offset| + root dispersion + root delay / 2, as in chronyc's manual. It means nothing
+        for a clock that is not synchronised, or only to itself.
         """
         return abs(self.offset) + self.root_dispersion + self.root_delay / 2
 
@@ -421,7 +422,10 @@ class Source(Report):
     It is 0 without a sample, and for most reference clocks.
     """
     state: SourceState = field(metadata=of("state", content=C.ENUM, convert=SourceState))
-    """State of the source in source selection."""
+    """State of the source in source selection.
+
+    `UNSELECTED` means: combined with the best source, chronyc's `+`.
+    """
     mode: SourceMode = field(metadata=of("mode", content=C.ENUM, convert=SourceMode))
     """Kind of the source: NTP server, NTP peer or reference clock."""
     flags: int = field(metadata=of("flags", content=C.NONE))
@@ -473,7 +477,7 @@ class Source(Report):
     def name(self) -> str:
         """Name of the source: its address, or a reference clock's ID such as `PPS0`.
 
-        It is the same text in every report about sources, so that they can be joined.
+        Every report about sources has the same name for a source, so that records can be matched.
         """
         return self.address
 
@@ -486,9 +490,9 @@ class Source(Report):
         return self.state is SourceState.SELECTED
 
     def is_usable(self) -> bool:
-        """Whether the source answers, and is selected, combined with the selected, or selectable.
+        """Whether the source answers, and is selected, combined with the best one, or selectable.
 
-        It is false for a falseticker and for a source that varies too much.
+        A falseticker is not usable, nor is a source whose measurements vary too much.
         """
         return self.is_reachable() and self.state in _USABLE
 
@@ -553,7 +557,7 @@ class SourceStats(Report):
     def name(self) -> str:
         """Name of the source: its address, or a reference clock's ID such as `PPS0`.
 
-        It is the same text in every report about sources, so that they can be joined.
+        Every report about sources has the same name for a source, so that records can be matched.
         """
         return self.address or clock_name(self.reference_id)
 
@@ -602,8 +606,8 @@ class RTCData(Report):
     )
     """`ref_time` as exact nanoseconds since 1970.
 
-    It takes no part in comparisons. Where it disagrees with a `ref_time` passed to the class or to
-    `dataclasses.replace()`, it is derived from `ref_time`.
+    It is ignored when reports are compared. If it contradicts a `ref_time` passed to the class or
+    to `dataclasses.replace()`, it is computed from `ref_time`.
     """
 
     def __post_init__(self) -> None:
@@ -676,7 +680,7 @@ class SelectData(Report):
     def name(self) -> str:
         """Name of the source: its address, or a reference clock's ID such as `PPS0`.
 
-        It is the same text in every report about sources, so that they can be joined.
+        Every report about sources has the same name for a source, so that records can be matched.
         """
         return self.address or clock_name(self.reference_id)
 
@@ -690,7 +694,7 @@ class Activity(Report):
     online: int = field(metadata=of("online sources", content=C.COUNT))
     """Number of sources that chronyd polls."""
     offline: int = field(metadata=of("offline sources", content=C.COUNT))
-    """Number of sources that chronyd does not poll, since it takes them to be unreachable."""
+    """Number of sources that chronyd does not poll, assuming that they are unreachable."""
     burst_online: int = field(metadata=of("burst online-return sources", content=C.COUNT))
     """Number of sources in a burst of polls that will be online afterwards."""
     burst_offline: int = field(metadata=of("burst offline-return sources", content=C.COUNT))
@@ -708,7 +712,7 @@ class AuthData(Report):
     _joined = True
 
     address: str = field(metadata=of("address", content=C.ADDRESS))
-    """IP address of the source, taken from its `sourcestats`, since `authdata` has none.
+    """IP address of the source, which comes from `sourcestats`: libchrony's `authdata` has none.
 
     It is `ID#` and a number while the source's host name is not resolved.
     """
@@ -726,7 +730,7 @@ class AuthData(Report):
     key_id: int | None = field(
         metadata=of("key ID", content=C.INDEX, convert=unless_zero, none="without a key")
     )
-    """Number of the key in the key file, or with NTS of the key establishment.
+    """Number of the key in the key file; with NTS, number of the key establishment.
 
     `None` without a key.
     """
@@ -757,9 +761,9 @@ class AuthData(Report):
 
     @property
     def name(self) -> str:
-        """Name of the source, which is its address: reference clocks are not authenticated.
+        """Name of the source: its address, since the report has no reference clocks.
 
-        It is the same text in every report about sources, so that they can be joined.
+        Every report about sources has the same name for a source, so that records can be matched.
         """
         return self.address
 
@@ -768,8 +772,9 @@ class AuthData(Report):
 class NTPData(Report):
     """Last valid measurement of an NTP source, and its packets (Unix socket only).
 
-    While `rx_valid_messages` is 0, only the remote address and port and the numbers of transmitted
-    and received messages mean anything; the rest is 0 or empty.
+    Until the first valid packet (while `rx_valid_messages` is 0), only the remote address, the
+    remote port and the numbers of messages and timestamps are meaningful. All other fields are 0 or
+    empty.
     """
 
     _report = "ntpdata"
@@ -821,8 +826,8 @@ class NTPData(Report):
     ref_time_ns: int = field(metadata=of("reference time", content=C.TIME))
     """`ref_time` as exact nanoseconds since 1970 (UTC).
 
-    Where it disagrees with a `ref_time` passed to the class or to `dataclasses.replace()`, it is
-    derived from `ref_time`.
+    If it contradicts a `ref_time` passed to the class or to `dataclasses.replace()`, it is computed
+    from `ref_time`.
     """
     offset: float = field(
         metadata=of("offset", content=C.OFFSET_SECONDS, positive="system clock is behind")
@@ -847,11 +852,11 @@ class NTPData(Report):
     tx_timestamping: Timestamping = field(
         metadata=of("transmit timestamping", content=C.ENUM, convert=_timestamping)
     )
-    """What took the transmit timestamp of the last request."""
+    """Where the transmit timestamp of the last request was taken."""
     rx_timestamping: Timestamping = field(
         metadata=of("receive timestamping", content=C.ENUM, convert=_timestamping)
     )
-    """What took the receive timestamp of the last response."""
+    """Where the receive timestamp of the last response was taken."""
     tx_messages: int = field(metadata=of("transmitted messages", content=C.COUNT))
     """Number of packets sent to the source."""
     rx_messages: int = field(metadata=of("received messages", content=C.COUNT))
@@ -899,9 +904,9 @@ class NTPData(Report):
 
     @property
     def name(self) -> str:
-        """Name of the source, which is its remote address: reference clocks send no packets.
+        """Name of the source: its remote address, since the report has no reference clocks.
 
-        It is the same text in every report about sources, so that they can be joined.
+        Every report about sources has the same name for a source, so that records can be matched.
         """
         return self.remote_address
 
@@ -1071,7 +1076,7 @@ ReportName = Literal[
 class AllReports:
     """Several reports of one chronyd, read together.
 
-    A report is `None` if it was not asked for, or if `missing` says why it is not there.
+    A report is `None` if it was not asked for or could not be read; `missing` then has the error.
     """
 
     tracking: TrackingStatus | None = None
@@ -1087,7 +1092,7 @@ class AllReports:
     missing: Mapping[str, ChronyError] = field(default_factory=dict)
     """Errors of the reports that were asked for and could not be read, by the report's name.
 
-    Such a report is not permitted, off, or not usable.
+    Such a report is not permitted, is turned off in chronyd, or cannot be used.
     """
     address: str = ""
     """Address of the chronyd, as in `ChronyConnection.address`."""

@@ -8,6 +8,7 @@ time. The installed package never imports this module.
 """
 
 import ast
+import json
 import os
 import shlex
 import shutil
@@ -15,9 +16,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from pprint import pformat
 from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -76,23 +77,25 @@ def describe(models: str) -> str:
 
     Python discards docstrings below fields, and with `-OO` all of them.
     """
-    found: dict[str, dict[str, str]] = {}
-    for report in ast.parse(models).body:
-        if isinstance(report, ast.ClassDef) and "Report" in map(ast.unparse, report.bases):
-            texts = found[report.name] = {"": ast.get_docstring(report) or ""}
-            for member in report.body:
-                if isinstance(member, ast.FunctionDef):
-                    texts[member.name] = " ".join((ast.get_docstring(member) or "").split())
-            for field, below in pairwise(report.body):
-                match field, below:
-                    case (
-                        ast.AnnAssign(target=ast.Name(id=name)),
-                        ast.Expr(value=ast.Constant(value=str(text))),
-                    ):
-                        texts[name] = " ".join(text.split())
-    return (
-        f"# Generated from models.py.\nDESCRIPTIONS: dict[str, dict[str, str]] = {pformat(found)}\n"
-    )
+    reports = {
+        node.name: {"": ast.get_docstring(node) or ""} | dict(members(node))
+        for node in ast.parse(models).body
+        if isinstance(node, ast.ClassDef) and "Report" in map(ast.unparse, node.bases)
+    }
+    return f"DESCRIPTIONS: dict[str, dict[str, str]] = {json.dumps(reports, indent=4)}\n"
+
+
+def members(report: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Yield the name and the docstring of each field, property and method, each as one line."""
+    for member, below in pairwise([*report.body, ast.Pass()]):
+        if isinstance(member, ast.FunctionDef):
+            yield member.name, " ".join((ast.get_docstring(member) or "").split())
+        match member, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                yield name, " ".join(text.split())
 
 
 def words(variable: str, default: str = "") -> list[str]:
