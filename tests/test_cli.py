@@ -10,11 +10,9 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
 from importlib import import_module
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import command, running
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import Command, Status, ntp_source, tracking, unresolved_source
 
@@ -31,8 +30,6 @@ from pychrony._command import cli, render, reports
 from pychrony._command.cli import main
 from pychrony.models import MODELS
 from pychrony.testing import PrivateChronyd
-
-COMMAND = [sys.executable, "-m", "pychrony"]
 
 
 @pytest.fixture(autouse=True)
@@ -56,33 +53,6 @@ def remote() -> Iterator[ScriptedChronyd]:
 def at(chronyd: ScriptedChronyd | PrivateChronyd) -> list[str]:
     """Whom to ask, and time enough for a busy machine."""
     return ["--address", chronyd.address, "--timeout", "20"]
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in its own process, with these environment variables."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env={**os.environ, **environment},
-        timeout=30,
-    )
-
-
-@contextmanager
-def running(*arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("report", MODELS)
@@ -283,7 +253,7 @@ def test_a_long_message_is_not_broken_inside_a_word() -> None:
 
 
 def test_a_missing_libchrony_is_code_5() -> None:
-    done = run("tracking", PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0")
+    done = command("tracking", PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0")
     assert done.returncode == 5
     assert done.stderr.startswith("pychrony: loading libchrony from PYCHRONY_LIBCHRONY: /nowhere/")
     assert done.stderr.count("\n") == 1
@@ -319,7 +289,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 def test_where_there_is_no_micro_sign_there_is_a_u(
     environment: dict[str, str], unit: str, scripted: ScriptedChronyd
 ) -> None:
-    done = run("tracking", *at(scripted), **environment)
+    done = command("tracking", *at(scripted), **environment)
     assert done.returncode == 0
     assert unit in done.stdout
 
@@ -432,7 +402,7 @@ def test_every_round_has_its_line_of_json_before_there_is_a_chronyd(
 
 
 def test_a_line_of_json_says_that_libchrony_is_missing() -> None:
-    done = run(
+    done = command(
         *("tracking", "--json", "--watch", "0.05"), PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0"
     )
     assert done.returncode == 5

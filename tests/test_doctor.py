@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import command
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import Command, Status
 from surroundings import GLIBC
@@ -29,16 +28,6 @@ def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def at(chronyd: ScriptedChronyd) -> list[str]:
     """Whom to ask, and time enough for a busy machine."""
     return ["--address", chronyd.address, "--timeout", "20"]
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pychrony", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=60,
-    )
 
 
 def diagnose(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -93,7 +82,7 @@ def test_doctor_looks_where_libchrony_does(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_doctor_tells_where_it_looked_for_libchrony_in_vain() -> None:
-    done = run("doctor", PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0")
+    done = command("doctor", PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0")
     assert done.returncode == 5
     assert "libchrony  not found\n" in done.stdout
     said = "cannot open " if GLIBC else "No such file or directory"
@@ -103,7 +92,7 @@ def test_doctor_tells_where_it_looked_for_libchrony_in_vain() -> None:
 
 
 def test_demo_shows_every_report_of_a_synchronised_chronyd() -> None:
-    done = run("demo", "--json")
+    done = command("demo", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["tracking"]["stratum"] == 6
@@ -116,7 +105,7 @@ def test_demo_explains_a_chronyd_that_does_not_start(tmp_path: Path) -> None:
     broken = tmp_path / "chronyd"
     broken.write_text("#!/bin/sh\necho out of order\nexit 7\n")
     broken.chmod(0o755)
-    done = run("demo", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    done = command("demo", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert done.returncode == 1
     assert "it ended with status 7; its log:\nout of order\n" in done.stderr
     assert "tools/run demo" in done.stderr

@@ -8,15 +8,14 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 from loops import BackgroundLoop, each_loop, run
+from programs import COMMAND, running
 from scripted import ScriptedChronyd, drop, honest, in_turn, script
 from scripted.requests import Fault
 from scripted.wire import Command, Status, tracking
@@ -31,19 +30,6 @@ from pychrony import (
 )
 from pychrony._command.cli import main
 from pychrony.testing import PrivateChronyd
-
-COMMAND = [sys.executable, "-m", "pychrony", "wait"]
-
-
-@contextmanager
-def waiting(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
@@ -71,7 +57,7 @@ def test_a_good_clock_needs_no_waiting(
 def test_a_chronyd_may_come_later_and_restart_meanwhile(server: PrivateChronyd) -> None:
     with PrivateChronyd() as chronyd:
         chronyd.stop()
-        with waiting("--address", chronyd.address, "--timeout", "60") as process:
+        with running("wait", "--address", chronyd.address, "--timeout", "60") as process:
             lines_until(process, f"connecting to {chronyd.address}: no such file")
             chronyd.start()
             lines_until(process, "chronyd is not synchronised")
@@ -151,7 +137,7 @@ def test_a_terminal_shows_how_far_it_is_in_place() -> None:
     with PrivateChronyd() as chronyd:
         controller, terminal = pty.openpty()
         arguments = ["--address", chronyd.address, "--timeout", "3"]
-        code = subprocess.run([*COMMAND, *arguments], stderr=terminal).returncode
+        code = subprocess.run([*COMMAND, "wait", *arguments], stderr=terminal).returncode
         os.close(terminal)
     shown = b""
     while chunk := _read(controller):
