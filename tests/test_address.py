@@ -45,16 +45,16 @@ def test_an_address_is_a_path_an_ip_address_or_a_name(address: Any, parsed: Addr
 
 
 @pytest.mark.parametrize(
-    ("address", "candidates"),
+    ("address", "places"),
     [
-        (None, ["", "[::1]:323"]),
+        (None, ["/var/run/chrony/chronyd.sock", "127.0.0.1:323", "[::1]:323"]),
         ("/run/chronyd.sock", ["/run/chronyd.sock"]),
         ("192.0.2.1", ["192.0.2.1:323"]),
         ("[2001:db8::1]:324", ["[2001:db8::1]:324"]),
     ],
 )
-def test_libchrony_is_given_what_it_can_take(address: str | None, candidates: list[str]) -> None:
-    assert parse_address(address).candidates() == candidates
+def test_libchrony_is_given_what_it_can_take(address: str | None, places: list[str]) -> None:
+    assert parse_address(address).places() == places
 
 
 class Elsewhere(os.PathLike[Any]):

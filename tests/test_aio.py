@@ -46,7 +46,8 @@ from pychrony import (
     aio,
 )
 from pychrony._io._shim import lib
-from pychrony._io.client import Client, Terms, new_loop, single
+from pychrony._io.client import Client, new_loop
+from pychrony._io.questions import single
 
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
 
@@ -434,7 +435,7 @@ def test_a_late_answer_to_an_ended_client_does_not_keep_its_loop_awake() -> None
     lib.shim_spare_sessions(loop, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chronyd:
         chronyd.bind(("127.0.0.1", 0))
-        client = Client(f"127.0.0.1:{chronyd.getsockname()[1]}", Terms(-1), loop=loop)
+        client = Client(f"127.0.0.1:{chronyd.getsockname()[1]}", loop)
         client.start(single(pychrony.TrackingStatus), -1)
         chronyd.settimeout(HANG)
         asker = chronyd.recvfrom(2048)[1]
@@ -534,14 +535,14 @@ def test_the_event_loop_keeps_its_descriptor_while_no_socket_is_open(
 
     async def ask(chronyd: ScriptedChronyd) -> None:
         async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
-            descriptor = lib.shim_loop_fd(connection._driver.loop)
+            descriptor = lib.shim_loop_fd(connection._calls.driver.loop)
             chronyd.stop()
             with pytest.raises(ChronyConnectionError):
                 await asyncio.gather(*(connection.get_tracking() for _ in range(3)))
             with suppress(ChronyConnectionError):
                 await aio.get_tracking(chronyd.address)
             gc.collect()
-            assert lib.shim_loop_fd(connection._driver.loop) == descriptor
+            assert lib.shim_loop_fd(connection._calls.driver.loop) == descriptor
             chronyd.start()
             await connection.get_tracking()
 

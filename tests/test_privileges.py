@@ -143,10 +143,11 @@ def test_a_report_for_the_unix_socket_alone_says_so_over_udp(
         pytest.raises(ChronyPermissionError) as caught,
     ):
         connection.get_report(report)
+    needed = f"'{report}'" + (" and 'sourcestats'" if report in ("authdata", "ntpdata") else "")
     words = (
-        f"reading {report} from {chronyd.command_address}: not authorized; only "
-        "chronyd's Unix socket serves this report, to root and to chronyd's own user; "
-        "chronyd 4.7 and later can also serve it here ('opencommands')"
+        f"reading {report} from {chronyd.command_address}: not authorized; ask through chronyd's "
+        "Unix socket, as root or as chronyd's own user; newer versions of chronyd can also open "
+        f"{needed} here (opencommands)"
     )
     assert caught.value.message == words
     assert main([report, "--address", chronyd.command_address]) == 3

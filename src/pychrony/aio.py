@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import warnings
-import weakref
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import closing
 from types import TracebackType
 from typing import TypeVar
 
-from ._io.address import parse_address, parse_timeout
-from ._io.client import Fields, Question, Together, reading, single
-from ._io.crowd import Crowd
-from ._io.driver import Driver, Turns, Waiter, look_up
-from ._io.pool import Pool
+from ._io.address import parse_timeout
+from ._io.conversation import Daemon, remaining
+from ._io.events import Calls, Driver, Waiter
+from ._io.many import Many
+from ._io.questions import Fields, Question, Together, reading, single
 from ._waiting import Waiting
-from .connection import gather, named_models, transport_to
+from .connection import AnyAddress, Connection, gather, named_models, transport_to
 from .exceptions import ChronyConnectionError
 from .many import answer_of, check
 from .models import (
@@ -60,10 +60,9 @@ __all__ = [
 ]
 
 A = TypeVar("A")
-AnyAddress = str | os.PathLike[str] | None
 
 
-class ChronyConnection:
+class ChronyConnection(Connection):
     """Reads reports from one chronyd; an asynchronous context manager for any number of calls.
 
     Several tasks can use it at the same time; it serves 16 of them at once, and the others wait.
@@ -74,34 +73,20 @@ class ChronyConnection:
     `RuntimeError` outside an `async with` block, and in another event loop.
     """
 
-    def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
-        self._wanted = parse_address(address)
-        self._given = None if address is None else os.fspath(address)
-        self._timeout = parse_timeout(timeout)
-        self._pool: Pool | None = None
-
-    def __repr__(self) -> str:
-        transport = self.transport
-        state = f"over {transport.value}" if transport else "not connected"
-        address = self.address or self._given or "the local chronyd"
-        return f"<pychrony.aio.ChronyConnection to {address}, {state}>"
+    _kind = "pychrony.aio.ChronyConnection"
 
     async def __aenter__(self) -> ChronyConnection:
-        events = asyncio.get_running_loop()
-        candidates = await look_up(self._wanted, events)
-        if self._pool is not None:
-            raise RuntimeError("this ChronyConnection is already open")
-        driver = Driver.of(events)
+        if self._daemon is not None:
+            raise self._already_open()
+        driver = Driver.of(asyncio.get_running_loop())
+        calls = Calls(driver)
         try:
-            name = self._given if self._wanted.is_name else None
-            pool = Pool(candidates, self._timeout, name, loop=driver.loop)
-            driver.watch()
+            await calls.connect(self._wanted, self._timeout, self._name)
+            self._open(calls.daemon, _close_dropped, driver)
         except BaseException:
             driver.release()
             raise
-        self._driver, self._turns = driver, Turns(pool)
-        self._finalizer = weakref.finalize(self, _close_dropped, pool, driver, os.getpid())
-        self._pool = pool
+        self._calls = calls
         return self
 
     async def __aexit__(
@@ -120,27 +105,24 @@ class ChronyConnection:
         self._close()
 
     def _close(self) -> None:
-        pool = self._pool
-        if pool is None:
+        if self._daemon is None:
             return
-        if not self._driver.events.is_closed():
-            self._driver.check()
-        self._pool = None
-        self._finalizer.detach()
-        self._driver.close(pool)
-        self._turns.end()
-        self._driver.release()
+        calls = self._calls
+        if not calls.driver.events.is_closed():
+            calls.driver.check()
+        self._leave()
+        calls.close()
+        calls.driver.release()
 
     @property
     def address(self) -> str | None:
         """The address as given, or where chronyd was found if none was; `None` if not connected."""
-        pool = self._pool
-        return (self._given or pool.address) if pool else None
+        return self._address()
 
     @property
     def transport(self) -> Transport | None:
         """How chronyd is reached; `None` if not connected."""
-        return transport_to(self.address)
+        return transport_to(self._address())
 
     async def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
@@ -204,9 +186,8 @@ class ChronyConnection:
         not permitted, turned off or unusable; `missing` has the error. If chronyd cannot be
         reached, the call raises the error instead.
         """
-        models = named_models(names)
-        answers = await self._ask(Together(models))
-        return gather(answers, self.address or "")  # closed by another task meanwhile
+        answers = await self._ask(Together(named_models(names)))
+        return gather(answers, self._given)
 
     async def get_report(self, name: str) -> list[dict[str, ReportField]]:
         """Return any report that the loaded libchrony knows, under libchrony's own names.
@@ -240,54 +221,31 @@ class ChronyConnection:
             await asyncio.sleep(pause or 0)
 
     async def _ask(self, question: Question[A], timeout: int | None = None) -> A:
-        pool = self._pool
-        if pool is None:
+        if self._daemon is None:
             raise RuntimeError("this ChronyConnection is not open: use it in an 'async with' block")
-        driver, turns = self._driver, self._turns
-        driver.check()
-        left = self._timeout if timeout is None else timeout
-        if not turns.take():
-            left = await turns.wait(left)
-        try:
-            if not pool.found:
-                return await self._search(pool, question, left)
-            client = pool.take(pool.address)
-            try:
-                client.start(question, left)
-                await driver.wait(client, turns)
-                return question.answer(client)
-            except BaseException:
-                client.stop()
-                raise
-            finally:
-                driver.stop_waiting(client, turns)
-                pool.give(client)
-        finally:
-            turns.give()
-
-    async def _search(self, pool: Pool, question: Question[A], timeout: int) -> A:
-        driver, turns = self._driver, self._turns
-        with closing(pool.conversation(question, timeout)) as waits:
-            while True:
-                try:
-                    client = next(waits)
-                except StopIteration as end:
-                    answer: A = end.value
-                    return answer
-                try:
-                    await driver.wait(client, turns)
-                finally:
-                    driver.stop_waiting(client, turns)
+        return await self._calls.ask(question, self._timeout if timeout is None else timeout)
 
 
-def _close_dropped(pool: Pool, driver: Driver, process: int) -> None:
+class _Once(ChronyConnection):
+    """A connection for one call, whose timeout runs from its opening on."""
+
+    async def __aenter__(self) -> ChronyConnection:
+        self._start = time.monotonic_ns()
+        return await super().__aenter__()
+
+    async def _ask(self, question: Question[A], timeout: int | None = None) -> A:
+        left = remaining(self._timeout, self._start, time.monotonic_ns())
+        return await super()._ask(question, left)
+
+
+def _close_dropped(daemon: Daemon, process: int, driver: Driver) -> None:
     """Close a connection that was dropped, or is still open at the end of the process."""
-    pool.close()
+    daemon.close("task")
     if os.getpid() != process:  # a child has nothing to close
         return
     driver.release_from_anywhere()
     warnings.warn(
-        f"unclosed ChronyConnection to {pool.label}: use an 'async with' block, or aclose()",
+        f"unclosed ChronyConnection to {daemon.label}: use an 'async with' block, or aclose()",
         ResourceWarning,
         stacklevel=2,
     )
@@ -301,7 +259,7 @@ async def get_tracking(
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_tracking()
 
 
@@ -311,7 +269,7 @@ async def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_sources()
 
 
@@ -323,7 +281,7 @@ async def get_source_stats(
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_source_stats()
 
 
@@ -335,7 +293,7 @@ async def get_rtc_data(
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_rtc_data()
 
 
@@ -347,7 +305,7 @@ async def get_select_data(
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_select_data()
 
 
@@ -357,7 +315,7 @@ async def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_activity()
 
 
@@ -369,7 +327,7 @@ async def get_auth_data(
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_auth_data()
 
 
@@ -379,7 +337,7 @@ async def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_ntp_data()
 
 
@@ -391,7 +349,7 @@ async def get_server_stats(
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_server_stats()
 
 
@@ -403,7 +361,7 @@ async def get_smoothing(
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_smoothing()
 
 
@@ -415,7 +373,7 @@ async def get_all(
     The function opens a connection for this one call. `ChronyConnection` describes `address`,
     `timeout` and the errors, and its method `get_all()` the names and the result.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_all(*names)
 
 
@@ -427,7 +385,7 @@ async def get_report(
     The function opens a connection for this one call. `ChronyConnection` describes `address`,
     `timeout` and the errors, and its method `get_report()` the result.
     """
-    async with ChronyConnection(address, timeout=timeout) as connection:
+    async with _Once(address, timeout=timeout) as connection:
         return await connection.get_report(name)
 
 
@@ -447,11 +405,11 @@ async def _answers(
     addresses: Iterable[object], question: Together, timeout: int
 ) -> AsyncGenerator[Answer, None]:
     waiter = Waiter(asyncio.get_running_loop())
-    with closing(Crowd(addresses, question, timeout, waiter)) as crowd:
-        while not crowd.ended:
-            due = crowd.step()
-            if not (crowd.outcomes or crowd.ended):
-                await waiter.wait(crowd.loop, due)
-            with crowd.pause():
-                while crowd.outcomes:
-                    yield answer_of(crowd.outcomes.popleft())
+    with closing(Many(addresses, question, timeout, waiter.wake)) as many:
+        while not many.ended:
+            due = many.step()
+            if not (many.outcomes or many.ended):
+                await waiter.wait(many.loop, due)
+            with many.pause():
+                while many.outcomes:
+                    yield answer_of(many.outcomes.popleft())

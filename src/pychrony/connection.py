@@ -10,13 +10,14 @@ import os
 import time
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ._io import blocking
 from ._io.address import parse_address, parse_timeout
-from ._io.client import Fields, Question, Together, reading, single
-from ._io.pool import Pool
+from ._io.conversation import Daemon, remaining
+from ._io.questions import Answers, Fields, Question, Together, reading, single
 from ._model.fields import Report
 from ._waiting import Waiting
 from .exceptions import ChronyConnectionError, ChronyError
@@ -57,7 +58,44 @@ A = TypeVar("A")
 AnyAddress = str | os.PathLike[str] | None
 
 
-class ChronyConnection:
+class Connection:
+    """What connections have in common, whether they block or are awaited."""
+
+    _kind = "ChronyConnection"  # its name in messages
+    _daemon: Daemon | None = None  # while it is open
+
+    def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
+        self._wanted = parse_address(address)
+        self._given = None if address is None else os.fspath(address)
+        self._name = str(self._given) if self._wanted.is_name else ""
+        self._timeout = parse_timeout(timeout)
+
+    def __repr__(self) -> str:
+        address, transport = self._address(), transport_to(self._address())
+        state = f"over {transport.value}" if transport else "not connected"
+        return f"<{self._kind} to {address or self._given or 'the local chronyd'}, {state}>"
+
+    def _open(self, daemon: Daemon, close_dropped: Callable[..., None], *others: object) -> None:
+        """Begin to use a daemon; raise `RuntimeError` if another thread was faster."""
+        daemon.finalizer = weakref.finalize(self, close_dropped, daemon, os.getpid(), *others)
+        if self.__dict__.setdefault("_daemon", daemon) is not daemon:  # one step, so without a lock
+            daemon.close("thread")
+            raise self._already_open()
+
+    def _leave(self) -> Daemon | None:
+        """End the use of the daemon, and return it; `None` if it is not in use any more."""
+        daemon: Daemon | None = self.__dict__.pop("_daemon", None)
+        return daemon
+
+    def _already_open(self) -> RuntimeError:
+        return RuntimeError("this ChronyConnection is already open")
+
+    def _address(self) -> str | None:
+        daemon = self._daemon
+        return (self._given or daemon.address) if daemon else None
+
+
+class ChronyConnection(Connection):
     """Reads reports from one chronyd; a context manager for any number of calls.
 
     Several threads can use it at the same time. It survives a restart of chronyd, and a fork, after
@@ -75,25 +113,11 @@ class ChronyConnection:
     these, `ChronyTimeoutError`, `ChronyDataError`, and `RuntimeError` outside a `with` block.
     """
 
-    def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
-        self._wanted = parse_address(address)
-        self._given = None if address is None else os.fspath(address)
-        self._timeout = parse_timeout(timeout)
-        self._pool: Pool | None = None
-
-    def __repr__(self) -> str:
-        transport = self.transport
-        state = f"over {transport.value}" if transport else "not connected"
-        address = self.address or self._given or "the local chronyd"
-        return f"<ChronyConnection to {address}, {state}>"
-
     def __enter__(self) -> ChronyConnection:
-        if self._pool is not None:
-            raise RuntimeError("this ChronyConnection is already open")
-        name = self._given if self._wanted.is_name else None
-        pool = Pool(self._wanted.candidates(), self._timeout, name)
-        self._finalizer = weakref.finalize(self, _close_dropped, pool, os.getpid())
-        self._pool = pool
+        if self._daemon is not None:
+            raise self._already_open()
+        daemon = blocking.connect(self._wanted, self._timeout, self._name)
+        self._open(daemon, _close_dropped)
         return self
 
     def __exit__(
@@ -109,21 +133,19 @@ class ChronyConnection:
 
         Closing it again does nothing.
         """
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-            self._finalizer.detach()
+        daemon = self._leave()
+        if daemon is not None:
+            daemon.close("thread")
 
     @property
     def address(self) -> str | None:
         """The address as given, or where chronyd was found if none was; `None` if not connected."""
-        pool = self._pool
-        return (self._given or pool.address) if pool else None
+        return self._address()
 
     @property
     def transport(self) -> Transport | None:
         """How chronyd is reached; `None` if not connected."""
-        return transport_to(self.address)
+        return transport_to(self._address())
 
     def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
@@ -187,9 +209,8 @@ class ChronyConnection:
         not permitted, turned off or unusable; `missing` has the error. If chronyd cannot be
         reached, the call raises the error instead.
         """
-        models = named_models(names)
-        answers = self._ask(Together(models))
-        return gather(answers, self.address or "")  # closed by another thread meanwhile
+        answers = self._ask(Together(named_models(names)))
+        return gather(answers, self._given)
 
     def get_report(self, name: str) -> list[dict[str, ReportField]]:
         """Return any report that the loaded libchrony knows, under libchrony's own names.
@@ -223,10 +244,21 @@ class ChronyConnection:
             time.sleep(pause or 0)
 
     def _ask(self, question: Question[A], timeout: int | None = None) -> A:
-        pool = self._pool
-        if pool is None:
+        daemon = self._daemon
+        if daemon is None:
             raise RuntimeError("this ChronyConnection is not open: use it in a 'with' block")
-        return pool.ask(question, self._timeout if timeout is None else timeout)
+        return blocking.ask(daemon, question, self._timeout if timeout is None else timeout)
+
+
+class _Once(ChronyConnection):
+    """A connection for one call, whose timeout runs from its opening on."""
+
+    def __enter__(self) -> ChronyConnection:
+        self._start = time.monotonic_ns()
+        return super().__enter__()
+
+    def _ask(self, question: Question[A], timeout: int | None = None) -> A:
+        return super()._ask(question, remaining(self._timeout, self._start, time.monotonic_ns()))
 
 
 def named_models(names: Sequence[str]) -> list[type[Report]]:
@@ -244,24 +276,28 @@ def transport_to(address: str | None) -> Transport | None:
     return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
 
 
-def gather(answers: Mapping[str, list[Report] | ChronyError], address: str) -> AllReports:
-    """Return answers that have just arrived as `AllReports`, with the current time."""
+def gather(answers: Answers, given: str | None) -> AllReports:
+    """Return answers that have just arrived as `AllReports`, with the current time.
+
+    Their address is the one that was given, or the one where chronyd was found.
+    """
     now = time.time_ns()
-    missing = {name: answer for name, answer in answers.items() if isinstance(answer, ChronyError)}
+    records = answers.records
+    missing = {name: found for name, found in records.items() if isinstance(found, ChronyError)}
     values: dict[str, Any] = {
-        name: answer if MODELS[name]._per_source else answer[0]
-        for name, answer in answers.items()
-        if not isinstance(answer, ChronyError)
+        name: found if MODELS[name]._per_source else found[0]
+        for name, found in records.items()
+        if not isinstance(found, ChronyError)
     }
-    return AllReports(**values, missing=missing, address=address, time_ns=now)
+    return AllReports(**values, missing=missing, address=given or answers.address, time_ns=now)
 
 
-def _close_dropped(pool: Pool, process: int) -> None:
+def _close_dropped(daemon: Daemon, process: int) -> None:
     """Close a connection that was dropped, or is still open at the end of the process."""
-    pool.close()
+    daemon.close("thread")
     if os.getpid() == process:  # a child has nothing to close
         warnings.warn(
-            f"unclosed ChronyConnection to {pool.label}: use a 'with' block, or close()",
+            f"unclosed ChronyConnection to {daemon.label}: use a 'with' block, or close()",
             ResourceWarning,
             stacklevel=2,
         )
@@ -273,7 +309,7 @@ def get_tracking(address: AnyAddress = None, *, timeout: float | None = 5.0) -> 
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_tracking()
 
 
@@ -283,7 +319,7 @@ def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0) -> l
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_sources()
 
 
@@ -295,7 +331,7 @@ def get_source_stats(
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_source_stats()
 
 
@@ -305,7 +341,7 @@ def get_rtc_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> 
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_rtc_data()
 
 
@@ -315,7 +351,7 @@ def get_select_data(address: AnyAddress = None, *, timeout: float | None = 5.0) 
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_select_data()
 
 
@@ -325,7 +361,7 @@ def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.0) -> 
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_activity()
 
 
@@ -335,7 +371,7 @@ def get_auth_data(address: AnyAddress = None, *, timeout: float | None = 5.0) ->
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_auth_data()
 
 
@@ -345,7 +381,7 @@ def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> 
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_ntp_data()
 
 
@@ -355,7 +391,7 @@ def get_server_stats(address: AnyAddress = None, *, timeout: float | None = 5.0)
     By default, chronyd serves this report over its Unix socket only. The function opens a
     connection for this one call; `ChronyConnection` describes its arguments and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_server_stats()
 
 
@@ -365,7 +401,7 @@ def get_smoothing(address: AnyAddress = None, *, timeout: float | None = 5.0) ->
     The function opens a connection for this one call; `ChronyConnection` describes its arguments
     and errors.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_smoothing()
 
 
@@ -375,7 +411,7 @@ def get_all(*names: str, address: AnyAddress = None, timeout: float | None = 5.0
     The function opens a connection for this one call. `ChronyConnection` describes `address`,
     `timeout` and the errors, and its method `get_all()` the names and the result.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_all(*names)
 
 
@@ -387,5 +423,5 @@ def get_report(
     The function opens a connection for this one call. `ChronyConnection` describes `address`,
     `timeout` and the errors, and its method `get_report()` the result.
     """
-    with ChronyConnection(address, timeout=timeout) as connection:
+    with _Once(address, timeout=timeout) as connection:
         return connection.get_report(name)

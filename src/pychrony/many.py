@@ -7,9 +7,8 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from ._io.address import parse_timeout
-from ._io.client import Together
-from ._io.crowd import Crowd, Outcome
-from ._io.names import ThreadedResolver
+from ._io.many import Many, Outcome
+from ._io.questions import Together
 from .connection import gather, named_models
 from .models import Answer
 
@@ -51,15 +50,15 @@ def answer_of(outcome: Outcome) -> Answer:
     """Return the public form of the result for an address."""
     if outcome.answers is None:
         return Answer(outcome.given, error=outcome.error)
-    return Answer(outcome.given, gather(outcome.answers, outcome.address))
+    return Answer(outcome.given, gather(outcome.answers, None))
 
 
 def _answers(
     addresses: Iterable[object], question: Together, timeout: int
 ) -> Generator[Answer, None, None]:
-    with closing(Crowd(addresses, question, timeout, ThreadedResolver())) as crowd:
-        while not crowd.ended:
-            crowd.run()
-            with crowd.pause():
-                while crowd.outcomes:
-                    yield answer_of(crowd.outcomes.popleft())
+    with closing(Many(addresses, question, timeout)) as many:
+        while not many.ended:
+            many.run()
+            with many.pause():
+                while many.outcomes:
+                    yield answer_of(many.outcomes.popleft())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..exceptions import ChronyConnectionError
 
@@ -18,7 +18,7 @@ _IPV4 = re.compile(rf"((?:{_OCTET}\.){{3}}{_OCTET})(?::([0-9]{{1,5}}))?")
 
 
 class Address(NamedTuple):
-    """A valid address; an empty host lets libchrony choose."""
+    """A valid address; an empty host stands for the chronyd on this machine."""
 
     host: str
     port: int = PORT
@@ -33,47 +33,29 @@ class Address(NamedTuple):
             or _IPV4.fullmatch(self.host)
         )
 
-    def candidates(self) -> list[str]:
-        """Return the addresses to try in turn, in libchrony's notation; resolve a host name.
-
-        libchrony tries the Unix socket, 127.0.0.1 and ::1 in turn, but never gets beyond 127.0.0.1,
-        even if chronyd is not there. So the last one is tried here.
-        """
+    def places(self) -> list[str]:
+        """Return the addresses to try in turn, in libchrony's notation; not for a host name."""
         if not self.host:
-            return ["", f"[::1]:{PORT}"]
-        if self.host.startswith("/"):
-            return [self.host]
-        if self.is_name:
-            return self.usable(self.resolve())
-        return [_join(self.host, self.port)]
+            return local_places()
+        return [self.host if self.host.startswith("/") else _join(self.host, self.port)]
 
-    def resolve(self) -> Iterable[Any]:
-        """Return what `socket.getaddrinfo()` knows of a host name; this may take seconds."""
-        import socket  # slow to import, and only a host name needs it
-
-        try:
-            return socket.getaddrinfo(self.host, self.port, type=socket.SOCK_DGRAM)
-        except (OSError, UnicodeError) as error:
-            raise self.unresolved(error) from error
-
-    def unresolved(self, error: Exception) -> ChronyConnectionError:
-        """Return the error of a host name that could not be resolved."""
-        words = getattr(error, "strerror", None) or error
-        advice = "check the name, or give an IP address"
-        return ChronyConnectionError._compose("resolving", self.host, str(words), advice)
-
-    def usable(self, found: Iterable[Any]) -> list[str]:
-        """Return the addresses of a resolved host name that libchrony can use."""
-        hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
-        usable = [_join(host, self.port) for host in hosts if "%" not in host]
+    def usable(self, hosts: Iterable[str]) -> list[str]:
+        """Return those IP addresses of a host name that libchrony can use, with the port."""
+        usable = [_join(host, self.port) for host in hosts if not _needs_scope(host)]
         if not usable:
             raise ChronyConnectionError._compose(
                 "resolving",
                 self.host,
-                f"it only has {', '.join(hosts)}, and libchrony does not support scopes",
-                "give another address of the host",
+                f"it only has {', '.join(hosts)}, which needs a scope",
+                "libchrony does not support scopes; give another address of the host",
             )
         return usable
+
+
+def local_places() -> list[str]:
+    """Return where chronyd may be on this machine, in the order in which to look for it."""
+    run = "/var/run" if os.path.isdir("/var/run") else "/run"
+    return [f"{run}/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}"]
 
 
 def parse_address(address: str | os.PathLike[str] | None) -> Address:
@@ -158,6 +140,11 @@ def _parse_port(text: str, port: str | None) -> int:
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
         raise ValueError(f"address {text!r} has a port that is not from 1 to 65535")
     return int(port)
+
+
+def _needs_scope(host: str) -> bool:
+    """Whether an IP address is link-local: the system only accepts it with an interface."""
+    return "%" in host or re.match("fe[89ab][0-9a-f]:", host, re.IGNORECASE) is not None
 
 
 def _join(host: str, port: int) -> str:

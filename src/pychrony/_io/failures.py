@@ -67,7 +67,7 @@ def failure(
     if code in (*_SYSTEM, NO_MEMORY, NO_RANDOM, RANDOM_FAILED):
         return _unreachable(action, label, address, code, system)
     if code == UNAUTHORIZED:
-        outcome, advice = "not authorized", _who_may(address)
+        outcome, advice = "not authorized", _who_may(address, report)
         return ChronyPermissionError._compose(action, label, outcome, advice, error_code=code)
     outcome, advice = _unusable(code, report)
     return ChronyDataError._compose(action, label, outcome, advice, error_code=code)
@@ -83,15 +83,19 @@ def nowhere(action: str, label: str, tried: Mapping[str, ChronyError]) -> Chrony
     kind: type[ChronyError] = ChronyConnectionError
     error = [*tried.values()][-1]
     advice = f"{START}, or check cmdport and bindcmdaddress"
-    for address, denial in tried.items():
-        if isinstance(denial, ChronyPermissionError) and _is_bound(address):
-            kind, error, advice = ChronyPermissionError, denial, _who_may_open(address)
+    for address, one in tried.items():
+        if isinstance(one, ChronyTimeoutError):
+            kind, error, advice = ChronyTimeoutError, one, _why_silent(address)
             break
+        if isinstance(one, ChronyPermissionError) and _is_bound(address):
+            kind, error, advice = ChronyPermissionError, one, _who_may_open(address)
     code, system = error.error_code, error.errno
     return kind._compose(action, label, outcome, advice, error_code=code, errno=system)
 
 
 def _brief(error: ChronyError) -> str:
+    if isinstance(error, ChronyTimeoutError):
+        return "no answer"
     return os.strerror(error.errno).lower() if error.errno else error._outcome
 
 
@@ -102,6 +106,34 @@ def _is_bound(path: str) -> bool:
             return any(line.endswith(f" {os.path.realpath(path)}\n") for line in sockets)
     except OSError:
         return True
+
+
+def unresolved(host: str, timeout: int) -> ChronyTimeoutError:
+    """Return the exception for a host name whose look-up took longer than `timeout` nanoseconds."""
+    outcome = f"no answer within {timeout / 1e9:g} s"
+    advice = "check the name servers, or give an IP address"
+    return ChronyTimeoutError._compose("resolving", host, outcome, advice)
+
+
+def lookup_failure(host: str, error: Exception) -> ChronyConnectionError:
+    """Return the exception for a host name that could not be looked up."""
+    outcome, advice = str(getattr(error, "strerror", None) or error), "check the name"
+    if isinstance(error, RuntimeError):  # no thread
+        advice = "raise the limit of threads"
+    return ChronyConnectionError._compose(
+        "resolving", host, outcome, f"{advice}, or give an IP address"
+    )
+
+
+def refused(error: ChronyError) -> bool:
+    """Whether chronyd has answered that the report is not open to this user there."""
+    return error.error_code == UNAUTHORIZED
+
+
+def is_away(error: ChronyError) -> bool:
+    """Whether no chronyd has answered at this address, so that another may be worth a try."""
+    kinds = ChronyConnectionError, ChronyPermissionError
+    return isinstance(error, kinds) and not refused(error)
 
 
 def is_off(report: str, error: ChronyError) -> bool:
@@ -158,6 +190,8 @@ def _what_to_do(address: str, system: int) -> str:
         return f"chronyd does not listen there; {START}"
     if system == errno.ECONNREFUSED:
         return f"chronyd does not listen there; {START}, or check cmdport and bindcmdaddress"
+    if system == errno.EINVAL and address.startswith("[fe80:"):
+        return "libchrony does not support scopes, which a link-local address needs; use another"
     return "check the address and the network"
 
 
@@ -196,12 +230,15 @@ def _owner(address: str) -> str:
     return "chronyd's own user" if name == "root" else name
 
 
-def _who_may(address: str) -> str:
+def _who_may(address: str, report: str) -> str:
     if address.startswith("/"):
         return "chronyd refuses this report even over its Unix socket"
+    # libchrony asks for these by the source's address, which it takes from "sourcestats".
+    both = report in ("authdata", "ntpdata")
+    needed = f"'{report}' and 'sourcestats'" if both else f"'{report}'"
     return (
-        "only chronyd's Unix socket serves this report, to root and to chronyd's own user; "
-        "chronyd 4.7 and later can also serve it here ('opencommands')"
+        "ask through chronyd's Unix socket, as root or as chronyd's own user; newer versions of "
+        f"chronyd can also open {needed} here (opencommands)"
     )
 
 

@@ -1,188 +1,152 @@
-"""Resolves the host names among many addresses without delaying the other addresses."""
+"""Looks up host names in daemon threads, so that no call waits for longer than its timeout.
+
+The system's resolver cannot be interrupted: a look-up may outlive the calls that wait for it. Calls
+that want the same name share a look-up, and a stuck one delays no other name.
+"""
 
 from __future__ import annotations
 
+import _thread
+import os
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from contextlib import suppress
 
-from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
-from .address import Address
-
-AT_ONCE = 16
-"""The most names to resolve at the same time."""
-WAITING = 1000
-"""The most names that wait for their turn."""
-
-
-class Member:
-    """One daemon to ask."""
-
-    def __init__(self, given: str, address: Address, start: int) -> None:
-        self.given = given
-        """Its address as given."""
-        self.address = address
-        self.name = given if address.is_name else ""
-        """The host name as it was given; empty for an IP address or a path."""
-        self.start = start
-        """When its timeout began to run, on the monotonic clock in nanoseconds."""
-        self.candidates: list[str] = []
-        """The addresses that are still to be tried, in order."""
-        self.tried: dict[str, ChronyError] = {}
-        """The addresses that were tried, and their errors."""
+USUAL = 16
+"""The most threads as long as look-ups end."""
+MOST = 64
+"""The most threads while all of the usual ones are stuck."""
+STUCK = 20_000_000
+"""Nanoseconds without the end of any look-up, after which further threads may start."""
 
 
-class Found(NamedTuple):
-    """The result for a name: addresses to try in order, or an error."""
+class LookUp:
+    """The look-up of one host name."""
 
-    member: Member
-    candidates: list[str]
-    error: ChronyError | None = None
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.done = False
+        self.found: list[str] = []
+        """The IP addresses, in the system's order of preference."""
+        self.error: Exception | None = None
+        self.waiting: list[Callable[[], object]] = []
+        self.process = os.getpid()
+        """The process whose thread looks it up."""
 
+    def run(self) -> None:
+        """Ask the system's resolver; this may take seconds."""
+        import socket  # slow to import, and only a host name needs it
 
-class Resolver(Protocol):
-    """A way to resolve names."""
-
-    def start(self, member: Member) -> None:
-        """Start to resolve the name of a daemon."""
-
-    def found(self) -> Iterable[Found]:
-        """Return the results since the last call."""
-        ...
-
-    def close(self) -> None:
-        """Stop resolving names."""
-
-
-class Names:
-    """Names that wait for their turn, and names that are being resolved, each within its timeout.
-
-    The timeout of a name starts when its resolution starts. Until then it waits for as long as
-    other names are found: many names on a slow resolver are not a failure.
-    """
-
-    def __init__(self, resolver: Resolver, timeout: int) -> None:
-        self._resolver = resolver
-        self._timeout = timeout
-        self._waiting: deque[Member] = deque()
-        self._looked_up: dict[Member, None] = {}  # the oldest first
-        self._progress = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting) + len(self._looked_up)
-
-    @property
-    def full(self) -> bool:
-        """Whether no further name should be added at present."""
-        return len(self._waiting) >= WAITING
-
-    def add(self, member: Member) -> None:
-        """Let a name wait for its turn."""
-        self._waiting.append(member)
-
-    def settle(self, now: int) -> Iterator[Found]:
-        """Yield the results since the last call, and start to resolve the next names."""
-        for found in self._resolver.found():
-            self._progress = now
-            if found.member in self._looked_up:
-                del self._looked_up[found.member]
-                yield found
-        while self._waiting and len(self._looked_up) < AT_ONCE:
-            member = self._waiting.popleft()
-            member.start = now
-            self._looked_up[member] = None
-            self._resolver.start(member)
-        while (due := self.due(now)) is not None and due <= 0:
-            yield self._give_up()
-
-    def due(self, now: int) -> int | None:
-        """Return the nanoseconds until the next name times out; `None` if none will."""
-        if self._timeout < 0 or not self:
-            return None
-        return min(start for _, start in self._oldest()) + self._timeout - now
-
-    def postpone(self, pause: int) -> None:
-        """Exclude a pause from all timeouts."""
-        self._progress += pause
-        for member in (*self._waiting, *self._looked_up):
-            member.start += pause
-
-    def close(self) -> None:
-        """Forget all names."""
-        self._waiting.clear()
-        self._looked_up.clear()
-        self._resolver.close()
-
-    def _oldest(self) -> Iterator[tuple[Member, int]]:
-        """Yield the oldest name of each kind, and since when it has waited."""
-        for member in self._looked_up:
-            yield member, member.start
-            break
-        for member in self._waiting:
-            yield member, max(member.start, self._progress)
-            break
-
-    def _give_up(self) -> Found:
-        member, _ = min(self._oldest(), key=lambda oldest: oldest[1])
-        if member in self._looked_up:
-            del self._looked_up[member]
-        else:
-            self._waiting.popleft()
-        return Found(
-            member,
-            [],
-            ChronyTimeoutError._compose(
-                "resolving",
-                member.address.host,
-                f"no answer within {self._timeout / 1e9:g} s",
-                "check the name servers, or give an IP address",
-            ),
-        )
+        try:
+            answer = socket.getaddrinfo(self.host, None, type=socket.SOCK_DGRAM)
+            self.found = list(dict.fromkeys(str(place[0]) for *_, place in answer))
+        except Exception as error:
+            self.error = error
 
 
-class ThreadedResolver:
-    """Resolves names in threads, which end after `close()`, once the system's resolver returns."""
+class _Threads:
+    """The threads of this process that look up names."""
 
     def __init__(self) -> None:
-        self._wanted: deque[Member] = deque()
-        self._found: deque[Found] = deque()
-        self._changed = threading.Condition()
-        self._threads = self._idle = 0
-        self._closed = False
+        self._lock = threading.RLock()  # a signal handler may look up a name, too
+        self._queue: deque[LookUp] = deque()
+        self._unfinished: dict[str, LookUp] = {}
+        self._idents: set[int] = set()
+        self._moved = 0  # when a look-up ended, or the first one started
 
-    def start(self, member: Member) -> None:
-        """Start to resolve a name, in a new thread if all are busy and there are not too many."""
-        with self._changed:
-            self._wanted.append(member)
-            if len(self._wanted) > self._idle and self._threads < AT_ONCE:
-                self._threads += 1
-                # A daemon thread: the end of the program does not wait for the resolver.
-                threading.Thread(target=self._work, name="pychrony names", daemon=True).start()
-            self._changed.notify()
+    def look_up(self, host: str) -> LookUp:
+        """Start to look up a name, unless that is already in progress."""
+        with self._lock:
+            look_up = self._unfinished.get(host)
+            if look_up is None:
+                look_up = LookUp(host)
+                if not self._idents:
+                    self._moved = time.monotonic_ns()
+                self._queue.append(look_up)
+                self._unfinished[host] = look_up
+                self.tend()
+            return look_up
 
-    def found(self) -> Iterator[Found]:
-        """Yield the results since the last call."""
-        while self._found:
-            yield self._found.popleft()
+    def tend(self) -> None:
+        """Start threads if they are missing."""
+        with self._lock:
+            stuck = time.monotonic_ns() - self._moved > STUCK
+            while len(self._idents) < min(MOST if stuck else USUAL, self._wanted()):
+                try:
+                    # Like daemon threads, these do not delay the end of the program.
+                    self._idents.add(_thread.start_new_thread(self._work, ()))
+                except RuntimeError as error:  # the system allows no further thread
+                    if not self._idents:
+                        self._give_up(error)
+                    return
 
-    def close(self) -> None:
-        """Let the threads end."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    def notify(self, look_up: LookUp, callback: Callable[[], object]) -> None:
+        """Call a function once the look-up is done, in any thread."""
+        with self._lock:
+            if not look_up.done:
+                look_up.waiting.append(callback)
+                return
+        callback()
+
+    def _wanted(self) -> int:
+        return len(self._unfinished) if self._queue else 0
 
     def _work(self) -> None:
-        while (member := self._next()) is not None:
-            try:
-                found = Found(member, member.address.candidates())
-            except ChronyConnectionError as error:
-                found = Found(member, [], error)
-            self._found.append(found)
+        try:
+            while (look_up := self._next()) is not None:
+                look_up.run()
+                self._end(look_up)
+        finally:
+            with self._lock:
+                self._idents.discard(_thread.get_ident())
 
-    def _next(self) -> Member | None:
-        with self._changed:
-            self._idle += 1
-            self._changed.wait_for(lambda: self._wanted or self._closed)
-            self._idle -= 1
-            return None if self._closed else self._wanted.popleft()
+    def _next(self) -> LookUp | None:
+        with self._lock:
+            if self._queue:
+                return self._queue.popleft()
+            self._idents.discard(_thread.get_ident())
+            return None
+
+    def _end(self, look_up: LookUp) -> None:
+        with self._lock:
+            self._moved = time.monotonic_ns()
+            self._unfinished.pop(look_up.host, None)
+            look_up.done = True
+        for callback in look_up.waiting:
+            with suppress(RuntimeError):  # the event loop that waited for it is closed
+                callback()
+
+    def _give_up(self, error: RuntimeError) -> None:
+        while self._queue:
+            look_up = self._queue.popleft()
+            look_up.error = error
+            self._end(look_up)
+
+
+_threads = _Threads()
+
+
+def _renew() -> None:
+    """Forget all threads in a forked child, which has none of them."""
+    global _threads
+    _threads = _Threads()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
+def look_up(host: str) -> LookUp:
+    """Start to look up a name, unless that is already in progress."""
+    return _threads.look_up(host)
+
+
+def notify(waiting_for: LookUp, callback: Callable[[], object]) -> None:
+    """Call a function once the look-up is done, in any thread."""
+    _threads.notify(waiting_for, callback)
+
+
+def tend() -> None:
+    """Let names that wait behind stuck ones have threads of their own."""
+    _threads.tend()

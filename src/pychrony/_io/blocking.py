@@ -1,0 +1,83 @@
+"""Drives conversations where a thread may block."""
+
+from __future__ import annotations
+
+import _thread
+import time
+from contextlib import closing
+from typing import TypeVar
+
+from ..exceptions import ChronyError
+from . import names
+from ._shim import lib
+from .address import Address
+from .conversation import Conversation, Daemon, Wait, Waits, find
+from .questions import Question
+
+A = TypeVar("A")
+
+SLICE = 200_000_000
+"""Nanoseconds after which a wait lets signal handlers run, and notices what other threads did."""
+
+
+def connect(address: Address, timeout: int, name: str) -> Daemon:
+    """Look up a host name, and open a first socket."""
+    daemon = Daemon(drive(find(address, timeout)), timeout, name)
+    daemon.open_first()
+    return daemon
+
+
+def ask(daemon: Daemon, question: Question[A], timeout: int) -> A:
+    """Ask a question, block, and return the answer."""
+    start = time.monotonic_ns()
+    client = daemon.take()
+    asked = client is not None and daemon.is_found
+    if client is not None and asked:
+        # As a rule, this is all: one crossing from Python to C, since each has its cost.
+        try:
+            if client.run(question, timeout, SLICE):
+                try:
+                    answer = question.answer(client)
+                    if daemon.is_first(client) or not question.lacks_permission(answer):
+                        daemon.give(client)
+                        return answer
+                except ChronyError:
+                    pass  # the conversation knows what to do about it
+        except BaseException:
+            client.stop()
+            daemon.give(client)
+            raise
+    return drive(Conversation(daemon, question, timeout, start, client, asked=asked).run())
+
+
+def drive(waits: Waits[A]) -> A:
+    """Wait for what a conversation waits for, until it ends; return its result."""
+    with closing(waits):
+        while True:
+            try:
+                wait = next(waits)
+            except StopIteration as end:
+                answer: A = end.value
+                return answer
+            pause = max(0, min(wait.until - time.monotonic_ns(), SLICE))
+            if wait.look_up is not None:
+                _wait_for_name(wait.look_up, pause)
+            elif wait.clients:
+                _wait_for_clients(wait, pause)
+
+
+def _wait_for_clients(wait: Wait, pause: int) -> None:
+    loop = wait.clients[0].loop  # the same for all of a conversation
+    assert loop is not None
+    lib.shim_run(loop, pause)
+    while (tag := lib.shim_finished(loop)) >= 0:
+        for client in wait.clients:
+            client.done |= client.tag == tag
+
+
+def _wait_for_name(look_up: names.LookUp, pause: int) -> None:
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    names.notify(look_up, lock.release)
+    lock.acquire(timeout=pause / 1e9)
+    names.tend()

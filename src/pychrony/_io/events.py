@@ -1,0 +1,303 @@
+"""Drives conversations in asyncio event loops: those of all connections through one descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakValueDictionary
+
+from ..exceptions import ChronyTimeoutError
+from . import names
+from ._shim import ffi, lib
+from .address import Address
+from .client import Client, new_loop
+from .conversation import NEVER, Conversation, Daemon, Wait, Waits, find, remaining
+from .questions import Question
+
+if TYPE_CHECKING:
+    from ._shim import Loop
+
+A = TypeVar("A")
+
+AT_ONCE = 16
+"""The most calls of a connection that are served at the same time; with more than eight, chronyd
+itself is the bottleneck."""
+TOGETHER = 4096
+"""Close up to this many sockets in one batch."""
+
+
+class Driver:
+    """Steps the clients of all connections in one event loop, and wakes the calls."""
+
+    def __init__(self, events: asyncio.AbstractEventLoop) -> None:
+        self.events = events
+        self.loop = new_loop()
+        self._users = 0
+        self._closing = False
+        self._watched = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0  # when the timer goes off
+        self._waiting: dict[int, tuple[Client, asyncio.Future[None]]] = {}
+
+    @classmethod
+    def of(cls, events: asyncio.AbstractEventLoop) -> Driver:
+        """Return the driver of an event loop, and count one more connection."""
+        driver = _DRIVERS.get(events)
+        if driver is None:
+            driver = _DRIVERS[events] = cls(events)
+        driver._users += 1
+        return driver
+
+    def release(self) -> None:
+        """Leave the event loop after the last connection."""
+        self._users -= 1
+        if self._users > 0:
+            return
+        _DRIVERS.pop(self.events, None)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watched >= 0 and not self.events.is_closed():
+            self.events.remove_reader(self._watched)
+        ffi.release(self.loop)
+
+    def release_from_anywhere(self) -> None:
+        """Release it for a connection that was dropped, possibly in another thread."""
+        with suppress(RuntimeError):  # the event loop is closed
+            self.events.call_soon_threadsafe(self.release)
+            return
+        self.release()
+
+    def check(self) -> None:
+        """Raise `RuntimeError` if another event loop is running."""
+        if asyncio.get_running_loop() is not self.events:
+            raise RuntimeError("this ChronyConnection was opened in another event loop")
+
+    def watch(self) -> None:
+        """Let the event loop watch the descriptor, which exists once a socket is open."""
+        if self._watched < 0:
+            self._watched = lib.shim_loop_fd(self.loop)
+            self.events.add_reader(self._watched, self._drive)
+
+    def close_together(self) -> None:
+        """Close the sockets of all connections that are closed at the same time together.
+
+        Closing them one by one would take quadratic time (see `close_spares()` in sockets.c). They
+        wait for that as spare sessions, until the callbacks that are now ready have run.
+        """
+        if not self._closing and not self.events.is_closed():
+            self._closing = True
+            lib.shim_spare_sessions(self.loop, TOGETHER)
+            self.events.call_soon(self._close_spares)
+
+    def _close_spares(self) -> None:
+        self._closing = False
+        if self._users > 0:  # otherwise, they were closed with the loop
+            lib.shim_spare_sessions(self.loop, 0)
+
+    def expect(self, clients: Iterable[Client], future: asyncio.Future[None]) -> None:
+        """Set the result of the future once one of these clients, which were started, is done."""
+        for client in clients:
+            self._waiting[client.tag] = client, future
+        for client in clients:
+            due, client.due = client.due, -1
+            self._take(due)
+
+    def forget(self, clients: Iterable[Client]) -> None:
+        """End that."""
+        for client in clients:
+            self._waiting.pop(client.tag, None)
+
+    def _drive(self) -> None:
+        self._take(lib.shim_step(self.loop))
+
+    def _take(self, due: int) -> None:
+        """Wake the calls that a step has finished, and step again after `due` nanoseconds."""
+        while due == 0 and (tag := lib.shim_finished(self.loop)) >= 0:
+            waiting = self._waiting.pop(tag, None)
+            if waiting is not None:
+                client, future = waiting
+                client.done = True
+                wake(future)
+            due = lib.shim_step_blindly(self.loop) if self._waiting else -1
+        if due >= 0:
+            self._set_timer(due)
+
+    def _set_timer(self, due: int) -> None:
+        """Make sure that a step comes by then; an earlier timer will do, and saves a new one."""
+        at = time.monotonic_ns() + due
+        if self._timer is not None:
+            if self._due <= at:
+                return
+            self._timer.cancel()
+        self._due = at
+        self._timer = self.events.call_later(due / 1e9, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._drive()
+
+
+_DRIVERS: WeakValueDictionary[asyncio.AbstractEventLoop, Driver] = WeakValueDictionary()
+"""A driver lives as long as a connection or its event loop needs it."""
+
+
+class Calls:
+    """The calls of one connection: it serves 16 at once, and the others wait in order."""
+
+    daemon: Daemon  # from `connect()` on
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self._free = AT_ONCE
+        self._turns: deque[asyncio.Future[None]] = deque()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def connect(self, address: Address, timeout: int, name: str) -> None:
+        """Look up a host name, and open a first socket."""
+        places = await self._drive(find(address, timeout))
+        self.daemon = Daemon(places, timeout, name, self.driver.loop)
+        self.daemon.open_first()
+        self.driver.watch()
+
+    async def ask(self, question: Question[A], timeout: int) -> A:
+        """Ask a question, and return the answer."""
+        self.driver.check()
+        if self._free:
+            self._free -= 1
+        else:
+            timeout = await self._take_turn(timeout)
+        try:
+            daemon = self.daemon
+            client = daemon.take()
+            if client is None or len(daemon.places) > 1:
+                start = time.monotonic_ns()
+                return await self._drive(
+                    Conversation(daemon, question, timeout, start, client).run()
+                )
+            try:
+                client.start(question, timeout)
+                await self._wait(Wait(NEVER, (client,)))
+                return question.answer(client)
+            except BaseException:
+                client.stop()
+                raise
+            finally:
+                daemon.give(client)
+        finally:
+            self._give_turn()
+
+    def close(self) -> None:
+        """Close all sockets, and let all calls fail."""
+        self.driver.close_together()
+        self.daemon.close("task")
+        for future in (*self._turns, *self._waiting):
+            if not future.done():
+                future.set_exception(self.daemon.closed_error())
+
+    async def _drive(self, waits: Waits[A]) -> A:
+        """Wait for what a conversation waits for, until it ends; return its result."""
+        with closing(waits):
+            while True:
+                try:
+                    wait = next(waits)
+                except StopIteration as end:
+                    answer: A = end.value
+                    return answer
+                if wait.clients or wait.look_up is not None:
+                    await self._wait(wait)
+
+    async def _wait(self, wait: Wait) -> None:
+        events = self.driver.events
+        future: asyncio.Future[None] = events.create_future()
+        self._waiting.add(future)
+        timer = None
+        try:
+            if wait.until < NEVER:
+                pause = max(0, wait.until - time.monotonic_ns())
+                timer = events.call_later(pause / 1e9, wake, future)
+            if wait.look_up is not None:
+                names.notify(wait.look_up, partial(events.call_soon_threadsafe, wake, future))
+            self.driver.expect(wait.clients, future)
+            await future
+        finally:
+            self.driver.forget(wait.clients)
+            self._waiting.discard(future)
+            if timer is not None:
+                timer.cancel()
+
+    async def _take_turn(self, timeout: int) -> int:
+        """Wait for a turn; return the rest of the timeout, in nanoseconds."""
+        start, events = time.monotonic_ns(), self.driver.events
+        turn = events.create_future()
+        self._turns.append(turn)
+        timer = events.call_later(timeout / 1e9, self._refuse, turn) if timeout >= 0 else None
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give_turn()  # the turn came together with the cancellation
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return remaining(timeout, start, time.monotonic_ns())
+
+    def _give_turn(self) -> None:
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _refuse(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            outcome = (
+                f"no free slot within {self.daemon.timeout / 1e9:g} s: this connection's {AT_ONCE} "
+                "concurrent calls are still waiting"
+            )
+            turn.set_exception(ChronyTimeoutError._compose("asking", self.daemon.label, outcome))
+
+
+def wake(future: asyncio.Future[None]) -> None:
+    """Set the result of a future that may be done already."""
+    if not future.done():
+        future.set_result(None)
+
+
+class Waiter:
+    """Waits in an event loop for many daemons, which have a loop of the engine for themselves."""
+
+    def __init__(self, events: asyncio.AbstractEventLoop) -> None:
+        self._events = events
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self, loop: Loop, nanoseconds: int) -> None:
+        """Wait until the loop is ready, `wake()` is called, or a time (if not negative) is over."""
+        future = self._future = self._events.create_future()
+        descriptor = lib.shim_loop_fd(loop)
+        timer = None
+        if nanoseconds >= 0:
+            timer = self._events.call_later(nanoseconds / 1e9, wake, future)
+        if descriptor >= 0:
+            self._events.add_reader(descriptor, wake, future)
+        try:
+            await future
+        finally:
+            if descriptor >= 0:
+                self._events.remove_reader(descriptor)
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """End the wait, from any thread."""
+        self._events.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._future is not None:
+            wake(self._future)
