@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 
 STATIONS = (
     ("connection.py", "a call: get_sources()", "#dbeafe"),
-    ("_io/pool.py", "a client, and the next address if nobody answers", "#dbeafe"),
+    ("_io/conversation.py", "whom to ask, and the next address if nobody answers", "#dbeafe"),
     ("_io/client.py", "a batch: which reports, until when", "#dbeafe"),
     ("_io/loop.c", "waits for sockets and timers, without the GIL", "#dcfce7"),
     ("_io/batch.c", "which request comes next, what is overdue", "#dcfce7"),
@@ -28,8 +28,8 @@ BACK = {
     0: "list[Source]",
 }
 """What comes back up, next to the station where it arrives."""
-ALT = "A call goes down through connection, pool, client, loop, batch, exchange and libchrony to \
-chronyd; bytes and then a dataclass come back up"
+ALT = "A call goes down through connection, conversation, client, loop, batch, exchange and \
+libchrony to chronyd; bytes and then a dataclass come back up"
 
 
 class Drawing(SphinxDirective):
