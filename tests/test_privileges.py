@@ -143,7 +143,7 @@ def test_a_report_for_the_unix_socket_alone_says_so_over_udp(
         pytest.raises(ChronyPermissionError) as caught,
     ):
         connection.get_report(report)
-    needed = f"'{report}'" + (" and 'sourcestats'" if report in ("authdata", "ntpdata") else "")
+    needed = "it and 'sourcestats'" if report in ("authdata", "ntpdata") else "it"
     words = (
         f"reading {report} from {chronyd.command_address}: not authorized; ask through chronyd's "
         "Unix socket, as root or as chronyd's own user; newer versions of chronyd can also open "

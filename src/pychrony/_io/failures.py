@@ -234,8 +234,7 @@ def _who_may(address: str, report: str) -> str:
     if address.startswith("/"):
         return "chronyd refuses this report even over its Unix socket"
     # libchrony asks for these by the source's address, which it takes from "sourcestats".
-    both = report in ("authdata", "ntpdata")
-    needed = f"'{report}' and 'sourcestats'" if both else f"'{report}'"
+    needed = "it and 'sourcestats'" if report in ("authdata", "ntpdata") else "it"
     return (
         "ask through chronyd's Unix socket, as root or as chronyd's own user; newer versions of "
         f"chronyd can also open {needed} here (opencommands)"
