@@ -23,13 +23,16 @@ from scripted.wire import Command, Status, tracking
 from pychrony import (
     ChronyConnection,
     ChronyConnectionError,
+    ChronyError,
     ChronyNotSynchronizedError,
     ChronyPermissionError,
     TrackingStatus,
     aio,
 )
 from pychrony._command.cli import main
-from pychrony.testing import PrivateChronyd
+from pychrony._command.wait import _Progress
+from pychrony._waiting import Waiting
+from pychrony.testing import PrivateChronyd, make_tracking
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
@@ -116,6 +119,20 @@ def test_the_error_bound_is_waited_for(capsys: pytest.CaptureFixture[str]) -> No
         options = ["--address", chronyd.address, "--max-error", "7ms", "--timeout", "0"]
         assert main(["wait", *options]) == 1
         assert "not good within 0 s: error bound 7.16 ms, above 7.00 ms" in capsys.readouterr().err
+
+
+def test_only_a_new_obstacle_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = Waiting(max_error=0.001, timeout=None)
+    progress = _Progress(waiting, quiet=False)
+    answers: list[TrackingStatus | ChronyError] = [
+        *(ChronyConnectionError._compose("connecting to", "a", why) for why in ("x", "y", "y")),
+        *(make_tracking(offset=offset) for offset in (0.1, 0.2)),
+    ]
+    for answer in answers:
+        waiting.pause_after(answer)
+        progress.tell()
+    told = [line.partition(" s: ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["connecting to a: x", "connecting to a: y", "error bound 103 ms, above 1.00 ms"]
 
 
 def test_an_answer_that_cannot_be_used_ends_it(capsys: pytest.CaptureFixture[str]) -> None:

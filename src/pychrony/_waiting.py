@@ -44,6 +44,8 @@ class Waiting:
         self._pause = FIRST_PAUSE
         self.state = "no answer yet"
         """What is missing, in words."""
+        self.obstacle = ""
+        """The same without numbers, which change each time."""
 
     @property
     def passed(self) -> float:
@@ -70,8 +72,8 @@ class Waiting:
 
         Raises `ChronyNotSynchronizedError` when there is no time left.
         """
-        self.state = self._judge(answer)
-        if not self.state:
+        self.obstacle, self.state = self._judge(answer)
+        if not self.obstacle:
             return None
         if self.left() == 0:
             cause = answer if isinstance(answer, ChronyError) else None
@@ -80,16 +82,18 @@ class Waiting:
         pause, self._pause = self._pause, min(2 * self._pause, LAST_PAUSE)
         return self.left(pause)
 
-    def _judge(self, answer: TrackingStatus | ChronyError) -> str:
-        """Return what is missing, in words; an empty text if the clock is good."""
+    def _judge(self, answer: TrackingStatus | ChronyError) -> tuple[str, str]:
+        """Return the obstacle, and the state; empty texts if the clock is good."""
         if isinstance(answer, ChronyConnectionError) or _may_pass(answer):
-            return answer.message
+            return answer._outcome, answer.message
         if isinstance(answer, ChronyError):
             raise answer
+        obstacle = bound = ""
         if not answer.is_synchronized():
-            return "chronyd is not synchronised"
-        if answer.is_local_reference():
-            return "" if self._local_ok else "chronyd is its own reference, without a source"
-        if self._max_error is not None and answer.error_bound > self._max_error:
-            return f"error bound {seconds(answer.error_bound)}, above {seconds(self._max_error)}"
-        return ""
+            obstacle = "chronyd is not synchronised"
+        elif answer.is_local_reference():
+            obstacle = "" if self._local_ok else "chronyd is its own reference, without a source"
+        elif self._max_error is not None and answer.error_bound > self._max_error:
+            obstacle = "error bound"
+            bound = f" {seconds(answer.error_bound)}, above {seconds(self._max_error)}"
+        return obstacle, obstacle + bound

@@ -87,7 +87,7 @@ class _Progress:
     def __init__(self, waiting: Waiting, *, quiet: bool) -> None:
         self._waiting, self._quiet = waiting, quiet
         self._in_place = not quiet and sys.stderr.isatty()
-        self._told: list[str] = []
+        self._told = ""
         self._told_at = -TELL_EVERY
 
     def tell(self) -> None:
@@ -96,10 +96,9 @@ class _Progress:
             line = f"{passed:5.1f} s: {state}"[: columns() - 1]
             print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
             return
-        # Compare without the numbers, which change each time.
-        words = state.split(" ", 2)[:2]
-        if not self._quiet and (words != self._told or passed >= self._told_at + TELL_EVERY):
-            self._told, self._told_at = words, passed
+        obstacle = self._waiting.obstacle
+        if not self._quiet and (obstacle != self._told or passed >= self._told_at + TELL_EVERY):
+            self._told, self._told_at = obstacle, passed
             print(f"{passed:5.1f} s: {state}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
