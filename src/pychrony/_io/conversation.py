@@ -28,9 +28,9 @@ from . import names
 from ._shim import ffi
 from .address import Address
 from .client import KEPT, Client, labelled, new_loop
-from .exits import watch_process
 from .failures import is_away, lookup_failure, nowhere, refused, unresolved
 from .questions import Question
+from .workers import watch_process
 
 if TYPE_CHECKING:
     from ._shim import Loop
