@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -78,11 +79,71 @@ class Prometheus(NamedTuple):
         assert data["resultType"] == "vector", data
         return [(series["metric"], float(series["value"][1])) for series in data["result"]]
 
-    def is_ready(self) -> bool:
-        try:
-            return fetch(f"{self.url}/-/ready").status == 200
-        except (URLError, ConnectionError):
-            return False
+
+class Alertmanager(NamedTuple):
+    url: str
+
+    def send(self, alerts: list[dict[str, Any]]) -> None:
+        """Send alerts as Prometheus does."""
+        body = json.dumps(alerts).encode()
+        request = Request(
+            f"{self.url}/api/v2/alerts", body, headers={"Content-Type": "application/json"}
+        )
+        with urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+
+    def alerts(self, number: int) -> list[dict[str, Any]]:
+        """Return so many alerts, once each is active or suppressed."""
+        deadline = time.monotonic() + START
+        while True:
+            found: list[dict[str, Any]] = json.loads(fetch(f"{self.url}/api/v2/alerts").text)
+            if len(found) == number and all(a["status"]["state"] != "unprocessed" for a in found):
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+
+
+@contextmanager
+def alertmanager(configuration: Path, folder: Path) -> Iterator[Alertmanager]:
+    """An Alertmanager with this configuration, which sends its messages soon."""
+    path = folder / "alertmanager.yml"
+    text = configuration.read_text()
+    assert "group_wait: 1m" in text
+    path.write_text(text.replace("group_wait: 1m", "group_wait: 100ms"))
+    port = free_port()
+    command = [
+        shutil.which("alertmanager") or "prometheus-alertmanager",
+        f"--config.file={path}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    with server(command, folder / "alertmanager.log", f"http://127.0.0.1:{port}") as url:
+        yield Alertmanager(url)
+
+
+@contextmanager
+def server(command: list[str], log: Path, url: str) -> Iterator[str]:
+    """A server of the Prometheus family, from when it is ready."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + START
+        while not is_ready(url):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return fetch(f"{url}/-/ready").status == 200
+    except (URLError, ConnectionError):
+        return False
 
 
 @contextmanager
@@ -98,19 +159,8 @@ def prometheus(configuration: str, folder: Path) -> Iterator[Prometheus]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    server = Prometheus(f"http://127.0.0.1:{port}")
-    try:
-        deadline = time.monotonic() + START
-        while not server.is_ready():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield server
-    finally:
-        process.terminate()
-        process.wait()
+    with server(command, folder / "log", f"http://127.0.0.1:{port}") as url:
+        yield Prometheus(url)
 
 
 def free_port() -> int:

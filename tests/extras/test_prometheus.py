@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from scripted import ScriptedChronyd, on, refuse, script
 from scripted.wire import Command, Record, Status, ntp_source, source, tracking
-from servers import Exporter, Prometheus, exporter, prometheus
+from servers import Exporter, Prometheus, alertmanager, exporter, prometheus
 
 import pychrony
 from pychrony.testing import PrivateChronyd
@@ -75,14 +75,21 @@ def scripted_chronyds() -> dict[str, ScriptedChronyd]:
         "late": chronyd_with(tracking(root_dispersion=0.5)),
         "lost": chronyd_with(tracking(root_dispersion=3.0)),
         "false": ScriptedChronyd(script(disagreeing)),
+        "future": chronyd_with(tracking(reference_time=4_000_000_000 * 10**9)),
+        "denied": ScriptedChronyd(opencommands=()),
         "odd": ScriptedChronyd(fault=on(Command.SERVERSTATS, refuse(Status.FAILED))),
     }
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def own() -> Iterator[PrivateChronyd]:
+    with PrivateChronyd("local stratum 5") as chronyd:
+        yield chronyd
+
+
+@pytest.fixture(scope="module")
+def fleet(own: PrivateChronyd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with ExitStack() as running:
-        own = running.enter_context(PrivateChronyd("local stratum 5"))
         good = running.enter_context(PrivateChronyd(own.as_source()))
         idle = running.enter_context(PrivateChronyd())
         alone = running.enter_context(PrivateChronyd("server 127.0.0.1 port 9"))
@@ -96,6 +103,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         for name, chronyd in scripted_chronyds().items():
             addresses[name] = running.enter_context(chronyd).address
         allowed = [word for address in addresses.values() for word in ("--allow", address)]
+        addresses["refused"] = "192.0.2.99"
         server = running.enter_context(exporter("--address", good.address, *allowed))
         folder = tmp_path_factory.mktemp("prometheus")
         for path in (CONTRIB / "prometheus").glob("*.yml"):
@@ -129,7 +137,7 @@ def wait_for_scrapes(fleet: Fleet) -> None:
         done = fleet.query("count_over_time(chrony_up[1h])")
         rules = fleet.query("count_over_time(chrony:sources:count[1h])")
         least = min((value for series in done.values() for _, value in series), default=0)
-        if done.keys() == fleet.addresses.keys() and rules and least >= SCRAPES:
+        if done.keys() == fleet.addresses.keys() - {"refused"} and rules and least >= SCRAPES:
             return
         assert time.monotonic() < deadline, done
         time.sleep(0.5)
@@ -177,7 +185,8 @@ def test_prometheus_keeps_what_is_exported(fleet: Fleet) -> None:
 
 def test_prometheus_has_nothing_to_complain_about(fleet: Fleet) -> None:
     targets = fleet.prometheus.api("targets")["activeTargets"]
-    assert [target["lastError"] for target in targets] == [""] * len(fleet.addresses)
+    problems = {t["labels"]["instance"]: t["lastError"] for t in targets if t["lastError"]}
+    assert problems == {"192.0.2.99": "server returned HTTP status 403 Forbidden"}
 
 
 # Rules and alerts.
@@ -185,12 +194,14 @@ def test_prometheus_has_nothing_to_complain_about(fleet: Fleet) -> None:
 
 def test_promtool_finds_nothing_in_the_rules() -> None:
     files = [path.name for path in (CONTRIB / "prometheus").glob("chrony.*s.yml")]
-    assert len(files) == 2
+    assert len(files) == 2  # rules and alerts
     assert "SUCCESS" in promtool("check", "rules", "--lint=all", "--lint-fatal", *files)
 
 
-def test_promtool_finds_nothing_in_the_example() -> None:
+def test_promtool_and_amtool_find_nothing_in_the_examples() -> None:
     assert "FAILED" not in promtool("check", "config", "prometheus.yml")
+    check = ["amtool", "check-config", str(CONTRIB / "prometheus" / "alertmanager.yml")]
+    assert "SUCCESS" in subprocess.run(check, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_rules_pass_their_own_tests() -> None:
@@ -205,9 +216,12 @@ def rules(fleet: Fleet, kind: str) -> dict[str, str]:
     return {rule["name"]: rule["query"] for rule in found}
 
 
+UNKNOWN = {"idle", "alone", "dead", "denied", "refused"}  # there is no bound, nor a last update
+
+
 def test_the_bound_is_the_one_that_the_models_have(fleet: Fleet) -> None:
     bounds = fleet.values("chrony:clock_error_bound_seconds")
-    assert bounds.keys() == fleet.addresses.keys() - {"idle", "alone", "dead"}
+    assert bounds.keys() == fleet.addresses.keys() - UNKNOWN
     for name in ("plain", "late", "lost"):
         clock = pychrony.get_tracking(fleet.addresses[name])
         assert bounds[name] == pytest.approx(clock.error_bound)
@@ -216,19 +230,23 @@ def test_the_bound_is_the_one_that_the_models_have(fleet: Fleet) -> None:
 COUNTS = {
     "chrony:sources:count": {
         **{GOOD: 1, "own": 0, "idle": 0, "alone": 1, "plain": 2, "leap": 1, "late": 1, "lost": 1},
-        **{"false": 4, "odd": 2},
+        **{"false": 4, "odd": 2, "future": 1},
     },
     "chrony:sources_reachable:count": {
         **{GOOD: 1, "own": 0, "idle": 0, "alone": 0, "plain": 2, "leap": 1, "late": 1, "lost": 1},
-        **{"false": 4, "odd": 2},
+        **{"false": 4, "odd": 2, "future": 1},
     },
     "chrony:sources_usable:count": {
         **{GOOD: 1, "own": 0, "idle": 0, "alone": 0, "plain": 2, "leap": 1, "late": 1, "lost": 1},
-        **{"false": 1, "odd": 2},
+        **{"false": 1, "odd": 2, "future": 1},
     },
     "chrony:sources_falseticker:count": {
         **{GOOD: 0, "own": 0, "idle": 0, "alone": 0, "plain": 0, "leap": 0, "late": 0, "lost": 0},
-        **{"false": 2, "odd": 0},
+        **{"false": 2, "odd": 0, "future": 0},
+    },
+    "chrony:sources_comparable:count": {
+        **{GOOD: 1, "own": 0, "idle": 0, "alone": 0, "plain": 2, "leap": 1, "late": 1, "lost": 1},
+        **{"false": 3, "odd": 2, "future": 1},
     },
 }
 
@@ -248,16 +266,22 @@ def test_an_update_is_due_at_the_longest_of_the_intervals(fleet: Fleet) -> None:
 
 def test_the_age_of_an_update_is_that_of_its_time(fleet: Fleet) -> None:
     ages = fleet.values("chrony:update_age_seconds")
-    assert ages.keys() == fleet.addresses.keys() - {"idle", "alone", "dead"}
+    assert ages.keys() == fleet.addresses.keys() - UNKNOWN
     clock = pychrony.get_tracking(fleet.addresses["plain"])
     assert ages["plain"] == pytest.approx(time.time() - clock.ref_time, abs=60)
+    assert ages["future"] < -1e9
     assert 0 <= ages[GOOD] < 60
 
 
-# All scripted chronyds were last updated years ago.
+# Most scripted chronyds were last updated years ago.
 SCRIPTED = {"plain", "leap", "late", "lost", "false", "odd"}
 FIRING = {
+    "ChronyNotScraped": {"refused"},
+    "ChronyJobMissing": set(),
     "ChronyDown": {"dead"},
+    "ChronyRestarting": set(),
+    "ChronyReportsDenied": {"denied"},
+    "ChronyClocksDisagree": {"future"},
     "ChronyNotSynchronised": {"idle", "alone"},
     "ChronyOwnReference": {"own"},
     "ChronyNoSourceReachable": {"alone"},
@@ -284,6 +308,68 @@ def test_an_alert_is_raised(fleet: Fleet) -> None:
     assert leap["state"] == "firing"
     pending = {(a["labels"]["alertname"], fleet.name_of(a["labels"])) for a in alerts}
     assert pending == {(alert, name) for alert, names in FIRING.items() for name in names}
+
+
+def test_an_alert_finds_a_chronyd_that_restarts_again_and_again(
+    tmp_path: Path, own: PrivateChronyd
+) -> None:
+    """The windows are shorter here, and so are the chronyd's lives."""
+    for path in (CONTRIB / "prometheus").glob("chrony.*s.yml"):
+        text = path.read_text().replace("[30m", "[30s").replace("offset 30m", "offset 30s")
+        (tmp_path / path.name).write_text(text)
+    with (
+        PrivateChronyd(own.as_source("iburst minpoll 3 maxpoll 3")) as restless,
+        exporter("--allow", restless.command_address) as server,
+        prometheus(example_for(server, {"restless": restless.command_address}), tmp_path) as asking,
+    ):
+        deadline = time.monotonic() + PATIENCE
+        (expression,) = [
+            rule["query"]
+            for group in asking.api("rules")["groups"]
+            for rule in group["rules"]
+            if rule["name"] == "ChronyRestarting"
+        ]
+        while not asking.query(expression):
+            assert time.monotonic() < deadline
+            time.sleep(3)
+            restless.restart()
+
+
+def test_each_alert_has_a_section_in_the_manual(fleet: Fleet) -> None:
+    manual = (CONTRIB.parent / "docs" / "guides" / "alerts.md").read_text()
+    sections = re.findall(r"^## (Chrony\w+)$", manual, re.MULTILINE)
+    assert sections == list(rules(fleet, "alerting"))
+    for group in fleet.prometheus.api("rules")["groups"]:
+        for rule in group["rules"]:
+            if rule["type"] == "alerting":
+                page, _, anchor = rule["annotations"]["runbook_url"].rpartition("#")
+                assert page == "https://arunderwood.github.io/pychrony/guides/alerts.html"
+                assert anchor == rule["name"].lower()
+
+
+def test_each_host_has_one_cause(fleet: Fleet, tmp_path: Path) -> None:
+    """Alertmanager leaves one alert of each clock, and others that have causes of their own."""
+    found = fleet.prometheus.api("alerts")["alerts"]
+    loud: dict[str, set[str]] = {}
+    with alertmanager(CONTRIB / "prometheus" / "alertmanager.yml", tmp_path) as manager:
+        manager.send([{"labels": a["labels"], "annotations": a["annotations"]} for a in found])
+        for alert in manager.alerts(len(found)):
+            labels = alert["labels"]
+            if alert["status"]["state"] == "active" and labels["severity"] != "info":
+                loud.setdefault(fleet.name_of(labels), set()).add(labels["alertname"])
+    assert loud == {
+        **{name: {"ChronyUpdateOverdue"} for name in SCRIPTED},
+        "own": {"ChronyNoSources"},
+        "idle": {"ChronyNoSources"},
+        "alone": {"ChronyNoSourceReachable"},
+        "dead": {"ChronyDown"},
+        "denied": {"ChronyReportsDenied"},
+        "refused": {"ChronyNotScraped"},
+        "future": {"ChronyClocksDisagree"},
+        "false": {"ChronyFalsetickers"},
+        "lost": {"ChronyClockErrorCritical"},
+        "odd": {"ChronyReportUnusable", "ChronyUpdateOverdue"},
+    }
 
 
 # The dashboard.
@@ -313,7 +399,7 @@ def expression_of(panel: str, ref: str = "A") -> str:
 @pytest.mark.parametrize(
     ("panel", "expected"),
     [
-        ("Clocks that answer", 10 / 11),
+        ("Clocks that answer", 12 / 13),
         ("Not synchronised", 2),
         ("Only their own reference", 1),
         ("No source reachable", 1),
@@ -336,7 +422,8 @@ def test_the_offset_is_shown_with_the_sign_that_the_panel_names(fleet: Fleet) ->
 
 def test_synchronisation_and_leap_seconds_are_shown(fleet: Fleet) -> None:
     states = fleet.values(expression_of("Synchronisation"))
-    expected = dict.fromkeys(fleet.addresses.keys() - {"dead"}, 0) | {"leap": 1}
+    expected = dict.fromkeys(fleet.addresses.keys() - {"dead", "denied", "refused"}, 0)
+    expected["leap"] = 1
     assert states == expected | {"idle": 3, "alone": 3}
 
 
@@ -386,13 +473,39 @@ def test_requests_of_the_exporter_show_as_a_rate(fleet: Fleet) -> None:
 
 def test_the_variables_of_the_dashboard_have_values(fleet: Fleet) -> None:
     variables = {v["name"]: v for v in DASHBOARD["templating"]["list"]}
-    assert variables.keys() == {"datasource", "job", "instance", "source"}
-    for name in ("job", "instance", "source"):
+    assert variables.keys() == {"datasource", "job", "worst", "instance", "source"}
+    for name in ("job", "source"):
         match = re.fullmatch(r"label_values\((.+), (\w+)\)", variables[name]["query"]["query"])
         assert match
         series = {"match[]": filled_in(match[1])}
         values = fleet.prometheus.api(f"label/{match[2]}/values", **series)
         assert len(values) >= 2
+
+
+def test_the_dashboard_shows_the_worst_clocks_by_default(fleet: Fleet) -> None:
+    variables = {v["name"]: v for v in DASHBOARD["templating"]["list"]}
+    assert variables["worst"]["current"]["value"] == "10"
+    assert "allValue" not in variables["instance"]  # "All" stands for those that are listed
+    match = re.fullmatch(r"query_result\((.+)\)", variables["instance"]["query"]["query"])
+    assert match
+    expression = match[1].replace("$worst", "7")
+    listed = fleet.query(filled_in(expression))
+    assert listed.keys() == {"idle", "alone", "dead", "denied", "lost", "late"} | (
+        listed.keys() & {"own", "future", "plain", "leap", "false", "odd", GOOD}
+    )
+    assert len(listed) == 7
+
+
+def test_the_dashboard_leads_from_a_fleet_to_a_host() -> None:
+    (table,) = [panel for panel in PANELS if panel["title"].startswith("The worst clocks")]
+    (links,) = [
+        entry["value"]
+        for override in table["fieldConfig"]["overrides"]
+        for entry in override["properties"]
+        if entry["id"] == "links"
+    ]
+    assert f"/d/{DASHBOARD['uid']}?" in links[0]["url"]
+    assert links[0]["url"].endswith("&var-instance=${__value.raw}")
 
 
 def test_the_dashboard_is_well_formed() -> None:
