@@ -56,6 +56,10 @@ setup_prometheus() {
     PATH=$folder:$PATH
 }
 
+setup_systemd() { # only its tools
+    command -v systemd-analyze >/dev/null || apt_install 'systemd-analyze is missing' systemd
+}
+
 setup_libchrony() {
     [[ -n ${PYCHRONY_LIBCHRONY:-} ]] && return
     setup_venv # for its pip
