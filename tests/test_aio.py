@@ -53,9 +53,9 @@ MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range
 
 
 @pytest.fixture
-def chronyd() -> Iterator[ScriptedChronyd]:
-    with ScriptedChronyd(transport="unix") as chronyd:
-        yield chronyd
+def scripted() -> Iterator[ScriptedChronyd]:
+    with ScriptedChronyd(transport="unix") as scripted:
+        yield scripted
 
 
 # The same names, with the same meaning.
@@ -122,28 +122,28 @@ def test_the_address_stays_as_it_was_given(address: str) -> None:
 
 
 @each_loop
-def test_each_function_opens_asks_and_closes(kind: str, chronyd: ScriptedChronyd) -> None:
+def test_each_function_opens_asks_and_closes(kind: str, scripted: ScriptedChronyd) -> None:
     async def ask() -> None:
         await asyncio.sleep(0)
         before = fds()
         for method in METHODS.values():
-            answer = await getattr(aio, method)(chronyd.address, timeout=HANG)
-            assert answer == getattr(pychrony, method)(chronyd.address, timeout=HANG)
-        assert (await aio.get_all("tracking", address=chronyd.address)).tracking is not None
-        assert await aio.get_report("tracking", chronyd.address)
+            answer = await getattr(aio, method)(scripted.address, timeout=HANG)
+            assert answer == getattr(pychrony, method)(scripted.address, timeout=HANG)
+        assert (await aio.get_all("tracking", address=scripted.address)).tracking is not None
+        assert await aio.get_report("tracking", scripted.address)
         assert fds() == before
-        assert remains(chronyd.address) == []
+        assert remains(scripted.address) == []
 
     run(kind, ask())
 
 
 @each_loop
-def test_a_connection_tells_where_it_leads(kind: str, chronyd: ScriptedChronyd) -> None:
+def test_a_connection_tells_where_it_leads(kind: str, scripted: ScriptedChronyd) -> None:
     async def look() -> None:
-        connection = aio.ChronyConnection(chronyd.address)
+        connection = aio.ChronyConnection(scripted.address)
         async with connection as entered:
             assert entered is connection
-            assert connection.address == chronyd.address
+            assert connection.address == scripted.address
             assert connection.transport is pychrony.Transport.UNIX_SOCKET
         assert connection.transport is None
 
@@ -163,7 +163,7 @@ def test_a_host_name_leads_to_the_address_that_answers(kind: str) -> None:
 
 
 @each_loop
-def test_errors_are_those_of_the_blocking_names(kind: str, chronyd: ScriptedChronyd) -> None:
+def test_errors_are_those_of_the_blocking_names(kind: str, scripted: ScriptedChronyd) -> None:
     async def ask(method: str, address: str) -> None:
         await getattr(aio, method)(address, timeout=0.5)
 
@@ -183,9 +183,9 @@ def test_errors_are_those_of_the_blocking_names(kind: str, chronyd: ScriptedChro
 
 
 @each_loop
-def test_mistakes_are_told(kind: str, chronyd: ScriptedChronyd) -> None:
+def test_mistakes_are_told(kind: str, scripted: ScriptedChronyd) -> None:
     async def make() -> None:
-        connection = aio.ChronyConnection(chronyd.address)
+        connection = aio.ChronyConnection(scripted.address)
         for method in METHODS.values():
             with pytest.raises(RuntimeError, match="'async with' block"):
                 await getattr(connection, method)()
@@ -212,9 +212,9 @@ def test_mistakes_are_told(kind: str, chronyd: ScriptedChronyd) -> None:
 
 @each_loop
 def test_a_connection_belongs_to_the_loop_that_opened_it(
-    kind: str, chronyd: ScriptedChronyd
+    kind: str, scripted: ScriptedChronyd
 ) -> None:
-    connection = aio.ChronyConnection(chronyd.address)
+    connection = aio.ChronyConnection(scripted.address)
     failures: list[BaseException] = []
 
     async def elsewhere() -> None:
@@ -260,10 +260,10 @@ def test_other_tasks_run_while_a_call_waits(kind: str, transport: Transport) -> 
 
 
 @each_loop
-def test_no_threads_are_started_but_for_names(kind: str, chronyd: ScriptedChronyd) -> None:
+def test_no_threads_are_started_but_for_names(kind: str, scripted: ScriptedChronyd) -> None:
     async def main() -> None:
         threads = threading.active_count()
-        async with aio.ChronyConnection(chronyd.address) as connection:
+        async with aio.ChronyConnection(scripted.address) as connection:
             await asyncio.gather(*(connection.get_sources() for _ in range(50)))
         assert threading.active_count() == threads
 
@@ -571,12 +571,12 @@ def test_closing_ends_the_calls_of_other_tasks(kind: str) -> None:
 
 @each_loop
 def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
-    kind: str, chronyd: ScriptedChronyd
+    kind: str, scripted: ScriptedChronyd
 ) -> None:
     async def main() -> None:
         await asyncio.sleep(0)
         before = fds()
-        connection = aio.ChronyConnection(chronyd.address)
+        connection = aio.ChronyConnection(scripted.address)
         await connection.__aenter__()
         await connection.get_sources()
         with pytest.warns(ResourceWarning, match="unclosed"):
@@ -584,17 +584,17 @@ def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
         for _ in range(3):
             await asyncio.sleep(0)
         assert fds() == before
-        assert remains(chronyd.address) == []
+        assert remains(scripted.address) == []
 
     run(kind, main())
 
 
 @each_loop
 def test_a_loop_that_is_closed_before_its_connection_is_no_harm(
-    kind: str, chronyd: ScriptedChronyd
+    kind: str, scripted: ScriptedChronyd
 ) -> None:
     async def forget() -> aio.ChronyConnection:
-        connection = aio.ChronyConnection(chronyd.address)
+        connection = aio.ChronyConnection(scripted.address)
         await connection.__aenter__()
         await connection.get_tracking()
         return connection
@@ -625,9 +625,9 @@ def test_importing_the_package_imports_no_asyncio() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of forks beside threads
 @each_loop
-def test_a_forked_child_leaves_the_connection_alone(kind: str, chronyd: ScriptedChronyd) -> None:
+def test_a_forked_child_leaves_the_connection_alone(kind: str, scripted: ScriptedChronyd) -> None:
     async def main() -> None:
-        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+        async with aio.ChronyConnection(scripted.address, timeout=HANG) as connection:
             expected = await connection.get_sources()
             child = os.fork()
             if child == 0:
