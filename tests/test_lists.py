@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -186,3 +187,33 @@ def test_a_real_chronyd_whose_sources_come_and_go_is_read_right() -> None:
             found = [source.address for source in connection.get_sources()]
             assert len(set(found)) == len(found)
             assert {*found} <= {*places}
+
+
+@both
+@pytest.mark.parametrize("turns", range(1, 9))
+def test_lists_that_change_faster_than_they_are_read_take_the_timeout(
+    transport: Transport, turns: int
+) -> None:
+    """The number is never true for longer than a few requests, whatever these ask for."""
+    longer, shorter = known("ABCDEFGHI"), known("A")
+    count = 0
+
+    def turn(command: Command) -> Callable[[Request], Answer]:
+        def answer(_: Request) -> Answer:
+            nonlocal count
+            count += 1
+            return (longer, shorter)[count // turns % 2][command]
+
+        return answer
+
+    timeout = 0.3
+    with ScriptedChronyd({c: turn(c) for c in longer}, transport) as chronyd:
+        for method in METHODS:
+            start = time.monotonic()
+            read = ""
+            with (
+                ChronyConnection(chronyd.address, timeout=timeout) as connection,
+                suppress(ChronyTimeoutError),
+            ):
+                read = names_of(getattr(connection, method)())
+            assert read in ("A", "ABCDEFGHI") or time.monotonic() - start >= timeout

@@ -306,7 +306,7 @@ static bool check_round(struct batch *batch)
         read_again(batch);
         return true;
     }
-    if (!complete_lists(batch)) {
+    if (verdict == OUT_OF_MEMORY || !complete_lists(batch)) {
         fail_lists(batch, NO_MEMORY, 0);
         return true;
     }
@@ -491,6 +491,8 @@ static void take_number(struct batch *batch, const struct slot *slot)
 {
     struct round *round = &batch->round;
     int number = chrony.get_report_number_records(slot->socket->session);
+    if (round->number < 0 && is_count_doubtful(round, number))
+        return;
     round->counting = DONE;
     if (round->number >= 0 && round->number == number) {
         confirm_number(round, slot->stamp);

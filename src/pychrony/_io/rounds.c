@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After so many rounds in which the same source is missing from the same number of sources, this is
-   not a change of the sources: chronyd refuses to tell of that one. */
-enum { MOST_GONE = 16 };
+/* After so many rounds in which the same source is missing from the same number of sources, it is
+   not the sources that change: chronyd refuses this record. */
+enum { MOST_GONE = 10 };
 
 void forget_rounds(struct round *round)
 {
@@ -23,6 +23,7 @@ void begin_round(struct round *round)
     round->opened = round->closed = round->earliest = round->latest = 0;
     round->differ = false;
     round->seen = round->last_address = 0;
+    round->recounts = round->gone;
 }
 
 void set_number(struct round *round, int number)
@@ -95,11 +96,26 @@ void note_closing(struct round *round, struct identity source, int stamp)
 
 bool note_gone(struct round *round, int record)
 {
-    bool same = round->number == round->gone_number && record == round->gone_record;
+    const uint64_t *noted = address_of(round, record);
+    uint64_t address = noted != NULL ? *noted : 0;
+    bool same = round->number == round->gone_number && record == round->gone_record &&
+                address == round->gone_address;
     round->gone = same ? round->gone + 1 : 1;
     round->gone_number = round->number;
     round->gone_record = record;
+    round->gone_address = address;
     return round->gone >= MOST_GONE;
+}
+
+bool is_count_doubtful(struct round *round, int number)
+{
+    if (round->recounts == 0)
+        return false;
+    round->recounts--;
+    if (number != round->gone_number)
+        round->gone = round->recounts = 0;
+    round->counting = TO_ASK;
+    return true;
 }
 
 /* ---- Verdicts ---- */
@@ -122,14 +138,14 @@ static bool fill_table(uint64_t *table, size_t size, struct round *round)
     return false;
 }
 
-/* Without memory for the table: true, so that the round is compared with another one. */
-static bool has_duplicates(struct round *round)
+/* Whether a source is in the lists twice; negative without memory. */
+static int find_duplicate(struct round *round)
 {
     size_t size = 2;
     while (size < 2 * (size_t)round->number)
         size *= 2;
     uint64_t *table = calloc(size, sizeof(*table));
-    bool found = table == NULL || fill_table(table, size, round);
+    int found = table != NULL ? fill_table(table, size, round) : -1;
     free(table);
     return found;
 }
@@ -149,11 +165,13 @@ enum verdict judge(struct round *round)
         if (round->closed < round->latest)
             return CLOSE_IT;
     }
-    bool twice = has_duplicates(round);
+    int twice = find_duplicate(round);
+    if (twice < 0)
+        return OUT_OF_MEMORY;
     bool stays = round->compared && round->seen == round->seen_before;
     round->compared = true;
     round->seen_before = round->seen;
-    if (stays || !(twice || round->differ))
+    if (stays || (twice == 0 && !round->differ))
         return SOUND;
-    return twice ? CONTRADICTORY : DOUBTFUL;
+    return twice > 0 ? CONTRADICTORY : DOUBTFUL;
 }

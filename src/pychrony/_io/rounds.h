@@ -44,8 +44,10 @@ struct round {
     uint64_t seen, seen_before; /* sum over all identities, in this round and the previous one */
     bool compared;              /* the previous round was complete */
     int rounds; /* how often the lists were begun again */
-    int gone;   /* rounds in a row that a missing source ended in the same way */
+    int gone;   /* rounds in a row that ended in the same way: a source was missing */
     int gone_number, gone_record; /* the number of sources in these rounds, and which was missing */
+    uint64_t gone_address;
+    int recounts; /* how often to count again before this round */
     uint64_t *addresses; /* of the sources that have arrived; 0: not read yet */
     int room;            /* number of sources there is memory for */
     uint64_t last_address; /* of the last source, which arrives first */
@@ -71,9 +73,13 @@ bool note_source(struct round *round, int record, int ask, struct identity sourc
 /* The closing was answered. */
 void note_closing(struct round *round, struct identity source, int stamp);
 
-/* A source that was counted does not exist. Returns whether chronyd always says that, without any
-   other change, so that it must be an error of another kind. */
+/* A source that was counted does not exist. Returns whether chronyd always says that, and nothing
+   else changes, so that it must be an error of another kind. */
 bool note_gone(struct round *round, int record);
+
+/* After a source was missing, the number is asked for several times, to see whether it changes.
+   Returns whether to ask again, after this number. */
+bool is_count_doubtful(struct round *round, int number);
 
 /* Whether all requests of the round but the closing are answered, as far as the round knows. */
 bool is_enclosed(const struct round *round);
@@ -84,6 +90,7 @@ enum verdict {
     READ_AGAIN,  /* the sources have changed */
     DOUBTFUL,    /* the lists are complete, but disagree: read them again, and compare */
     CONTRADICTORY, /* the same, and a source is in a list twice */
+    OUT_OF_MEMORY, /* that is not known */
     SOUND
 };
 enum verdict judge(struct round *round);
