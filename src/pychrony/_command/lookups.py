@@ -8,12 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from ipaddress import ip_address
 from typing import TypeVar
 
 from .._io.address import Address
-from .._io.failures import lookup_failure
 
 AT_ONCE = 32
 """The most threads."""
@@ -34,12 +32,8 @@ class Lookups:
 
     async def addresses(self, address: Address) -> list[str]:
         """Return the addresses of a host name; raise `ChronyConnectionError` if it has none."""
-        find = partial(socket.getaddrinfo, address.host, address.port, type=socket.SOCK_DGRAM)
-        try:
-            found = await self.in_thread(find)
-        except (OSError, UnicodeError) as error:
-            raise lookup_failure(address.host, error) from error
-        return list(dict.fromkeys(str(place[0]) for *_, place in found))
+        found = await self.in_thread(address.resolve)
+        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
     async def names(self, addresses: Iterable[str], timeout: float) -> Mapping[str, str]:
         """Return the names of addresses, as far as they are found within so many seconds."""

@@ -272,14 +272,14 @@ static enum event start_over(struct peer *peer)
 }
 
 /* chronyd is not there. A batch that has reached it before waits for it to come back; any other
-   batch fails at once. */
+   batch fails at once. So does one that has no memory, which is not worth waiting for. */
 static enum event miss(struct slot *slot, int error, int system)
 {
     struct peer *peer = slot->peer;
     close_slot(slot);
     peer->error = error;
     peer->system = system;
-    if (!peer->reached && slot->tries == 1)
+    if (error == NO_MEMORY || (!peer->reached && slot->tries == 1))
         return ABSENT;
     set_state(slot, LATER);
     return NOTHING;

@@ -167,7 +167,9 @@ def _unreachable(action: str, label: str, address: str, code: int, system: int) 
     outcome = os.strerror(system).lower() if system else ffi.string(lib.shim_error(code)).decode()
     if system in (errno.EACCES, errno.EPERM) and code in _SYSTEM:
         kind, advice = ChronyPermissionError, _who_may_open(address)
-    elif code in (NO_RANDOM, RANDOM_FAILED):
+    elif code == NO_MEMORY or system == errno.ENOMEM:
+        advice = "the system gives this process no more memory"
+    elif code in (NO_RANDOM, RANDOM_FAILED) or not os.path.exists("/dev/urandom"):
         advice = "libchrony needs /dev/urandom, and a free file descriptor for it"
     else:
         advice = _what_to_do(address, system)

@@ -125,6 +125,8 @@ static void remove_finished(shim_client *client)
 
 int64_t shim_finished(shim_loop *loop)
 {
+    if (loop == NULL)
+        return -1;
     lock_loop(loop);
     shim_client *client = loop->finished;
     if (client != NULL)
@@ -273,6 +275,8 @@ void shim_loop_free(shim_loop *loop)
 
 int shim_loop_fd(shim_loop *loop)
 {
+    if (loop == NULL)
+        return -1;
     lock_loop(loop);
     int epoll = loop->hub.epoll;
     unlock_loop(loop);
@@ -281,6 +285,8 @@ int shim_loop_fd(shim_loop *loop)
 
 void shim_spare_sessions(shim_loop *loop, int most)
 {
+    if (loop == NULL)
+        return;
     lock_loop(loop);
     keep_spares(&loop->hub, most);
     unlock_loop(loop);
@@ -419,6 +425,8 @@ static int64_t step_now(shim_loop *loop)
 
 int64_t shim_step(shim_loop *loop)
 {
+    if (loop == NULL)
+        return -1;
     struct epoll_event events[EVENTS];
     lock_loop(loop);
     int found = loop->hub.epoll >= 0 ? epoll_wait(loop->hub.epoll, events, EVENTS, 0) : 0;
@@ -430,6 +438,8 @@ int64_t shim_step(shim_loop *loop)
 
 int64_t shim_step_blindly(shim_loop *loop)
 {
+    if (loop == NULL)
+        return -1;
     lock_loop(loop);
     int64_t due = step_now(loop);
     unlock_loop(loop);
@@ -438,6 +448,8 @@ int64_t shim_step_blindly(shim_loop *loop)
 
 void shim_postpone(shim_loop *loop, int64_t pause)
 {
+    if (loop == NULL)
+        return;
     lock_loop(loop);
     for (shim_client *client = loop->clients; client != NULL; client = client->next) {
         postpone_batch(&client->batch, pause);
@@ -462,6 +474,8 @@ static int wait_for(int epoll, struct epoll_event *events, int64_t time)
 
 int shim_run(shim_loop *loop, int64_t longest)
 {
+    if (loop == NULL)
+        return 0;
     struct epoll_event events[EVENTS];
     lock_loop(loop);
     int64_t now = clock_now(), end = now + longest;

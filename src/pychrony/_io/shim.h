@@ -100,7 +100,8 @@ const shim_shape *shim_get_shape(int shape);
    call that asks many daemons, share one. */
 typedef struct shim_loop shim_loop;
 
-/* A loop without clients; NULL without memory. */
+/* A loop without clients; NULL without memory: then all clients are NULL, too, which shim_open()
+   reports, and the other functions have nothing to do. */
 shim_loop *shim_loop_new(void);
 
 /* From now on, keep up to `most` sessions of ended clients, with their descriptors, for new clients:
