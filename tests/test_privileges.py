@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cffi import FFI
 from limits import HANG, remains
-from scripted import ScriptedChronyd
+from scripted import Request, ScriptedChronyd
 
 import pychrony
 from pychrony import ChronyConnection, ChronyError, ChronyPermissionError
@@ -119,6 +119,29 @@ def test_a_group_that_was_given_both_may() -> None:
         with unprivileged([GROUP]):
             assert pychrony.get_tracking(chronyd.address, timeout=HANG).stratum == 3
             assert remains(chronyd.address) == []
+
+
+@as_root
+def test_a_connection_from_before_privileges_were_dropped_waits_for_a_slow_chronyd() -> None:
+    """A second socket cannot be opened then, but the first works."""
+    code = """
+import os, sys, pychrony
+with pychrony.ChronyConnection(sys.argv[1], timeout=20) as connection:
+    connection.get_tracking()
+    os.setgid(65534)
+    os.setuid(65534)
+    print(connection.get_tracking().stratum, len(connection.get_sources()))
+"""
+    with ScriptedChronyd(transport="unix") as chronyd:
+        Path(chronyd.address).parent.chmod(0o755)
+        chronyd.fault = slow_after_the_first
+        command = [sys.executable, "-c", code, chronyd.address]
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "3 2\n", done.stderr
+
+
+def slow_after_the_first(_: Request, reply: bytes, count: int) -> list[tuple[float, bytes]]:
+    return [(0.6 if count else 0, reply)]
 
 
 @as_root

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from limits import HANG
+from limits import HANG, remains
 from scripted import (
     Fault,
     Script,
@@ -336,3 +336,22 @@ def test_ctrl_c_ends_a_call_that_waits_for_ever(alarm: Callable[..., None]) -> N
             connection.get_tracking()
         chronyd.fault = honest
         assert connection.get_tracking().stratum == 3
+
+
+def test_a_stuck_chronyd_costs_no_further_sockets() -> None:
+    """On a Unix socket, nothing is lost, and each further socket takes milliseconds."""
+    with (
+        ScriptedChronyd(transport="unix") as chronyd,
+        ChronyConnection(chronyd.address, timeout=HANG) as connection,
+    ):
+        connection.get_tracking()
+        chronyd.fault = drop
+        used = {*remains(chronyd.address)}
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(connection.get_tracking)
+            while len([request for request in chronyd.requests if not request.raw]) < 3:
+                time.sleep(0.01)  # empty datagrams, which find out whether chronyd is there
+            assert {*remains(chronyd.address)} == used
+            chronyd.fault = honest
+            assert call.result().stratum == 3  # the request was repeated on the same socket
+        assert {*remains(chronyd.address)} == used
