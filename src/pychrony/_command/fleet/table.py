@@ -11,7 +11,16 @@ from ..grid import aligned, cut, printable, shortened
 from ..values import NOTHING
 from .rows import Row, reference
 
-HEADINGS = ("host", "state", "bound", "offset", "stratum", "reference", "usable", "what is wrong")
+HEADINGS: tuple[str, ...] = (
+    "host",
+    "state",
+    "bound",
+    "offset",
+    "stratum",
+    "reference",
+    "usable",
+    "what is wrong",
+)
 LEFT = {"host", "state", "reference", "what is wrong"}
 LEAST_IMPORTANT = ("reference", "stratum", "offset", "usable", "bound")
 """What a narrow terminal does not show, in this order."""
@@ -25,7 +34,7 @@ def table(rows: Sequence[Row], width: int | None) -> list[str]:
     if not rows:
         return []
     cells = [HEADINGS, *(tuple(map(printable, _cells(row))) for row in rows)]
-    columns = dict(zip(HEADINGS, zip(*cells, strict=True), strict=True))
+    columns: Columns = dict(zip(HEADINGS, zip(*cells, strict=True), strict=True))
     if width is not None:
         columns = _fitting(columns, width)
     left = [number for number, name in enumerate(columns) if name in LEFT]

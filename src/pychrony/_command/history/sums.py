@@ -18,12 +18,13 @@ DAY = 86400.0
 GAP, NEIGHBOURS = 3.0, 5
 """An interval is a gap if it is this many times longer than the median of its neighbours."""
 
-ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES = (
+AGAINST = ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES = (
     "above_limit",
     "unsynchronised",
     "unanswered",
     "without_lines",
 )
+"""What counts against a clock, with the times that it lasted."""
 
 
 class Sum:
@@ -32,7 +33,7 @@ class Sum:
     def __init__(self) -> None:
         self.lines = 0
         self.bounds = array("d")
-        self.seconds = dict.fromkeys((ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES), 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(AGAINST, 0.0)
         self.steps: list[tuple[float, float]] = []
         """The time after each step of the clock, and its size."""
 
