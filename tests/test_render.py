@@ -20,6 +20,7 @@ from pychrony import (
     SourceState,
     SourceStats,
 )
+from pychrony._command.lists import LAYOUTS
 from pychrony._command.render import as_json, block, columns, text
 from pychrony._command.values import time as moment
 from pychrony._model.durations import interval, parse, seconds
@@ -221,33 +222,109 @@ def test_the_tests_of_a_packet_stand_in_a_row_as_in_chronyc() -> None:
 def sources() -> list[Report]:
     return [
         make_source(address="192.0.2.1"),
-        make_source(address="PPS0", mode=SourceMode.REFCLOCK, state=SourceState.FALSETICKER),
+        make_source(
+            address="PPS0",
+            mode=SourceMode.REFCLOCK,
+            state=SourceState.FALSETICKER,
+            latest_meas=-0.0015,
+        ),
     ]
 
 
-def test_a_wide_table_has_words_for_chronycs_symbols(sources: list[Report]) -> None:
-    shown = text(MODELS["sources"], sources, 110)
-    assert "* selected" in shown
-    assert "x falseticker  # refclock" in shown
+@pytest.mark.parametrize(
+    ("width", "table"),
+    [
+        (
+            80,
+            """\
+S M source    stratum poll reach   last   system clock   error  when measured
+* ^ 192.0.2.1       2 64 s   377   32 s  123 µs  ahead 10.0 µs  123 µs  ahead
+x # PPS0            2 64 s   377   32 s 1.50 ms behind 10.0 µs  123 µs  ahead
 
+S: * selected, x falseticker
+M: ^ client, # refclock
+""",
+        ),
+        (
+            60,
+            """\
+S M source    stratum reach   last   system clock   error
+* ^ 192.0.2.1       2   377   32 s  123 µs  ahead 10.0 µs
+x # PPS0            2   377   32 s 1.50 ms behind 10.0 µs
 
-def test_a_table_for_80_columns_has_symbols_and_says_what_they_mean(
-    sources: list[Report],
+S: * selected, x falseticker
+M: ^ client, # refclock
+""",
+        ),
+        (
+            40,
+            """\
+S source    reach   last   system clock
+* 192.0.2.1   377   32 s  123 µs  ahead
+x PPS0        377   32 s 1.50 ms behind
+
+S: * selected, x falseticker
+""",
+        ),
+    ],
+)
+def test_a_table_has_the_state_first_and_the_sign_in_words(
+    width: int, table: str, sources: list[Report]
 ) -> None:
-    shown = text(MODELS["sources"], sources, 80)
-    assert max(map(len, shown.splitlines())) <= 80
-    assert "state: * selected, x falseticker\nmode: ^ client, # refclock" in shown
+    assert text(MODELS["sources"], sources, width) + "\n" == table
+
+
+def test_a_wide_table_has_words_for_chronycs_symbols(sources: list[Report]) -> None:
+    heads, *rows = text(MODELS["sources"], sources, 120).splitlines()
+    assert heads.split("  ")[0] == "state"
+    assert rows[0].startswith(
+        "* selected     ^ client    192.0.2.1        2  64 s    377    32 s  "
+    )
+    assert rows[1].endswith("  1.50 ms behind  10.0 µs   123 µs  ahead")
+    assert len(rows) == 2  # the words need no legend
+
+
+@pytest.mark.parametrize("report", ["sources", "sourcestats", "selectdata", "authdata"])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_each_source_has_one_line(report: str, width: int) -> None:
+    names = [f"2001:db8:1111:2222:3333:4444:5555:{n}" for n in (6666, 7777)]
+    records = [MAKERS[report](address=name) for name in names]
+    lines = text(MODELS[report], records, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert [lines[n][-60:].count("ahead") for n in (1, 2)] == 2 * [
+        {"sources": 2 if width == 200 else 1, "sourcestats": 1, "selectdata": 1}.get(report, 0)
+    ]
+    assert all(any(name[-6:] in line for line in lines[1:3]) for name in names)
+
+
+@pytest.mark.parametrize("report", ["sources", "sourcestats", "selectdata", "authdata"])
+def test_a_wide_table_has_all_fields(report: str) -> None:
+    model = MODELS[report]
+    shown = {*LAYOUTS[report].columns, "address", "reference_id"}
+    assert {a for a, o in origins(model).items() if o.content.name != "NONE"} <= shown
+    assert {*LAYOUTS[report].least} < {*LAYOUTS[report].columns}
 
 
 def test_options_are_initials_in_a_narrow_table() -> None:
-    record = make_select_data(configured_options=SelectOption.NOSELECT | SelectOption.TRUST)
+    both = SelectOption.NOSELECT | SelectOption.TRUST
+    record = make_select_data(configured_options=both, effective_options=both)
     shown = text(MODELS["selectdata"], [record], 80)
-    assert " NT " in shown
-    assert "conf opts: N noselect, T trust" in shown
+    assert " NT   NT " in shown
+    assert "opts, eff: N noselect, T trust" in shown
+
+
+def test_a_legend_keeps_a_symbol_and_its_meaning_together() -> None:
+    records = [make_source(state=state) for state in SourceState]
+    shown = text(MODELS["sources"], records, 60).splitlines()
+    assert shown[-3:] == [
+        "S: * selected, ? nonselectable, x falseticker, ~ jittery,",
+        "+ combined, - selectable",
+        "M: ^ client",
+    ]
 
 
 def test_where_no_table_fits_each_source_has_its_lines(sources: list[Report]) -> None:
-    first, second = text(MODELS["sources"], sources, 50).split("\n\n")
+    first, second = text(MODELS["sources"], sources, 25).split("\n\n")
     assert first.startswith("address                      192.0.2.1\n")
     assert second.startswith("address                      PPS0\n")
 

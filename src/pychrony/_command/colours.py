@@ -9,16 +9,18 @@ import os
 import re
 import sys
 
-BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 
-# The symbol stands before the word, in the narrow tables alone in its column.
+# The symbol stands before the word, in narrow tables alone at the start of the line.
 PATTERNS = {
     r"^[A-Z]+  (?=\S).*$": BOLD,  # the heading of a report in `all`
-    r"^-{2,}(?: +-+)*(?=$|\x1b)": DIM,
     r"\* (?:selected|best)\b": GREEN,
     r"\+ combined\b": GREEN,
     r"[x~] (?:falseticker|jittery)\b": RED,
     r"\? nonselectable\b": YELLOW,
+    r"^[*+](?= \S)": GREEN,
+    r"^[x~](?= \S)": RED,
+    r"^\?(?= \S)": YELLOW,
     r"\b(?:unsync|not synchronised)\b": RED,
 }
 _COLOURED = re.compile("|".join(f"({pattern})" for pattern in PATTERNS), re.MULTILINE)

@@ -1,7 +1,8 @@
-"""Aligns the cells of a table, and shortens what is too wide for it."""
+"""Fits text to a width: aligns the cells of a table, and wraps or shortens what is too wide."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Sequence
 
 ELLIPSIS = "..."
@@ -35,4 +36,16 @@ def printable(text: str) -> str:
         return text
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def wrapped(words: str, width: int, start: str = "", indent: int = 0) -> str:
+    """Break text into lines, but never inside a word, which may be a path or an address."""
+    return textwrap.fill(
+        words,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )

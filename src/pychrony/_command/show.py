@@ -18,7 +18,8 @@ from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS, AllReports
 from . import colours
-from .render import all_text, answer_of, as_json, text, wrapped
+from .grid import wrapped
+from .render import all_text, answer_of, as_json, text
 
 PIPE_WIDTH = 120
 """Number of columns if the text does not go to a terminal."""

@@ -33,6 +33,8 @@ SYMBOLS: dict[Enum, str] = {
 # libchrony's word says the opposite of what the state means.
 WORDS: dict[Enum, str] = {SourceState.UNSELECTED: "combined"}
 
+OPPOSITES = {"ahead": "behind", "behind": "ahead", "fast": "slow"}
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -53,6 +55,12 @@ def as_text(content: C, values: Sequence[Any], *, brief: bool, precise: bool) ->
     if content is C.INTERVAL_LOG2_SECONDS and not brief:
         return power(first)
     return _FORMATS.get(content, str)(*values)
+
+
+def sense(positive: str, value: float) -> str:
+    """Return what the sign of a value means."""
+    start, _, word = positive.rpartition(" ")
+    return positive if value > 0 else f"{start} {OPPOSITES[word]}"
 
 
 def words(member: Enum) -> str:
