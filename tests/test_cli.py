@@ -26,7 +26,7 @@ from scripted.wire import Command, Status, ntp_source, tracking, unresolved_sour
 
 import pychrony
 from pychrony import AllReports, ChronyConnectionError
-from pychrony._command import cli, render, reports
+from pychrony._command import cli, grid, render, reports
 from pychrony._command.cli import main
 from pychrony.models import MODELS
 from pychrony.testing import PrivateChronyd
@@ -157,7 +157,6 @@ def test_sources_whose_name_is_not_resolved_are_counted_as_chronyc_does(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["trackin"],
         ["tracking", "--addr", "127.0.0.1"],
         ["tracking", "--address", "relative/path"],
@@ -244,12 +243,67 @@ def test_every_duration_is_of_the_same_kind() -> None:
     assert set(found.values()) == {(120.0, 5.0)}
 
 
+def test_without_a_report_the_commands_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert {*MODELS, *cli.COMMANDS} <= {*shown.err.split()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-c", "tracking"], "here it is '--json'"),
+        (["sources", "-c"], "here it is '--json'"),
+        (["-p", "1323", "tracking"], "here it is '--address HOST:PORT'"),
+        (["-N", "sources"], "libchrony does not give the names that were configured"),
+        (["sources", "-N"], "libchrony does not give the names that were configured"),
+        (["-h", "192.0.2.1", "tracking"], "here it is '--address 192.0.2.1'"),
+        (["clients"], "libchrony does not offer it"),
+        (["waitsync", "60"], "here it is 'pychrony wait'"),
+        (["makestep"], "pychrony only reads reports"),
+        (["tracking", "--address", ""], "address is empty; leave it out"),
+        (["tracking", "--timeout", "0"], "'none' waits for ever"),
+    ],
+)
+def test_chronycs_habits_get_an_error_that_names_what_to_use(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert words in first
+    assert "None" not in first
+    assert len(rest) == 1
+
+
+def test_chronycs_n_and_v_do_the_same(
+    scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-v"]) == 0
+    assert capsys.readouterr().out == f"pychrony {pychrony.__version__}\n"
+    assert main(["sources", *at(scripted)]) == 0
+    plain = capsys.readouterr().out
+    assert main(["-n", "sources", *at(scripted)]) == 0
+    assert capsys.readouterr().out == plain
+    assert main(["sources", "-v", *at(scripted)]) == 0
+    start, _, explained = capsys.readouterr().out.partition("\n\nstate: ")
+    assert plain.startswith(start)
+    assert "poll: Polling interval\n" in explained
+    assert "reach: Register of the last eight polls\n" in explained
+    assert main(["tracking", "-v", *at(scripted)]) == 0
+    assert main(["sources", "-v", "--json", *at(scripted)]) == 0
+    shown = capsys.readouterr().out
+    assert json.loads(shown[shown.index("\n[") :])[0]["address"] == "192.0.2.1"
+
+
 def test_a_long_message_is_not_broken_inside_a_word() -> None:
     path = "/some-where/with-hyphens/and-more-of-them/chronyd.sock"
     error = ChronyConnectionError(f"reading tracking from {path}: it is not-at-all there")
     shown = render.text(MODELS["tracking"], error, 30)
     assert {"not-at-all", "available:"} <= set(shown.split())
-    assert path in render.wrapped(error.message, 30)
+    assert path in grid.wrapped(error.message, 30)
 
 
 def test_a_missing_libchrony_is_code_5() -> None:

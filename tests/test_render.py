@@ -314,8 +314,10 @@ def test_options_are_initials_in_a_narrow_table() -> None:
 
 
 def test_a_legend_keeps_a_symbol_and_its_meaning_together() -> None:
-    records = [make_source(state=state) for state in SourceState]
+    records = [make_source(state=state, poll=-4) for state in SourceState]
     shown = text(MODELS["sources"], records, 60).splitlines()
+    assert [line[:4] for line in shown[1:7]] == ["* ^ ", "? ^ ", "x ^ ", "~ ^ ", "+ ^ ", "- ^ "]
+    assert "62.5 ms" in text(MODELS["sources"], records, 80)
     assert shown[-3:] == [
         "S: * selected, ? nonselectable, x falseticker, ~ jittery,",
         "+ combined, - selectable",

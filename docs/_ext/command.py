@@ -89,6 +89,8 @@ def options(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):
             continue
+        if action.help == argparse.SUPPRESS:
+            continue
         metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
         takes = "" if action.nargs == 0 else f" {metavar}"
         names = ", ".join(f"{name}{takes}" for name in action.option_strings) or metavar

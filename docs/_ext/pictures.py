@@ -35,11 +35,11 @@ class Pictures:
 
     def __init__(self) -> None:
         self.stage: Stage | None = None
-        self.drawn: dict[tuple[str, ...], str] = {}
+        self.drawn: dict[tuple[object, ...], str] = {}
 
     def draw(self, command: str, before: str, file: str, title: str, columns: int) -> str:
         """Return the picture of a command, as SVG."""
-        key = (command, before, file)
+        key = (command, before, file, columns)
         if key not in self.drawn:
             if self.stage is None:
                 self.stage = Stage().__enter__()

@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, TypedDict
 
+from .._io.address import MAX_TIMEOUT
 from .._model.durations import parse
 from .._model.ranges import Range, up_to
 from .._model.ranges import parse as parse_range
@@ -16,7 +18,7 @@ from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
 if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
+    pass
 
 TIMEOUT = 5.0  # seconds, as in the functions
 
@@ -65,6 +67,8 @@ class Parser(argparse.ArgumentParser):
     """Subcommands: words that may follow `-h`."""
     host_as = "--address {}"
     """How to give a host here; empty if that is not possible."""
+    habits: Mapping[str, str] = MappingProxyType({})
+    """Words of chronyc's that mean nothing here, and what to use instead."""
 
     def __init__(self, **options: object) -> None:
         options.setdefault("formatter_class", _Formatter)
@@ -73,21 +77,21 @@ class Parser(argparse.ArgumentParser):
     def parse(
         self, argv: Sequence[str], defaults: Mapping[str, object] | None = None
     ) -> argparse.Namespace:
-        """Parse the arguments of the command; end with an error if `-h` is followed by a host."""
-        self._refuse_chronycs_habit(argv)
+        """Parse the arguments of the command; end with an error for what only chronyc takes."""
+        self._refuse_chronycs_habits(argv)
         return self.parse_args(argv, argparse.Namespace(**(defaults or {})))
 
-    def _refuse_chronycs_habit(self, argv: Sequence[str]) -> None:
-        """Refuse `-h HOST`, chronyc's option, for which argparse would show the help."""
-        host = next((word for option, word in pairwise(argv) if option == "-h"), "-")
-        if host.startswith("-") or host in self.commands:
-            return
+    def _refuse_chronycs_habits(self, argv: Sequence[str]) -> None:
+        for before, word in pairwise(["", *argv]):
+            if word in self.habits and not before.startswith("--"):  # not the value of an option
+                self.error(f"'{word}' is for chronyc; {self.habits[word]}")
+            if before == "-h" and not (word.startswith("-") or word in self.commands):
+                self._refuse_host(word)
+
+    def _refuse_host(self, host: str) -> NoReturn:
+        """Refuse `-h HOST`, for which argparse would show the help."""
         here = f"here it is '{self.host_as.format(host)}'" if self.host_as else "none is needed"
         self.error(f"'-h {host}' is how chronyc names a host; {here}, and -h shows the help")
-
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Write, and raise an error of that, which argparse hides."""
-        (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
@@ -109,7 +113,7 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     """Add `--timeout`."""
     parser.add_argument(
         "--timeout",
-        type=duration_or_none,
+        type=timeout,
         metavar="DURATION",
         help=f"how long to wait for chronyd, over all requests (default: {TIMEOUT:g}s); "
         "'none' waits for ever",
@@ -224,6 +228,16 @@ def count(text: str) -> int:
 def duration_or_none(text: str) -> float | None:
     """Parse a timeout; 'none' means no timeout."""
     return None if text.lower() == "none" else duration(text)
+
+
+def timeout(text: str) -> float | None:
+    """Parse the timeout of a connection."""
+    seconds = duration_or_none(text)
+    if seconds is not None and not 0 < seconds <= MAX_TIMEOUT:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not above 0 and at most {MAX_TIMEOUT:.0f} s; 'none' waits for ever"
+        )
+    return seconds
 
 
 def interval(text: str) -> float:

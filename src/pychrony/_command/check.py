@@ -18,7 +18,7 @@ from ..connection import ChronyConnection
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports, Source, TrackingStatus
 from . import render
-from .arguments import Limits, Parser, add_address, add_limits, duration_or_none, limits
+from .arguments import Limits, Parser, add_address, add_limits, limits, timeout
 from .render import answer_of
 
 NAME = "CHRONY"
@@ -160,7 +160,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "-t",
         "--timeout",
-        type=duration_or_none,
+        type=timeout,
         default=5.0,
         metavar="DURATION",
         help="how long to wait for chronyd, over all requests (default: 5s); 'none' waits for ever",

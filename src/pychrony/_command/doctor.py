@@ -18,7 +18,8 @@ from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS
 from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection
 from .exits import exit_code
-from .render import as_json, wrapped
+from .grid import wrapped
+from .render import as_json
 from .show import width, write
 
 LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")

@@ -6,12 +6,16 @@ most important columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Flag
+from math import ldexp
 from typing import Any, NamedTuple
 
+from .._model.durations import seconds
 from .._model.fields import FieldContent as C
 from .._model.fields import Report, origins
+from .._model.meanings import meanings
 from .._model.placeholders import unknown
 from .._model.plain import flag_names
 from .grid import aligned, shortened, wrapped
@@ -85,6 +89,7 @@ HEADS = {
 BRIEF_HEADS = {"state": "S", "mode": "M", "configured_options": "opts", "effective_options": "eff"}
 """Heads of columns that have symbols or initials."""
 
+# Minimum widths, so that a table keeps its shape with --watch.
 WIDTHS = {C.OFFSET_SECONDS: 7, C.MEASURE_SECONDS: 7, C.INTERVAL_SECONDS: 6}
 WORDS = {C.OFFSET_SECONDS: len("behind")}
 TOGETHER = "\N{NO-BREAK SPACE}"
@@ -107,6 +112,17 @@ def table(model: type[Report], records: Sequence[Report], width: int) -> list[st
             if _fits(lines := _lines(kept, records, brief=True, longest=longest), width):
                 return [*lines, *_legend(kept, records, width)]
     return None
+
+
+def explained(model: type[Report], width: int) -> str:
+    """Return what each column of the report's table means."""
+    lines = []
+    for name in LAYOUTS[model._report].columns:
+        text = "Address, or a reference clock's ID"
+        if name != "name":
+            text = re.split(r"[.;:,](?: |$)| as a power", meanings(model)[name].text)[0]
+        lines.append(wrapped(f"{HEADS.get(name, name.replace('_', ' '))}: {text}", width, indent=2))
+    return "\n".join(lines)
 
 
 def _new(model: type[Report], layout: Layout) -> list[str]:
@@ -148,13 +164,13 @@ def cell(record: Any, name: str, longest: int, *, brief: bool) -> str:
         return NOTHING
     origin = origins(type(record))[name]
     content = origin.content
-    if content is C.INTERVAL_LOG2_SECONDS and 0 <= value < 32:
-        return f"{1 << value} s"
+    if content is C.INTERVAL_LOG2_SECONDS and -32 < value < 32:
+        return f"{1 << value} s" if value >= 0 else seconds(ldexp(1, value))
     signed = bool(origin.positive) and value != 0
     text = as_text(content, [abs(value) if signed else value], brief=brief, precise=False)
     if content in (C.MEASURE_PPM, C.OFFSET_PPM):
         text += " ppm"
-    text = text.removeprefix("+").rjust(WIDTHS.get(content, 0))  # stays in place with --watch
+    text = (text.removeprefix("+") if signed else text).rjust(WIDTHS.get(content, 0))
     if not signed:
         return text
     word = sense(origin.positive, value).split()[-1]

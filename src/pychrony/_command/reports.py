@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 
 from .._model.meanings import summary
@@ -18,6 +19,7 @@ from .arguments import (
     connection,
     interval,
 )
+from .exits import USAGE
 from .render import keys
 from .show import Output, log, show, watch, width
 
@@ -30,6 +32,8 @@ DEFAULTS = {
     "watch": None,
     "everything": False,
     "output": None,
+    "numeric": False,
+    "verbose": False,
 }
 
 EPILOG = """\
@@ -54,6 +58,20 @@ exit codes:
 
 REPORTS = (*MODELS, "all")
 
+HABITS = {
+    "-c": "here it is '--json', which names each value",
+    "-p": "here it is '--address HOST:PORT'",
+    "-N": "libchrony does not give the names that were configured, only addresses",
+    "sourcename": "libchrony does not give the names that were configured, only addresses",
+    "clients": "libchrony does not offer it",
+    "waitsync": "here it is 'pychrony wait'",
+    **dict.fromkeys(
+        ("add", "burst", "delete", "makestep", "offline", "online", "reload", "reselect"),
+        "pychrony only reads reports",
+    ),
+}
+"""Options and commands of chronyc's that are different here, and what to use instead."""
+
 EVERYTHING = "Every report; unreadable reports show the reason, and the exit code stays 0"
 
 
@@ -61,6 +79,12 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     """Show a report; `others` are the subcommands with their own parsers, listed in the help."""
     parser = _parser(others, explain=not {"-h", "--help"}.isdisjoint(argv))
     options = parser.parse(argv, DEFAULTS)
+    if options.report is None:
+        if not options.verbose:
+            parser.print_help(sys.stderr)
+            return USAGE
+        print(f"pychrony {__version__}")
+        return 0
     if options.report in others:
         parser.error(f"the options of '{options.report}' come after it")
     if options.output and not (options.json and options.watch):
@@ -68,7 +92,13 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     chrony = connection(parser, options)
     if options.watch is None:
         with chrony:
-            show(chrony, options.report, json=options.json, everything=options.everything)
+            show(
+                chrony,
+                options.report,
+                json=options.json,
+                everything=options.everything,
+                explain=options.verbose,
+            )
     elif options.json:
         log(chrony, options.report, options.watch, Output(options.output))
     else:
@@ -83,8 +113,9 @@ def _parser(others: Mapping[str, str], *, explain: bool) -> Parser:
     _add_options(common)
     parser = Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
     parser.commands = (*REPORTS, *others)
+    parser.habits = HABITS
     parser.add_argument("--version", action="version", version=f"pychrony {__version__}")
-    commands = parser.add_subparsers(dest="report", metavar="REPORT", required=True)
+    commands = parser.add_subparsers(dest="report", metavar="REPORT")
 
     def add(name: str, about: str) -> Parser:
         return commands.add_parser(
@@ -121,6 +152,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "each time, with the time, the address, and the answer or the error",
     )
     add_output(parser, "--json --watch")
+    parser.add_argument("-n", action="store_true", dest="numeric", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "-v",
+        action="store_true",
+        dest="verbose",
+        help="explain the columns of a list; without a report, show the version",
+    )
 
 
 def _lower(about: str) -> str:

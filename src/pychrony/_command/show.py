@@ -19,6 +19,7 @@ from ..exceptions import ChronyError, ChronyLibraryError
 from ..models import MODELS, AllReports
 from . import colours
 from .grid import wrapped
+from .lists import LAYOUTS, explained
 from .render import all_text, answer_of, as_json, text
 
 PIPE_WIDTH = 120
@@ -26,11 +27,22 @@ PIPE_WIDTH = 120
 
 
 def show(
-    connection: ChronyConnection, report: str, *, json: bool, everything: bool = False
+    connection: ChronyConnection,
+    report: str,
+    *,
+    json: bool,
+    everything: bool = False,
+    explain: bool = False,
 ) -> None:
-    """Print a report, or "all"; with `everything`, also sources whose name is not resolved."""
+    """Print a report, or "all".
+
+    With `everything`, also sources whose name is not resolved; `explain` adds the meaning of the
+    columns of a list.
+    """
     answers = ask(connection, report)
     write(as_json(_payload(answers, report)) if json else _text(answers, report, everything))
+    if explain and report in LAYOUTS and not json:
+        write(f"\n{explained(MODELS[report], width())}")
 
 
 def watch(connection: ChronyConnection, report: str, every: float, *, everything: bool) -> None:

@@ -67,7 +67,7 @@ def parse_address(address: str | os.PathLike[str] | None) -> Address:
     if not isinstance(text, str):
         raise TypeError(f"address must be a str, a path or None, not {type(address).__name__}")
     if not text:
-        raise ValueError("address is empty; None stands for the local chronyd")
+        raise ValueError("address is empty; leave it out to ask the local chronyd")
     if "\0" in text:
         raise ValueError(f"address {text!r} contains a null character")
     if text.startswith("/"):

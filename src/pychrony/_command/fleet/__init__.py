@@ -14,9 +14,9 @@ from ..arguments import (
     Parser,
     add_limits,
     add_output,
-    duration_or_none,
     interval,
     limits,
+    timeout,
 )
 from ..show import Output, Screen, rounds, width, write
 from .rows import Row, judged
@@ -157,7 +157,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--timeout",
-        type=duration_or_none,
+        type=timeout,
         default=5.0,
         metavar="DURATION",
         help="how long to wait for each host in total (default: 5s); 'none' waits for ever",
