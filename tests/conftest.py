@@ -14,7 +14,7 @@ import pytest
 from pychrony import ChronyError
 from pychrony.testing import PrivateChronyd
 
-pytest_plugins = ["faults_page"]
+pytest_plugins = ["alone", "faults_page"]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,18 +6,15 @@ import asyncio
 import errno
 import os
 import pickle
-import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
+from alone import Alone
 from limits import remains
 from methods import METHODS
 from scripted import (
@@ -210,52 +207,8 @@ def test_the_address_stays_as_it_was_given(address: str) -> None:
         assert connection.address == address
 
 
-NAMESPACES = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
-
-# In separate namespaces with their own network and /run, where chronyd's port and path are free.
-ALONE = """
-    import errno, fcntl, os, socket, struct, subprocess
-    from pathlib import Path
-    import pychrony
-    from scripted import ScriptedChronyd
-    subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        set_flags, up, running = 0x8914, 1, 0x40  # SIOCSIFFLAGS, IFF_UP, IFF_RUNNING
-        fcntl.ioctl(any_socket, set_flags, struct.pack("16sH14x", b"lo", up | running))
-    Path("/run/chrony").mkdir()
-
-    class AtHome(ScriptedChronyd):
-        def _reserve_path(self, resources):
-            self.address = "/run/chrony/chronyd.sock"
-            return self.address
-        def _reserve_port(self, resources):
-            self.address = "[::1]:323" if self.transport == "udp6" else "127.0.0.1:323"
-            return ("::1" if self.transport == "udp6" else "127.0.0.1", 323)
-
-    def ask(connection):
-        print(connection.address, connection.transport.value, connection.get_tracking().stratum,
-              connection.address)
-    """
-
-
-@pytest.fixture
-def alone() -> Callable[[str], list[str]]:
-    """Run a program in empty namespaces; return the lines that it prints."""
-    if shutil.which("unshare") is None or subprocess.run([*NAMESPACES, "true"]).returncode:
-        pytest.skip("this system allows no namespaces, and its own chronyd is not to be touched")
-
-    def run(code: str) -> list[str]:
-        line = [*NAMESPACES, sys.executable, "-W", "error", "-c", dedent(ALONE) + dedent(code)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.stderr == ""
-        return done.stdout.splitlines()
-
-    return run
-
-
 def test_the_local_chronyd_is_found_at_its_socket_before_its_port(
-    alone: Callable[[str], list[str]],
+    alone: Alone,
 ) -> None:
     said = alone(
         """
@@ -275,7 +228,7 @@ def test_the_local_chronyd_is_found_at_its_socket_before_its_port(
 
 @needs_ipv6_in_kernel
 def test_the_local_chronyd_is_found_at_its_ipv6_port_last(
-    alone: Callable[[str], list[str]],
+    alone: Alone,
 ) -> None:
     said = alone(
         """
@@ -297,7 +250,7 @@ def test_the_local_chronyd_is_found_at_its_ipv6_port_last(
 
 @needs_ipv6_in_kernel
 def test_where_no_chronyd_is_at_all_every_place_is_named(
-    alone: Callable[[str], list[str]],
+    alone: Alone,
 ) -> None:
     said = alone(
         """
@@ -319,7 +272,7 @@ def test_where_no_chronyd_is_at_all_every_place_is_named(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @needs_ipv6_in_kernel
 def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
-    alone: Callable[[str], list[str]],
+    alone: Alone,
 ) -> None:
     said = alone(
         """
@@ -347,7 +300,7 @@ def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_where_no_chronyd_is_at_all_a_user_is_not_told_about_permissions(
-    alone: Callable[[str], list[str]],
+    alone: Alone,
 ) -> None:
     said = alone(
         """
@@ -368,9 +321,7 @@ def test_where_no_chronyd_is_at_all_a_user_is_not_told_about_permissions(
 @pytest.mark.parametrize(
     "transport", ["udp", pytest.param("udp6", marks=needs_ipv6_in_kernel), "unix"]
 )
-def test_a_chronyd_that_starts_late_is_found_wherever_it_is(
-    transport: str, alone: Callable[[str], list[str]]
-) -> None:
+def test_a_chronyd_that_starts_late_is_found_wherever_it_is(transport: str, alone: Alone) -> None:
     said = alone(
         f"""
         with pychrony.ChronyConnection() as connection:
@@ -390,7 +341,7 @@ def test_a_chronyd_that_starts_late_is_found_wherever_it_is(
 
 @needs_ipv6_in_kernel
 def test_a_chronyd_that_has_vanished_is_asked_elsewhere(
-    alone: Callable[[str], list[str]],
+    alone: Alone,
 ) -> None:
     said = alone(
         """

@@ -230,6 +230,7 @@ class Daemon:
         """Return the error of a chronyd that did not answer at any address."""
         if len(failed) == 1:
             return next(iter(failed.values()))
+        failed = {place: failed[place] for place in self.places if place in failed}
         actions = [error._action for error in failed.values()]
         action = next((one for one in actions if one != "connecting to"), actions[0])
         local = len(self.places) > 1 and self.places[0].startswith("/")

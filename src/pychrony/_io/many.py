@@ -169,17 +169,17 @@ class Many:
             until, _, member = heappop(self._dues)
             if member.wait is not None and member.wait.until == until:
                 self._resume(member)
-        while self._unnamed and self._looking < NAMES:
-            self._give_turn(self._unnamed.popleft(), NAME)
-        while self._has_room() and len(self.outcomes) < YOUNG:
+        while True:
+            while self._unnamed and self._looking < NAMES:
+                self._give_turn(self._unnamed.popleft(), NAME)
+            if not self._has_room() or len(self.outcomes) >= YOUNG:
+                return False
             if self._ready:
                 self._give_turn(self._ready.popleft(), ROOM)
-            elif self._more and len(self._unnamed) < WAITING:
-                if self._take():
-                    return True  # what has arrived during a pause comes first
-            else:
-                break
-        return False
+            elif not self._more or len(self._unnamed) >= WAITING:
+                return False
+            elif self._take():
+                return True  # what has arrived during a pause comes first
 
     def _due(self) -> int:
         """Return the nanoseconds until something can go on, whatever arrives."""

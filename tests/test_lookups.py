@@ -1,0 +1,155 @@
+"""Tests that the look-up of a host name is part of the timeout, and holds nobody up."""
+
+from __future__ import annotations
+
+import pytest
+from alone import Alone
+
+DEAD_ZONE = """
+    import atexit
+    open_files = ExitStack()
+    atexit.register(open_files.close)
+    # The only name server is silent.
+    replace("resolv.conf", ["nameserver 127.0.0.1", "options timeout:5 attempts:2"])
+    replace("nsswitch.conf", ["hosts: files dns"])
+    replace("hosts", [f"127.0.0.2 good{number}" for number in range(40)])
+    server = open_files.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    server.bind(("127.0.0.1", 53))
+
+    def timed(call, *errors):
+        start = time.monotonic()
+        try:
+            print(call())
+        except errors as error:
+            print(error)
+        print(round(time.monotonic() - start, 1))
+
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+"""
+
+SILENCE = "resolving dead.test: no answer within 1 s; check the name servers, or give an IP address"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "pychrony.get_tracking('dead.test', timeout=1)",
+        "pychrony.ChronyConnection('dead.test', timeout=1).__enter__()",
+        "asyncio.run(aio.get_tracking('dead.test', timeout=1))",
+        "next(pychrony.get_many(['dead.test'], timeout=1)).result()",
+    ],
+)
+def test_a_silent_name_server_takes_no_longer_than_the_timeout(call: str, alone: Alone) -> None:
+    said = alone(
+        f"""{DEAD_ZONE}
+    before = threads()
+    for _ in range(3):
+        timed(lambda: {call}, pychrony.ChronyTimeoutError)
+    print(threads() - before)
+    """
+    )
+    assert said[::2] == [SILENCE] * 3 + ["1"]
+    assert all(0.9 <= float(taken) < 2 for taken in said[1::2])
+
+
+def test_the_command_ends_in_time_although_the_name_server_is_silent(alone: Alone) -> None:
+    said = alone(
+        f"""{DEAD_ZONE}
+    import sys
+    for command in ("check -H dead.test -t 1", "wait --address dead.test --timeout 1"):
+        command = [sys.executable, "-m", "pychrony", *command.split()]
+        timed(lambda: subprocess.run(command, capture_output=True).returncode)
+    """
+    )
+    assert said[::2] == ["2", "1"]
+    assert all(float(taken) < 4 for taken in said[1::2])
+
+
+@pytest.mark.parametrize("way", ["blocking", "aio"])
+def test_names_of_a_dead_zone_hold_up_no_other_name(way: str, alone: Alone) -> None:
+    said = alone(
+        f"""{DEAD_ZONE}
+    names = [f"dead{{n}}.test" for n in range(16)] + [f"good{{n}}" for n in range(40)]
+
+    async def main():
+        return [answer async for answer in aio.get_many(names, "tracking", timeout=2)]
+
+    with at("127.0.0.2", 3):
+        start = time.monotonic()
+        if {way!r} == "aio":
+            answers = asyncio.run(main())
+        else:
+            answers = list(pychrony.get_many(names, "tracking", timeout=2))
+        good = [answer.address for answer in answers if answer.reports]
+        print(sorted(good) == sorted(names[16:]), time.monotonic() - start < 4)
+    """
+    )
+    assert said == ["True True"]
+
+
+def test_a_look_up_whose_thread_cannot_be_started_is_an_error(alone: Alone) -> None:
+    said = alone(
+        """
+        import _thread
+        def start(*_): raise RuntimeError("can't start new thread")
+        _thread.start_new_thread = start
+        answers = list(pychrony.get_many(["localhost", "127.0.0.1"], "tracking", timeout=None))
+        print(sorted(str(answer.error).partition(";")[0] for answer in answers))
+
+        async def main():
+            return [a async for a in aio.get_many(["localhost"], "tracking", timeout=None)]
+
+        print(str(asyncio.run(main())[0].error).partition(";")[0])
+        try:
+            pychrony.get_tracking("localhost")
+        except pychrony.ChronyConnectionError as error:
+            print(error)
+        """
+    )
+    words = "resolving localhost: can't start new thread"
+    assert said[0].startswith("['reading tracking from 127.0.0.1:323: connection refused', ")
+    assert said[0].endswith(f', "{words}"]')
+    assert said[1:] == [words, f"{words}; raise the limit of threads, or give an IP address"]
+
+
+def test_a_resolver_that_fails_in_another_way_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pychrony
+
+    def resolve(*_: object, **__: object) -> object:
+        raise ValueError("out of order")
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    answers = list(pychrony.get_many(["localhost", "127.0.0.1:7"], "tracking", timeout=None))
+    assert len(answers) == 2
+    with pytest.raises(pychrony.ChronyConnectionError, match="resolving localhost: out of order;"):
+        pychrony.get_tracking("localhost", timeout=None)
+
+
+def test_a_forked_child_looks_up_what_its_parent_was_looking_up(alone: Alone) -> None:
+    said = alone(
+        """
+        name(one="127.0.0.2", two="127.0.0.2", three="127.0.0.2")
+        resolve, parent = socket.getaddrinfo, os.getpid()
+
+        def slow(host, *arguments, **options):
+            if host != "one" and os.getpid() == parent:
+                time.sleep(1)
+            return resolve(host, *arguments, **options)
+
+        socket.getaddrinfo = slow
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        with at("127.0.0.2", 3):
+            answers = pychrony.get_many(["one", "two", "three"], "tracking", timeout=None)
+            print(next(answers).address, flush=True)
+            child = os.fork()
+            rest = sorted(answer.address for answer in answers if answer.reports)
+            if child == 0:
+                os._exit(rest != ["three", "two"])
+            print(rest, os.waitpid(child, 0)[1])
+        """
+    )
+    assert said == ["one", "['three', 'two'] 0"]
