@@ -46,8 +46,7 @@ exit codes:
   0  OK
   1  WARNING
   2  CRITICAL
-  3  UNKNOWN: wrong options, no libchrony, an answer that cannot be read, or output that cannot be
-     written
+  3  UNKNOWN: wrong options, no libchrony, an unreadable answer, or unwritable output
 """
 
 
