@@ -34,6 +34,7 @@ BAD = {
     "fleet": ["--from", NOWHERE],
     "exporter": ["--listen", "192.0.2.1:9123"],
     "plot": [NOWHERE, "-o", "clock.svg"],
+    "history": [NOWHERE],
     "doctor": ["--address", NOWHERE],
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from ..exceptions import ChronyError
 from .exits import BROKEN_PIPE, INTERRUPTED, UNREACHABLE, complain, exit_code
@@ -54,10 +53,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments and arguments[0] in COMMANDS:
-        # Imported when needed, so that no command waits for the imports of others.
-        code: int = import_module(f"..{arguments[0]}", __name__).run(arguments[1:])
-        return code
-    from .reports import run
+    # Imported when needed, so that no command waits for the imports of others, and by statements,
+    # which PyInstaller and the like can see.
+    match arguments:
+        case ["check", *options]:
+            from .check import run
+        case ["wait", *options]:
+            from .wait import run
+        case ["fleet", *options]:
+            from .fleet import run
+        case ["exporter", *options]:
+            from .exporter import run
+        case ["plot", *options]:
+            from .plot import run
+        case ["history", *options]:
+            from .history import run
+        case ["doctor", *options]:
+            from .doctor import run
+        case ["demo", *options]:
+            from .demo import run
+        case _:
+            from .reports import run as show
 
-    return run(arguments, COMMANDS)
+            return show(arguments, COMMANDS)
+    return run(options)

@@ -30,9 +30,9 @@ Both run in temporary folders and on free ports, and neither touches this machin
 """
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(argv: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
-    demonstrate(json=_parser().parse(arguments).json)
+    demonstrate(json=_parser().parse(argv).json)
     return 0
 
 

@@ -32,10 +32,10 @@ answers, and which reports this user can read there.
 """
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(argv: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
     parser = _parser()
-    options = parser.parse(arguments, {"address": None, "timeout": TIMEOUT})
+    options = parser.parse(argv, {"address": None, "timeout": TIMEOUT})
     connection(parser, options)  # checks the address and the timeout
     diagnosis = examine(options.address, options.timeout)
     write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))

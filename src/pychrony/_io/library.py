@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import _cffi_backend  # noqa: F401  # _shim imports it, which PyInstaller cannot see
+
 from ..exceptions import ChronyLibraryError
 from ._shim import ffi, lib
 
