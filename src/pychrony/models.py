@@ -32,7 +32,6 @@ from ._model.converters import (
 )
 from ._model.fields import FieldContent, FieldType, OpenEnum, Report, ReportField, of
 from ._model.fields import FieldContent as C
-from ._model.meanings import FullDocstring
 from ._model.plain import fields_of
 from .exceptions import ChronyError
 
@@ -1178,5 +1177,15 @@ MODELS: dict[str, type[Report]] = {
 }
 """The model of each report, by libchrony's name."""
 
+
+class _Docstring:
+    """The docstring of a model, composed when it is read."""
+
+    def __get__(self, record: Report | None, model: type[Report]) -> str:
+        from ._model.meanings import documented  # slow to import, and only help needs it
+
+        return documented(model)
+
+
 for _model in MODELS.values():
-    _model.__doc__ = FullDocstring()  # type: ignore[assignment]
+    _model.__doc__ = _Docstring()  # type: ignore[assignment]

@@ -17,9 +17,7 @@ from ..assessment import Assessment, State, age_of_update, judge
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports, Source, TrackingStatus
-from . import render
 from .arguments import Limits, Parser, add_address, add_limits, limits, timeout
-from .render import answer_of
 
 NAME = "CHRONY"
 WIDTH = 100  # columns of the reports
@@ -109,9 +107,11 @@ def _text(reports: AllReports | ChronyError, assessment: Assessment, verbose: in
 
 def _details(reports: AllReports) -> Iterator[str]:
     """Return both reports as text, line by line."""
+    from .render import answer_of, text  # slow to import, and only -vv needs it
+
     for name in ("tracking", "sources"):
         yield ""
-        yield from render.text(MODELS[name], answer_of(reports, name), WIDTH).splitlines()
+        yield from text(MODELS[name], answer_of(reports, name), WIDTH).splitlines()
 
 
 def _summary(reports: AllReports) -> Iterator[str]:

@@ -75,15 +75,13 @@ def summary(model: type[Report]) -> str:
     return overview(model).partition("\n")[0].rstrip(".").replace("`", "")
 
 
-class FullDocstring:
-    """The docstring of a model with that of its fields, for `help()`; composed when it is read."""
-
-    def __get__(self, record: Report | None, model: type[Report]) -> str:
-        lines = [overview(model), "", "Fields:"]
-        for name, meaning in meanings(model).items():
-            lines.append(f"    {name}" + (f" ({meaning.unit})" if meaning.unit else ""))
-            lines.append(textwrap.indent(textwrap.fill(meaning.text, 84), " " * 8))
-        return "\n".join(lines)
+def documented(model: type[Report]) -> str:
+    """Return a model's docstring with that of its fields, as `help()` shows it."""
+    lines = [overview(model), "", "Fields:"]
+    for name, meaning in meanings(model).items():
+        lines.append(f"    {name}" + (f" ({meaning.unit})" if meaning.unit else ""))
+        lines.append(textwrap.indent(textwrap.fill(meaning.text, 84), " " * 8))
+    return "\n".join(lines)
 
 
 def _unit(name: str, content: C) -> str:
