@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -505,3 +506,20 @@ def test_watching_on_a_terminal_draws_each_text_over_the_last(
         assert len(rows_of_text) == int(height) < rows
         assert max(map(len, rows_of_text)) <= 60
         assert any("more lines" in row for row in rows_of_text) is cut
+
+
+@pytest.mark.parametrize("report", ["sources", "sourcestats"])
+def test_sources_are_named_by_reverse_dns_if_asked_for(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = socket.getnameinfo(("127.0.0.1", 0), socket.NI_NAMEREQD)[0]
+    with PrivateChronyd("server 127.0.0.1 port 9") as chronyd:
+        for options, shown in (([], "127.0.0.1"), (["--resolve"], name)):
+            assert main([report, *at(chronyd), *options]) == 0
+            assert shown in capsys.readouterr().out.split()
+
+
+def test_json_has_addresses_and_no_names(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sources", "--json", "--resolve"])
+    assert "--resolve is for text" in capsys.readouterr().err

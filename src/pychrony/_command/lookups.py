@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import TypeVar
@@ -35,7 +35,7 @@ class Lookups:
         found = await self.in_thread(address.resolve)
         return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
-    async def names(self, addresses: Iterable[str], timeout: float) -> Mapping[str, str]:
+    async def names(self, addresses: Collection[str], timeout: float) -> Mapping[str, str]:
         """Return the names of addresses, as far as they are found within so many seconds."""
         now = time.monotonic()
         kept = {a: entry for a in addresses if (entry := self._names.get(a)) and entry[0] > now}

@@ -21,7 +21,7 @@ from .arguments import (
 )
 from .exits import USAGE
 from .render import keys
-from .show import Output, log, show, watch, width
+from .show import Names, Output, log, show, watch, width
 
 DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
 
@@ -31,6 +31,7 @@ DEFAULTS = {
     "json": False,
     "watch": None,
     "everything": False,
+    "resolve": False,
     "output": None,
     "numeric": False,
     "verbose": False,
@@ -89,21 +90,25 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
         parser.error(f"the options of '{options.report}' come after it")
     if options.output and not (options.json and options.watch):
         parser.error("--output is for lines of JSON: add --json and --watch")
+    if options.resolve and options.json:
+        parser.error("--resolve is for text: JSON has the addresses")
     chrony = connection(parser, options)
+    names = Names(options.timeout) if options.resolve else None
     if options.watch is None:
         with chrony:
             show(
                 chrony,
                 options.report,
+                options.everything,
+                names,
                 json=options.json,
-                everything=options.everything,
                 explain=options.verbose,
             )
     elif options.json:
         log(chrony, options.report, options.watch, Output(options.output))
     else:
         with chrony:
-            watch(chrony, options.report, options.watch, everything=options.everything)
+            watch(chrony, options.report, options.everything, names, every=options.watch)
     return 0
 
 
@@ -126,7 +131,14 @@ def _parser(others: Mapping[str, str], *, explain: bool) -> Parser:
         )
 
     for name, model in MODELS.items():
-        add(name, summary(model)).epilog = keys(model, width()) if explain else None
+        report = add(name, summary(model))
+        report.epilog = keys(model, width()) if explain else None
+        if name in ("sources", "sourcestats"):
+            report.add_argument(
+                "--resolve",
+                action="store_true",
+                help="show the sources' names by reverse DNS, as far as there is an answer in time",
+            )
     add("all", EVERYTHING)
     for name, about in others.items():
         commands.add_parser(name, help=_lower(about), add_help=False)
