@@ -15,6 +15,9 @@ ERROR, ASKED, CLOCK, SYNCHRONIZED, SOURCES = 1, 2, 4, 8, 16
 """Flags of a line: there is an error in place of an answer; the clock was asked for, is there, and
 is synchronised to a source; the sources are there."""
 
+EARLIEST = 946684800.0
+"""Start of 2000: an earlier time comes from a machine whose clock does not run while it is off."""
+
 LEAST_STEP = 0.01
 """Seconds by which the two times in a line may be read too early or too late."""
 
@@ -171,13 +174,15 @@ def steps(history: History, lines: Sequence[int]) -> list[Step]:
     """Return where the clock of the machine that wrote the log was set.
 
     There, it moved more or less than the time since boot, which chronyd's corrections of the rate
-    affect as well. In logs without that time, only a step back can be seen.
+    affect as well. In logs without that time, only a step back can be seen, and one out of the last
+    millennium.
     """
     found = []
     for before, after in pairwise(lines):
         moved = history.time[after] - history.time[before]
         passed = history.uptime[after] - history.uptime[before]
-        shift = moved - passed if passed >= 0 else min(0.0, moved)  # of another or unknown boot
+        was_set = moved < 0 or history.time[before] < EARLIEST <= history.time[after]
+        shift = moved - passed if passed >= 0 else moved * was_set  # of another or unknown boot
         if abs(shift) > LEAST_STEP:
             found.append(Step(after, shift))
     return found
