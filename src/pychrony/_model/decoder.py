@@ -7,7 +7,7 @@ generates the function that builds the model from these bytes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple
@@ -73,55 +73,53 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
     each field of the frozen class. Each field has a line, so that the line of an error names it.
     """
     struct, positions = layout(shape)
+    scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
+    scope |= {"fill": vars(Report)["__dict__"].__set__, "time": nanoseconds}
     steps = [  # libchrony's name of a field, and a line of code
         (name, _PREPARED[kind].format(*(f"r{position}" for position in positions[name])))
         for name, kind in zip(shape.names, shape.types, strict=True)
         if kind in _PREPARED
     ]
     steps.append(("", "fill(self, {"))
-    converters = {}
-    for field in dataclasses.fields(model):
-        origin: Origin = field.metadata["origin"]
-        name, value = _expression(model, field, origin, positions)
-        steps.append((name, f"{field.name!r}: {value},"))
-        remember = lru_cache(1024) if origin.content in _RECURRING else lambda convert: convert
-        converters[f"c_{field.name}"] = origin.convert and remember(origin.convert)
+    for field, convert, names in _sources(model, positions):
+        value = ", ".join(f"r{positions[name][0]}" for name in names) or repr(field.default)
+        if convert and names:
+            scope[f"c_{field.name}"] = convert
+            value = f"c_{field.name}({value})"
+        steps.append(("".join(names[:1]), f"{field.name!r}: {value},"))
 
     def refusal(error: Exception, line: int, raw: tuple[Any, ...]) -> ChronyDataError:
         name, _ = steps[line - _FIRST_STEP]
-        value = raw[positions[name][0]]
-        words = f"{name!r} cannot be {value!r} ({error})"
+        words = f"{name!r} cannot be {raw[positions[name][0]]!r} ({error})"
         return ChronyDataError._compose(f"reading {model._report}", "", words)
 
-    source = _READ.format(
-        raw=", ".join(f"r{position}" for name in shape.names for position in positions[name]),
-        steps="\n        ".join(line for _, line in steps),
-    )
-    scope: dict[str, Any] = {"unpack": struct.unpack_from, "new": object.__new__, "model": model}
-    scope |= {"fill": vars(Report)["__dict__"].__set__, "time": nanoseconds, "refusal": refusal}
-    made: dict[str, Any] = {}
-    exec(source, scope | converters, made)
-    read: Callable[[Any, int], R] = made["read"]
+    raw = ", ".join(f"r{position}" for name in shape.names for position in positions[name])
+    source = _READ.format(raw=raw, steps="\n        ".join(line for _, line in steps))
+    exec(source, scope | {"refusal": refusal}, scope)
+    read: Callable[[Any, int], R] = scope["read"]
     return read
 
 
-def _expression(
-    model: type[Report],
-    field: dataclasses.Field[Any],
-    origin: Origin,
-    positions: Mapping[str, tuple[int, ...]],
-) -> tuple[str, str]:
-    """Return libchrony's name of a field, and the code that gets its value."""
-    name = next(filter(positions.get, origin.names), origin.names[0])
-    missing = next((n for n in (name, *origin.given) if not positions.get(n)), None)
-    if missing is None:
-        arguments = ", ".join(f"r{positions[n][0]}" for n in (name, *origin.given))
-        return name, f"c_{field.name}({arguments})" if origin.convert else arguments
-    if field.default is not dataclasses.MISSING:
-        return name, repr(field.default)
-    raise ChronyDataError._compose(
-        f"reading {model._report}",
-        "",
-        f"the answer has no field {missing!r}",
-        "this libchrony or chronyd is not one that pychrony knows",
-    )
+def _sources(
+    model: type[Report], positions: Mapping[str, tuple[int, ...]]
+) -> Iterator[tuple[dataclasses.Field[Any], Callable[..., Any] | None, tuple[str, ...]]]:
+    """Yield each field, its converter, and libchrony's names of what that takes.
+
+    There are no names if the record lacks them, so that the field has its default.
+    """
+    for field in dataclasses.fields(model):
+        origin: Origin = field.metadata["origin"]
+        name = next(filter(positions.get, origin.names), origin.names[0])
+        names = (name, *origin.given)
+        missing = [name for name in names if not positions.get(name)]
+        if missing and field.default is dataclasses.MISSING:
+            raise ChronyDataError._compose(
+                f"reading {model._report}",
+                "",
+                f"the answer has no field {missing[0]!r}",
+                "this libchrony or chronyd is not one that pychrony knows",
+            )
+        convert = origin.convert
+        if convert and origin.content in _RECURRING:
+            convert = lru_cache(1024)(convert)  # even an enum's own call takes longer
+        yield field, convert, () if missing else names
