@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from typing import TypeVar
 
 from .._io.address import Address
+from .._io.failures import lookup_failure
+from .._io.names import LookUp
 
 AT_ONCE = 32
 """The most threads."""
@@ -32,8 +34,11 @@ class Lookups:
 
     async def addresses(self, address: Address) -> list[str]:
         """Return the addresses of a host name; raise `ChronyConnectionError` if it has none."""
-        found = await self.in_thread(address.resolve)
-        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        look_up = LookUp(address.host)
+        await self.in_thread(look_up.run)
+        if look_up.error is not None:
+            raise lookup_failure(address.host, look_up.error) from look_up.error
+        return look_up.found
 
     async def names(self, addresses: Collection[str], timeout: float) -> Mapping[str, str]:
         """Return the names of addresses, as far as they are found within so many seconds."""
