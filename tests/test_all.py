@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 from limits import HANG
 from methods import METHODS
-from scripted import OPEN_COMMANDS, Request, Script, ScriptedChronyd, in_turn, script
+from scripted import OPEN_COMMANDS, Request, Script, ScriptedChronyd, script
 from scripted.wire import Command, Status, ntp_source, refclock
 
 import pychrony
@@ -222,16 +222,3 @@ def test_lists_that_never_agree_are_returned_as_they_are() -> None:
         found = addresses(read(chronyd))
     assert found.pop("sources") == [TWO]
     assert set(map(tuple, found.values())) == {(ONE,)}
-
-
-def test_a_complete_first_answer_is_kept_when_a_second_reading_times_out() -> None:
-    """Its lists disagree at first; then chronyd falls silent."""
-    answers = {
-        **known(ONE, TWO),
-        Command.SOURCES: in_turn(*4 * [lambda r: known(ONE, THREE)[Command.SOURCES]], None),
-    }
-    with ScriptedChronyd(answers, "unix") as chronyd:
-        read = pychrony.get_all("sources", "sourcestats", address=chronyd.address, timeout=0.7)
-    assert [source.address for source in read.sources or []] == [ONE, THREE, "PPS0"]
-    assert [stats.address for stats in read.sourcestats or []] == [ONE, TWO, ""]
-    assert read.missing == {}

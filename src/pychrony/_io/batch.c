@@ -87,22 +87,15 @@ static void release_ask(struct batch *batch, int ask)
 
 static void restart_round(struct batch *batch);
 
-/* End an ask with an error, or with an earlier reading of its list if the lists only disagreed. */
+/* End an ask with an error. */
 static void fail(struct batch *batch, int ask, int error, int system)
 {
-    struct progress *progress = &batch->progress[ask];
-    shim_ask *told = &batch->asks[ask];
-    if (progress->done)
+    if (!is_open(batch, ask))
         return;
     release_ask(batch, ask);
     conclude(batch, ask);
-    if (progress->kept >= 0) {
-        told->first = progress->kept;
-        told->records = progress->kept_records;
-    } else {
-        told->error = error;
-        told->system = system;
-    }
+    batch->asks[ask].error = error;
+    batch->asks[ask].system = system;
     if (batch->guard == ask && batch->round.opening != DONE)
         restart_round(batch); /* with another guard */
 }
@@ -253,18 +246,6 @@ static void miss_source(struct batch *batch, int record)
         read_again(batch);
 }
 
-/* Keep the reading in case that no other one succeeds. */
-static void keep_reading(struct batch *batch)
-{
-    for (int i = 0; i < batch->seen.asked; i++) {
-        if (!is_open_list(batch, i))
-            continue;
-        batch->progress[i].kept = batch->asks[i].first;
-        batch->progress[i].kept_records = batch->asks[i].records;
-        batch->progress[i].room = 0;
-    }
-}
-
 static void conclude_lists(struct batch *batch)
 {
     batch->known = batch->round.number;
@@ -302,21 +283,12 @@ static bool check_round(struct batch *batch)
         round->closing = TO_ASK;
         return true;
     }
-    if (verdict == READ_AGAIN) {
+    if (verdict == READ_AGAIN)
         read_again(batch);
-        return true;
-    }
-    if (verdict == OUT_OF_MEMORY || !complete_lists(batch)) {
-        fail_lists(batch, NO_MEMORY, 0);
-        return true;
-    }
-    if (verdict == SOUND) {
+    else if (verdict == SOUND && complete_lists(batch))
         conclude_lists(batch);
-        return false;
-    }
-    if (verdict == DOUBTFUL)
-        keep_reading(batch);
-    read_again(batch);
+    else
+        fail_lists(batch, NO_MEMORY, 0);
     return true;
 }
 
@@ -708,7 +680,6 @@ static bool make_asks(struct batch *batch, const shim_ask *asks, int asked)
             .probing = has(&asks[i], SHIM_NAMED) && !has(&asks[i], SHIM_SOURCES),
             .shape = -1,
             .last.shape = -1,
-            .kept = -1,
         };
     }
     return true;

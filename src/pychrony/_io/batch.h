@@ -16,8 +16,6 @@ struct progress {
     int room;  /* number of records that have places, from the ask's `first` on */
     int shape; /* of the last record, to try first for the next */
     shim_place last; /* of a list: its last record, which arrives first */
-    int kept;  /* an earlier complete reading: its first place, or -1 */
-    int kept_records;
 };
 
 struct batch {

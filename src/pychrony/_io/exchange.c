@@ -460,26 +460,13 @@ void look_again(struct peer *peer)
 
 /* ---- Repetitions ---- */
 
-/* Return the slot in which to repeat a request that waits. At first, that is a new one: with a
-   second socket, the request and its repetition can both be answered, which the few round trips of
-   lists need where datagrams are late or lost. Later, a slot in between is closed and reused. If no
-   socket can be opened, the repetition replaces the request in its own session. */
+/* Return the slot in which to repeat a request that waits: once, a new one. With a second socket,
+   the request and its repetition can both be answered, which the few round trips of lists need where
+   datagrams are late or lost. After that, or if no socket can be opened, a repetition replaces the
+   request in its own session, so that a working socket is never closed. */
 static struct slot *place_to_repeat(struct slot *slot)
 {
-    struct slot *later = NULL;
-    int twins = 0;
-    for (struct slot *twin = slot->peer->slots; twin != NULL; twin = twin->next) {
-        if (twin == slot || twin->state == IDLE || !same_source(&twin->item, &slot->item))
-            continue;
-        twins++;
-        if (later == NULL || twin->sent > later->sent)
-            later = twin;
-    }
-    if (twins >= 2) {
-        close_slot(later);
-        return later;
-    }
-    struct slot *twin = empty_slot(slot->peer);
+    struct slot *twin = slot->tries == 1 ? empty_slot(slot->peer) : NULL;
     return twin != NULL && open_slot(twin) == OK ? twin : slot;
 }
 

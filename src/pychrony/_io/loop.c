@@ -31,33 +31,68 @@
 
 enum { EVENTS = 64 }; /* taken in at a time */
 
+/* ---- Lists ---- */
+
+/* A list is a ring of nodes, one of which is its head; a node that is in no list is alone. */
+struct node {
+    struct node *next, *last;
+};
+
+#define ITEM(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define FOR_EACH(node, list) for (node = (list)->next; node != (list); node = node->next)
+
+static void make_alone(struct node *node) { node->next = node->last = node; }
+
+static bool is_alone(const struct node *node) { return node->next == node; }
+
+static void detach(struct node *node)
+{
+    node->next->last = node->last;
+    node->last->next = node->next;
+    make_alone(node);
+}
+
+/* Move a node to the end of a list. */
+static void append(struct node *node, struct node *list)
+{
+    detach(node);
+    node->next = list;
+    node->last = list->last;
+    list->last->next = node;
+    list->last = node;
+}
+
+/* ---- Structures ---- */
+
 struct shim_client {
     struct batch batch;
     shim_loop *loop;
-    shim_client *next, *last;   /* in the loop */
-    shim_client *next_ready;    /* in the loop's list of clients to step */
-    shim_client *next_finished; /* in the loop's list of clients that are done */
-    bool ready, finished;
+    struct node among_all, among_ready, among_finished; /* of the loop */
     bool forked; /* in a forked child: the batch was running in the parent */
     int64_t due; /* when to step at the latest */
 };
 
 struct shim_loop {
     pthread_mutex_t lock;
-    shim_loop *next, *last; /* in the list of all */
+    struct node among_all; /* of the process */
     struct hub hub;
     int references; /* one of the caller, and one of each client */
     int64_t due;    /* no client is due earlier */
-    int done;       /* clients in `finished` */
-    shim_client *clients, *ready;
-    shim_client *finished, *finished_last;
-    int64_t tags;   /* given to clients so far */
-    bool abandoned; /* the caller has let go of it */
-    bool over;      /* the process is ending, and everything is closed */
+    struct node clients;
+    struct node ready;    /* clients to step */
+    struct node finished; /* clients whose batches shim_finished() is to return */
+    int done;             /* number of them */
+    int64_t tags;         /* given to clients so far */
+    bool abandoned;       /* the caller has let go of it */
+    bool over;            /* the process is ending, and everything is closed */
 };
 
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
-static shim_loop *loops; /* all loops of the process */
+static struct node loops = {&loops, &loops};
+
+static shim_loop *loop_at(struct node *node) { return ITEM(node, shim_loop, among_all); }
+
+static shim_client *client_at(struct node *node) { return ITEM(node, shim_client, among_all); }
 
 static int64_t clock_now(void)
 {
@@ -72,55 +107,19 @@ static void unlock_loop(shim_loop *loop) { pthread_mutex_unlock(&loop->lock); }
 /* ---- Ready and finished clients ---- */
 
 /* Step the client at the next step of the loop. */
-static void make_ready(shim_client *client)
-{
-    if (client->ready)
-        return;
-    client->ready = true;
-    client->next_ready = client->loop->ready;
-    client->loop->ready = client;
-}
-
-static void remove_ready(shim_client *client)
-{
-    shim_client **place = &client->loop->ready;
-    while (client->ready && *place != client)
-        place = &(*place)->next_ready;
-    if (client->ready)
-        *place = client->next_ready;
-    client->ready = false;
-}
+static void make_ready(shim_client *client) { append(&client->among_ready, &client->loop->ready); }
 
 /* Add the client's batch to those that shim_finished() returns. */
 static void add_finished(shim_client *client)
 {
-    shim_loop *loop = client->loop;
-    client->finished = true;
-    client->next_finished = NULL;
-    if (loop->finished == NULL)
-        loop->finished = client;
-    else
-        loop->finished_last->next_finished = client;
-    loop->finished_last = client;
-    loop->done++;
+    append(&client->among_finished, &client->loop->finished);
+    client->loop->done++;
 }
 
 static void remove_finished(shim_client *client)
 {
-    shim_loop *loop = client->loop;
-    shim_client *before = NULL;
-    if (!client->finished)
-        return;
-    for (shim_client *c = loop->finished; c != client; c = c->next_finished)
-        before = c;
-    if (before == NULL)
-        loop->finished = client->next_finished;
-    else
-        before->next_finished = client->next_finished;
-    if (loop->finished_last == client)
-        loop->finished_last = before;
-    client->finished = false;
-    loop->done--;
+    client->loop->done -= !is_alone(&client->among_finished);
+    detach(&client->among_finished);
 }
 
 int64_t shim_finished(shim_loop *loop)
@@ -128,36 +127,43 @@ int64_t shim_finished(shim_loop *loop)
     if (loop == NULL)
         return -1;
     lock_loop(loop);
-    shim_client *client = loop->finished;
-    if (client != NULL)
+    int64_t tag = -1;
+    if (loop->done > 0) {
+        shim_client *client = ITEM(loop->finished.next, shim_client, among_finished);
         remove_finished(client);
+        tag = client->batch.seen.tag;
+    }
     unlock_loop(loop);
-    return client != NULL ? client->batch.seen.tag : -1;
+    return tag;
 }
 
 /* ---- All loops ---- */
 
 static void lock_loops(void)
 {
+    struct node *node;
     pthread_mutex_lock(&loops_lock);
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next)
-        lock_loop(loop);
+    FOR_EACH(node, &loops)
+        lock_loop(loop_at(node));
 }
 
 static void unlock_loops(void)
 {
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next)
-        unlock_loop(loop);
+    struct node *node;
+    FOR_EACH(node, &loops)
+        unlock_loop(loop_at(node));
     pthread_mutex_unlock(&loops_lock);
 }
 
 void shim_close_all(void)
 {
+    struct node *node, *inner;
     lock_loops();
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
-        for (shim_client *client = loop->clients; client != NULL; client = client->next) {
-            close_peer(&client->batch.peer);
-            make_ready(client);
+    FOR_EACH(node, &loops) {
+        shim_loop *loop = loop_at(node);
+        FOR_EACH(inner, &loop->clients) {
+            close_peer(&client_at(inner)->batch.peer);
+            make_ready(client_at(inner));
         }
         keep_spares(&loop->hub, 0);
         loop->over = true;
@@ -191,8 +197,11 @@ static void after_fork(void)
    would take the parent's files with them. */
 static void in_child(void)
 {
-    for (shim_loop *loop = loops; loop != NULL; loop = loop->next) {
-        for (shim_client *client = loop->clients; client != NULL; client = client->next) {
+    struct node *node, *inner;
+    FOR_EACH(node, &loops) {
+        shim_loop *loop = loop_at(node);
+        FOR_EACH(inner, &loop->clients) {
+            shim_client *client = client_at(inner);
             leave_peer_to_parent(&client->batch.peer);
             client->forked = client->batch.running;
             make_ready(client);
@@ -220,11 +229,12 @@ shim_loop *shim_loop_new(void)
     loop->hub.epoll = -1;
     loop->references = 1;
     loop->due = NEVER;
+    make_alone(&loop->among_all);
+    make_alone(&loop->clients);
+    make_alone(&loop->ready);
+    make_alone(&loop->finished);
     pthread_mutex_lock(&loops_lock);
-    loop->next = loops;
-    if (loops != NULL)
-        loops->last = loop;
-    loops = loop;
+    append(&loop->among_all, &loops);
     pthread_mutex_unlock(&loops_lock);
     return loop;
 }
@@ -233,8 +243,9 @@ shim_loop *shim_loop_new(void)
    made the caller lose a client before it was opened, only the loop's memory stays in use. */
 static void close_unused(shim_loop *loop)
 {
-    for (shim_client *client = loop->clients; client != NULL; client = client->next)
-        if (client->batch.peer.open > 0)
+    struct node *node;
+    FOR_EACH(node, &loop->clients)
+        if (client_at(node)->batch.peer.open > 0)
             return;
     close_hub(&loop->hub);
 }
@@ -250,12 +261,7 @@ static void leave_loop(shim_loop *loop)
     if (used)
         return;
     pthread_mutex_lock(&loops_lock);
-    if (loop->next != NULL)
-        loop->next->last = loop->last;
-    if (loop->last != NULL)
-        loop->last->next = loop->next;
-    else
-        loops = loop->next;
+    detach(&loop->among_all);
     pthread_mutex_unlock(&loops_lock);
     close_hub(&loop->hub);
     pthread_mutex_destroy(&loop->lock);
@@ -306,11 +312,11 @@ shim_client *shim_client_new(shim_loop *loop, int kept)
     client->batch.peer.kept = kept < KEPT ? kept : KEPT;
     client->loop = loop;
     client->due = NEVER;
+    make_alone(&client->among_all);
+    make_alone(&client->among_ready);
+    make_alone(&client->among_finished);
     loop->references++;
-    client->next = loop->clients;
-    if (client->next != NULL)
-        client->next->last = client;
-    loop->clients = client;
+    append(&client->among_all, &loop->clients);
     unlock_loop(loop);
     return client;
 }
@@ -331,19 +337,6 @@ const char *shim_address(const shim_client *client) { return client->batch.peer.
 
 shim_batch *shim_batch_of(shim_client *client) { return &client->batch.seen; }
 
-static void remove_client(shim_client *client)
-{
-    shim_loop *loop = client->loop;
-    remove_ready(client);
-    remove_finished(client);
-    if (client->next != NULL)
-        client->next->last = client->last;
-    if (client->last != NULL)
-        client->last->next = client->next;
-    else
-        loop->clients = client->next;
-}
-
 void shim_client_free(shim_client *client)
 {
     if (client == NULL)
@@ -351,7 +344,9 @@ void shim_client_free(shim_client *client)
     shim_loop *loop = client->loop;
     lock_loop(loop);
     free_peer(&client->batch.peer, true);
-    remove_client(client);
+    remove_finished(client);
+    detach(&client->among_ready);
+    detach(&client->among_all);
     unlock_loop(loop);
     leave_loop(loop);
     free_batch(&client->batch);
@@ -361,12 +356,13 @@ void shim_client_free(shim_client *client)
 /* ---- Steps ---- */
 
 /* When the first of the clients is due. */
-static int64_t first_due(const shim_loop *loop)
+static int64_t first_due(shim_loop *loop)
 {
     int64_t due = NEVER;
-    for (const shim_client *client = loop->clients; client != NULL; client = client->next)
-        if (client->due < due)
-            due = client->due;
+    struct node *node;
+    FOR_EACH(node, &loop->clients)
+        if (client_at(node)->due < due)
+            due = client_at(node)->due;
     return due;
 }
 
@@ -389,18 +385,21 @@ static void step_client(shim_client *client, int64_t now)
 /* Step the clients that are ready, and those that are due. */
 static void step(shim_loop *loop, int64_t now)
 {
-    for (shim_client *client; (client = loop->ready) != NULL;) {
-        loop->ready = client->next_ready;
-        client->ready = false;
+    struct node *node;
+    while (!is_alone(&loop->ready)) {
+        shim_client *client = ITEM(loop->ready.next, shim_client, among_ready);
+        detach(&client->among_ready);
         step_client(client, now);
     }
     if (now < loop->due)
         return;
-    for (shim_client *client = loop->clients; client != NULL; client = client->next)
-        if (client->due <= now) {
-            look_again(&client->batch.peer); /* its events may not have been taken in yet */
-            step_client(client, now);
-        }
+    FOR_EACH(node, &loop->clients) {
+        shim_client *client = client_at(node);
+        if (client->due > now)
+            continue;
+        look_again(&client->batch.peer); /* its events may not have been taken in yet */
+        step_client(client, now);
+    }
     loop->due = first_due(loop);
 }
 
@@ -450,8 +449,10 @@ void shim_postpone(shim_loop *loop, int64_t pause)
 {
     if (loop == NULL)
         return;
+    struct node *node;
     lock_loop(loop);
-    for (shim_client *client = loop->clients; client != NULL; client = client->next) {
+    FOR_EACH(node, &loop->clients) {
+        shim_client *client = client_at(node);
         postpone_batch(&client->batch, pause);
         client->due = batch_due(&client->batch);
     }

@@ -167,11 +167,9 @@ enum verdict judge(struct round *round)
     }
     int twice = find_duplicate(round);
     if (twice < 0)
-        return OUT_OF_MEMORY;
+        return UNDECIDED;
     bool stays = round->compared && round->seen == round->seen_before;
     round->compared = true;
     round->seen_before = round->seen;
-    if (stays || (twice == 0 && !round->differ))
-        return SOUND;
-    return twice > 0 ? CONTRADICTORY : DOUBTFUL;
+    return stays || (twice == 0 && !round->differ) ? SOUND : READ_AGAIN;
 }

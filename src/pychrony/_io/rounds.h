@@ -86,11 +86,9 @@ bool is_enclosed(const struct round *round);
 
 /* What to do about a round in which all requests that were sent are answered. */
 enum verdict {
-    CLOSE_IT,    /* ask for the last record again */
-    READ_AGAIN,  /* the sources have changed */
-    DOUBTFUL,    /* the lists are complete, but disagree: read them again, and compare */
-    CONTRADICTORY, /* the same, and a source is in a list twice */
-    OUT_OF_MEMORY, /* that is not known */
-    SOUND
+    CLOSE_IT,   /* ask for the last record again */
+    READ_AGAIN, /* the sources have changed, or may have */
+    SOUND,
+    UNDECIDED   /* for lack of memory */
 };
 enum verdict judge(struct round *round);
