@@ -34,6 +34,13 @@ def test_the_clock_has_its_offset_its_bound_its_frequency_and_its_skew() -> None
     assert row == pytest.approx((START + 1.5, 3e-6, tracking.error_bound, -12.5, 0.25))
 
 
+def test_an_older_log_is_read_as_well() -> None:
+    now, older = answered(0), answered(0)
+    for name in ("is_synchronized", "error_bound"):
+        del older["answer"]["tracking"][name]
+    assert parse(*encoded(older)) == parse(*encoded(now))
+
+
 def test_a_source_has_its_offset_its_error_and_its_reachability() -> None:
     source = make_source(
         latest_meas=5e-6, latest_meas_err=2e-5, reachability=0b0101, state=SourceState.SELECTED

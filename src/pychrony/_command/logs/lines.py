@@ -13,7 +13,7 @@ from ..._model.converters import LOCAL_REFERENCE
 
 NAN = math.nan
 
-CLOCK = ("offset", "error_bound", "frequency", "skew")
+CLOCK = ("offset", "root_dispersion", "root_delay", "frequency", "skew")
 SAMPLE = ("latest_meas", "latest_meas_err", "reachability")
 
 
@@ -131,11 +131,12 @@ def _seconds(time: str | float) -> float:
 
 
 def _clock(tracking: dict[str, Any], lacking: list[str]) -> Clock:
-    own = tracking.get("reference_id") == LOCAL_REFERENCE
-    if own or not tracking.get("is_synchronized", True):
+    # Older logs have neither `is_synchronized` nor `error_bound`.
+    reference, stratum = tracking.get("reference_id", 1), tracking.get("stratum", 1)
+    if reference in (0, LOCAL_REFERENCE) or stratum >= 16:
         return NO_BOUND
-    offset, bound, frequency, skew = _numbers(tracking, CLOCK, lacking)
-    return Clock(-offset, bound, frequency, skew)
+    offset, dispersion, delay, frequency, skew = _numbers(tracking, CLOCK, lacking)
+    return Clock(-offset, abs(offset) + dispersion + delay / 2, frequency, skew)
 
 
 def _sample(source: dict[str, Any], lacking: list[str]) -> Sample:
