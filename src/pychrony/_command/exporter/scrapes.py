@@ -37,8 +37,10 @@ from .server import log
 from .targets import Allowed, RefusedError, permitted
 from .web_config import ConfigError, WebConfig
 
-MARGIN = 1.0
-"""Seconds of Prometheus' timeout reserved for the answer."""
+MARGIN = 0.25
+"""Share of Prometheus' timeout reserved for the answer: many targets can time out together."""
+LEAST_MARGIN = 0.5
+"""The least to reserve, in seconds, as Prometheus' blackbox exporter does."""
 REFUSALS = 1000
 """The most refused targets to log, each once."""
 COMPRESSION = 1  # of gzip: a page is small, and Prometheus often near
@@ -317,7 +319,7 @@ def time_for_a_scrape(headers: Mapping[str, str]) -> float:
         return math.inf
     if not seconds > 0:  # nor a number
         return math.inf
-    return max(seconds - MARGIN, seconds / 2)
+    return max(seconds - max(LEAST_MARGIN, MARGIN * seconds), seconds / 2)
 
 
 def text(status: HTTPStatus, words: str) -> web.Response:
