@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import wraps
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -21,7 +22,21 @@ if find_spec("uvloop"):  # the dependency group `loops`, which tools/run install
     # The first loop of a process opens a pipe for signals that stays; tests count descriptors.
     uvloop.new_event_loop().close()
 
-each_loop = pytest.mark.parametrize("kind", LOOPS)
+each_kind = pytest.mark.parametrize("kind", LOOPS)
+
+
+def each_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test that is a coroutine on each kind of event loop."""
+
+    @wraps(test)
+    def run_test(kind: str, **arguments: Any) -> None:
+        run(kind, test(**arguments))
+
+    own = inspect.signature(test)
+    kind = inspect.Parameter("kind", inspect.Parameter.KEYWORD_ONLY)
+    run_test.__signature__ = own.replace(parameters=[*own.parameters.values(), kind])  # type: ignore[attr-defined]
+    parametrized: Callable[..., None] = each_kind(run_test)
+    return parametrized
 
 
 def run(kind: str, main: Coroutine[Any, Any, T]) -> T:

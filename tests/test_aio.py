@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from limits import HANG, fds, remains
-from loops import each_loop, run
+from loops import each_kind, each_loop, run
 from methods import METHODS
 from scripted import (
     ScriptedChronyd,
@@ -92,7 +92,7 @@ def test_signatures_are_those_of_the_blocking_names() -> None:
         )
 
 
-@each_loop
+@each_kind
 @both
 def test_each_report_is_what_the_blocking_method_returns(kind: str, transport: Transport) -> None:
     async def ask(address: str) -> dict[str, Any]:
@@ -122,35 +122,29 @@ def test_the_address_stays_as_it_was_given(address: str) -> None:
 
 
 @each_loop
-def test_each_function_opens_asks_and_closes(kind: str, scripted: ScriptedChronyd) -> None:
-    async def ask() -> None:
-        await asyncio.sleep(0)
-        before = fds()
-        for method in METHODS.values():
-            answer = await getattr(aio, method)(scripted.address, timeout=HANG)
-            assert answer == getattr(pychrony, method)(scripted.address, timeout=HANG)
-        assert (await aio.get_all("tracking", address=scripted.address)).tracking is not None
-        assert await aio.get_report("tracking", scripted.address)
-        assert fds() == before
-        assert remains(scripted.address) == []
-
-    run(kind, ask())
+async def test_each_function_opens_asks_and_closes(scripted: ScriptedChronyd) -> None:
+    await asyncio.sleep(0)
+    before = fds()
+    for method in METHODS.values():
+        answer = await getattr(aio, method)(scripted.address, timeout=HANG)
+        assert answer == getattr(pychrony, method)(scripted.address, timeout=HANG)
+    assert (await aio.get_all("tracking", address=scripted.address)).tracking is not None
+    assert await aio.get_report("tracking", scripted.address)
+    assert fds() == before
+    assert remains(scripted.address) == []
 
 
 @each_loop
-def test_a_connection_tells_where_it_leads(kind: str, scripted: ScriptedChronyd) -> None:
-    async def look() -> None:
-        connection = aio.ChronyConnection(scripted.address)
-        async with connection as entered:
-            assert entered is connection
-            assert connection.address == scripted.address
-            assert connection.transport is pychrony.Transport.UNIX_SOCKET
-        assert connection.transport is None
-
-    run(kind, look())
+async def test_a_connection_tells_where_it_leads(scripted: ScriptedChronyd) -> None:
+    connection = aio.ChronyConnection(scripted.address)
+    async with connection as entered:
+        assert entered is connection
+        assert connection.address == scripted.address
+        assert connection.transport is pychrony.Transport.UNIX_SOCKET
+    assert connection.transport is None
 
 
-@each_loop
+@each_kind
 def test_a_host_name_leads_to_the_address_that_answers(kind: str) -> None:
     """localhost may be ::1 first, where chronyd does not listen."""
 
@@ -162,7 +156,7 @@ def test_a_host_name_leads_to_the_address_that_answers(kind: str) -> None:
         assert run(kind, ask(chronyd.address.rpartition(":")[2])) == 3
 
 
-@each_loop
+@each_kind
 def test_errors_are_those_of_the_blocking_names(kind: str, scripted: ScriptedChronyd) -> None:
     async def ask(method: str, address: str) -> None:
         await getattr(aio, method)(address, timeout=0.5)
@@ -182,7 +176,7 @@ def test_errors_are_those_of_the_blocking_names(kind: str, scripted: ScriptedChr
             assert str(ours.value) == str(theirs.value)
 
 
-@each_loop
+@each_kind
 def test_mistakes_are_told(kind: str, scripted: ScriptedChronyd) -> None:
     async def make() -> None:
         connection = aio.ChronyConnection(scripted.address)
@@ -210,7 +204,7 @@ def test_mistakes_are_told(kind: str, scripted: ScriptedChronyd) -> None:
     run(kind, make())
 
 
-@each_loop
+@each_kind
 def test_a_connection_belongs_to_the_loop_that_opened_it(
     kind: str, scripted: ScriptedChronyd
 ) -> None:
@@ -238,7 +232,7 @@ def test_a_connection_belongs_to_the_loop_that_opened_it(
 # The loop goes on.
 
 
-@each_loop
+@each_kind
 @both
 def test_other_tasks_run_while_a_call_waits(kind: str, transport: Transport) -> None:
     ticks = 0
@@ -260,17 +254,14 @@ def test_other_tasks_run_while_a_call_waits(kind: str, transport: Transport) -> 
 
 
 @each_loop
-def test_no_threads_are_started_but_for_names(kind: str, scripted: ScriptedChronyd) -> None:
-    async def main() -> None:
-        threads = threading.active_count()
-        async with aio.ChronyConnection(scripted.address) as connection:
-            await asyncio.gather(*(connection.get_sources() for _ in range(50)))
-        assert threading.active_count() == threads
-
-    run(kind, main())
+async def test_no_threads_are_started_but_for_names(scripted: ScriptedChronyd) -> None:
+    threads = threading.active_count()
+    async with aio.ChronyConnection(scripted.address) as connection:
+        await asyncio.gather(*(connection.get_sources() for _ in range(50)))
+    assert threading.active_count() == threads
 
 
-@each_loop
+@each_kind
 def test_a_wait_costs_no_processor_time(kind: str) -> None:
     async def main(address: str) -> float:
         start = time.process_time()
@@ -287,11 +278,11 @@ def test_a_wait_costs_no_processor_time(kind: str) -> None:
 
 @each_loop
 @both
-def test_tasks_share_a_connection_and_each_gets_what_it_asked_for(
-    kind: str, transport: Transport
+async def test_tasks_share_a_connection_and_each_gets_what_it_asked_for(
+    transport: Transport,
 ) -> None:
-    async def main(address: str) -> None:
-        async with aio.ChronyConnection(address, timeout=HANG) as connection:
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
             expected = {m: await getattr(connection, m)() for m in METHODS.values()}
             methods = [*METHODS.values()] * 5
             random.Random(1).shuffle(methods)
@@ -299,23 +290,17 @@ def test_tasks_share_a_connection_and_each_gets_what_it_asked_for(
             assert all(a == expected[m] for m, a in zip(methods, answers, strict=True))
             assert await connection.get_tracking() == expected["get_tracking"]
 
-    with ScriptedChronyd(MANY, transport) as chronyd:
-        run(kind, main(chronyd.address))
-
 
 @each_loop
-def test_a_thousand_tasks_share_a_connection(kind: str) -> None:
-    async def main(address: str) -> None:
-        async with aio.ChronyConnection(address, timeout=HANG) as connection:
+async def test_a_thousand_tasks_share_a_connection() -> None:
+    with ScriptedChronyd() as chronyd:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
             answers = await asyncio.gather(*(connection.get_tracking() for _ in range(1000)))
             assert {answer.stratum for answer in answers} == {3}
             assert fds() < 500
 
-    with ScriptedChronyd() as chronyd:
-        run(kind, main(chronyd.address))
 
-
-@each_loop
+@each_kind
 def test_tasks_that_share_a_silent_connection_end_at_their_timeout(kind: str) -> None:
     async def main(address: str) -> list[Any]:
         async with aio.ChronyConnection(address, timeout=0.5) as connection:
@@ -331,17 +316,14 @@ def test_tasks_that_share_a_silent_connection_end_at_their_timeout(kind: str) ->
 
 @each_loop
 @both
-def test_tasks_survive_a_restart_together(kind: str, transport: Transport) -> None:
-    async def main(chronyd: ScriptedChronyd) -> None:
+async def test_tasks_survive_a_restart_together(transport: Transport) -> None:
+    with ScriptedChronyd(MANY, transport) as chronyd:
         async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
             await connection.get_sources()
             for number in range(1, 4):
                 chronyd.fault = at({number}, restarts(chronyd))
                 lists = await asyncio.gather(*(connection.get_sources() for _ in range(5)))
                 assert [len(sources) for sources in lists] == [9] * 5
-
-    with ScriptedChronyd(MANY, transport) as chronyd:
-        run(kind, main(chronyd))
 
 
 # Cancelling ends a call at once, leaves nothing behind, and the next call is right.
@@ -350,10 +332,10 @@ def test_tasks_survive_a_restart_together(kind: str, transport: Transport) -> No
 @each_loop
 @both
 @pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_ntp_data", "get_all"])
-def test_a_cancelled_call_leaves_the_connection_as_it_was(
-    kind: str, transport: Transport, method: str
+async def test_a_cancelled_call_leaves_the_connection_as_it_was(
+    transport: Transport, method: str
 ) -> None:
-    async def main(chronyd: ScriptedChronyd) -> None:
+    with ScriptedChronyd(MANY, transport) as chronyd:
         async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
             right = await getattr(connection, method)()
             before = fds()
@@ -368,9 +350,6 @@ def test_a_cancelled_call_leaves_the_connection_as_it_was(
                 assert same(await getattr(connection, method)(), right)
             assert fds() <= before + 2 * 16
 
-    with ScriptedChronyd(MANY, transport) as chronyd:
-        run(kind, main(chronyd))
-
 
 def same(answer: Any, other: Any) -> bool:
     if isinstance(answer, pychrony.AllReports):
@@ -379,8 +358,8 @@ def same(answer: Any, other: Any) -> bool:
 
 
 @each_loop
-def test_late_answers_of_a_cancelled_call_are_not_taken_for_the_next(kind: str) -> None:
-    async def main(chronyd: ScriptedChronyd) -> None:
+async def test_late_answers_of_a_cancelled_call_are_not_taken_for_the_next() -> None:
+    with ScriptedChronyd() as chronyd:
         async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
             for stratum in range(1, 15):
                 chronyd.script = script(None, tracking(stratum=stratum))
@@ -392,18 +371,15 @@ def test_late_answers_of_a_cancelled_call_are_not_taken_for_the_next(kind: str) 
                 chronyd.script = script(None, tracking(stratum=15))
                 assert (await connection.get_tracking()).stratum == 15
 
-    with ScriptedChronyd() as chronyd:
-        run(kind, main(chronyd))
-
 
 @each_loop
-def test_a_closed_socket_that_a_new_process_still_holds_is_no_harm(kind: str) -> None:
+async def test_a_closed_socket_that_a_new_process_still_holds_is_no_harm() -> None:
     """Until its exec, a new process has a copy of every socket, and epoll reports its answers."""
 
-    async def main(address: str) -> None:
-        async with aio.ChronyConnection(address, timeout=HANG) as kept:
+    with ScriptedChronyd(MANY, fault=on(Command.AUTHDATA, delay(0.3))) as chronyd:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as kept:
             right, before = await kept.get_tracking(), sockets()
-            asking = asyncio.ensure_future(aio.get_auth_data(address, timeout=HANG))
+            asking = asyncio.ensure_future(aio.get_auth_data(chronyd.address, timeout=HANG))
             await asyncio.sleep(0.05)
             copies = [os.dup(descriptor) for descriptor in sockets() - before]
             asking.cancel()
@@ -415,9 +391,6 @@ def test_a_closed_socket_that_a_new_process_still_holds_is_no_harm(kind: str) ->
             for copy in copies:
                 os.close(copy)
             assert await kept.get_tracking() == right
-
-    with ScriptedChronyd(MANY, fault=on(Command.AUTHDATA, delay(0.3))) as chronyd:
-        run(kind, main(chronyd.address))
 
 
 def sockets() -> set[int]:
@@ -447,48 +420,43 @@ def test_a_late_answer_to_an_ended_client_does_not_keep_its_loop_awake() -> None
 
 
 @each_loop
-def test_a_timeout_of_the_loop_cancels_a_call(kind: str) -> None:
-    async def main(address: str) -> None:
+async def test_a_timeout_of_the_loop_cancels_a_call() -> None:
+    with ScriptedChronyd(fault=drop) as chronyd:
         await asyncio.sleep(0)
         before = fds()
         with pytest.raises((asyncio.TimeoutError, TimeoutError)):
-            await asyncio.wait_for(aio.get_tracking(address, timeout=None), 0.1)
+            await asyncio.wait_for(aio.get_tracking(chronyd.address, timeout=None), 0.1)
         assert fds() == before
-
-    with ScriptedChronyd(fault=drop) as chronyd:
-        run(kind, main(chronyd.address))
 
 
 @each_loop
 @both
-def test_a_thousand_cancelled_tasks_leave_nothing_behind(kind: str, transport: Transport) -> None:
-    async def main(address: str) -> None:
+async def test_a_thousand_cancelled_tasks_leave_nothing_behind(transport: Transport) -> None:
+    with ScriptedChronyd(transport=transport, fault=garbage()) as chronyd:
         await asyncio.sleep(0)
         before = fds()
-        tasks = [asyncio.ensure_future(aio.get_sources(address, timeout=None)) for _ in range(200)]
+        tasks = [
+            asyncio.ensure_future(aio.get_sources(chronyd.address, timeout=None))
+            for _ in range(200)
+        ]
         await asyncio.sleep(0.2)
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(result) for result in results} == {asyncio.CancelledError}
         assert fds() == before
-        assert remains(address) == []
-
-    with ScriptedChronyd(transport=transport, fault=garbage()) as chronyd:
-        run(kind, main(chronyd.address))
+        assert remains(chronyd.address) == []
 
 
 @each_loop
 @both
-def test_closing_many_connections_leaves_only_those_still_open(
-    kind: str, transport: Transport
-) -> None:
-    async def main(address: str) -> None:
-        async with aio.ChronyConnection(address, timeout=HANG) as kept:
+async def test_closing_many_connections_leaves_only_those_still_open(transport: Transport) -> None:
+    with ScriptedChronyd(MANY, transport) as chronyd:
+        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as kept:
             right = await kept.get_sources()
             before = fds()
             for _ in range(2):
-                others = [aio.ChronyConnection(address, timeout=HANG) for _ in range(20)]
+                others = [aio.ChronyConnection(chronyd.address, timeout=HANG) for _ in range(20)]
                 for other in others:
                     await other.__aenter__()
                 assert await asyncio.gather(*(other.get_sources() for other in others)) == 20 * [
@@ -496,25 +464,22 @@ def test_closing_many_connections_leaves_only_those_still_open(
                 ]
                 for other in others:
                     await other.aclose()
-                assert await aio.get_sources(address, timeout=HANG) == right
+                assert await aio.get_sources(chronyd.address, timeout=HANG) == right
                 await asyncio.sleep(0)
                 assert fds() == before
-            assert len(remains(address)) == (transport == "unix")
+            assert len(remains(chronyd.address)) == (transport == "unix")
             assert await kept.get_sources() == right
-
-    with ScriptedChronyd(MANY, transport) as chronyd:
-        run(kind, main(chronyd.address))
 
 
 @each_loop
-def test_a_call_cancelled_at_any_step_leaves_nothing_behind(kind: str) -> None:
+async def test_a_call_cancelled_at_any_step_leaves_nothing_behind() -> None:
     """Cancel after some turns of the loop, whatever the call is doing then."""
 
-    async def main(address: str) -> None:
+    with ScriptedChronyd(MANY, "unix") as chronyd:
         await asyncio.sleep(0)
         before = fds()
         for turns in (*range(8), *range(8, 60, 6)):
-            task = asyncio.ensure_future(aio.get_all(address=address, timeout=HANG))
+            task = asyncio.ensure_future(aio.get_all(address=chronyd.address, timeout=HANG))
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
@@ -522,18 +487,15 @@ def test_a_call_cancelled_at_any_step_leaves_nothing_behind(kind: str) -> None:
             assert task.cancelled() or task.exception() is None
             assert fds() == before, turns
 
-    with ScriptedChronyd(MANY, "unix") as chronyd:
-        run(kind, main(chronyd.address))
-
 
 @each_loop
 @both
-def test_the_event_loop_keeps_its_descriptor_while_no_socket_is_open(
-    kind: str, transport: Transport
+async def test_the_event_loop_keeps_its_descriptor_while_no_socket_is_open(
+    transport: Transport,
 ) -> None:
     """It must not keep the old descriptor, and notice answers only when its timer expires."""
 
-    async def ask(chronyd: ScriptedChronyd) -> None:
+    with ScriptedChronyd(MANY, transport) as chronyd:
         async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
             descriptor = lib.shim_loop_fd(connection._calls.driver.loop)
             chronyd.stop()
@@ -546,14 +508,11 @@ def test_the_event_loop_keeps_its_descriptor_while_no_socket_is_open(
             chronyd.start()
             await connection.get_tracking()
 
-    with ScriptedChronyd(MANY, transport) as chronyd:
-        run(kind, ask(chronyd))
-
 
 @each_loop
-def test_closing_ends_the_calls_of_other_tasks(kind: str) -> None:
-    async def main(address: str) -> None:
-        connection = aio.ChronyConnection(address, timeout=None)
+async def test_closing_ends_the_calls_of_other_tasks() -> None:
+    with ScriptedChronyd(fault=drop) as chronyd:
+        connection = aio.ChronyConnection(chronyd.address, timeout=None)
         await connection.__aenter__()
         tasks = [asyncio.ensure_future(connection.get_tracking()) for _ in range(40)]
         await asyncio.sleep(0.05)
@@ -562,34 +521,28 @@ def test_closing_ends_the_calls_of_other_tasks(kind: str) -> None:
         assert {type(result) for result in results} == {ChronyConnectionError}
         assert all("closed" in str(result) for result in results)
 
-    with ScriptedChronyd(fault=drop) as chronyd:
-        run(kind, main(chronyd.address))
-
 
 # What is dropped or forgotten.
 
 
 @each_loop
-def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
-    kind: str, scripted: ScriptedChronyd
+async def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
+    scripted: ScriptedChronyd,
 ) -> None:
-    async def main() -> None:
+    await asyncio.sleep(0)
+    before = fds()
+    connection = aio.ChronyConnection(scripted.address)
+    await connection.__aenter__()
+    await connection.get_sources()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del connection
+    for _ in range(3):
         await asyncio.sleep(0)
-        before = fds()
-        connection = aio.ChronyConnection(scripted.address)
-        await connection.__aenter__()
-        await connection.get_sources()
-        with pytest.warns(ResourceWarning, match="unclosed"):
-            del connection
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert fds() == before
-        assert remains(scripted.address) == []
-
-    run(kind, main())
+    assert fds() == before
+    assert remains(scripted.address) == []
 
 
-@each_loop
+@each_kind
 def test_a_loop_that_is_closed_before_its_connection_is_no_harm(
     kind: str, scripted: ScriptedChronyd
 ) -> None:
@@ -625,20 +578,17 @@ def test_importing_the_package_imports_no_asyncio() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of forks beside threads
 @each_loop
-def test_a_forked_child_leaves_the_connection_alone(kind: str, scripted: ScriptedChronyd) -> None:
-    async def main() -> None:
-        async with aio.ChronyConnection(scripted.address, timeout=HANG) as connection:
-            expected = await connection.get_sources()
-            child = os.fork()
-            if child == 0:
-                os._exit(0)
-            os.waitpid(child, 0)
-            assert await connection.get_sources() == expected
-
-    run(kind, main())
+async def test_a_forked_child_leaves_the_connection_alone(scripted: ScriptedChronyd) -> None:
+    async with aio.ChronyConnection(scripted.address, timeout=HANG) as connection:
+        expected = await connection.get_sources()
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert await connection.get_sources() == expected
 
 
-@each_loop
+@each_kind
 def test_a_command_that_never_answers_does_not_hold_up_the_others(kind: str) -> None:
     mixed = dict(MANY) | {Command.SERVERSTATS: None}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from alone import Alone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
@@ -735,3 +736,27 @@ def test_a_handler_can_close_the_clock(scripted: ScriptedChronyd) -> None:
     (output,) = interrupted(scripted, "close", 0)
     assert output.startswith("bounding the time: no report from chronyd: ")
     assert "closed" in output
+
+
+def test_all_reports_come_from_the_address_that_answered_first(alone: Alone) -> None:
+    said = alone(
+        """
+        name(two="127.0.0.2 127.0.0.3")
+        with at("127.0.0.2", 2) as first, at("127.0.0.3", 3) as second:
+            with pychrony.BoundedClock("two", timeout=0.8, max_age=0) as clock:
+                clock.now()
+                first.fault = drop
+                try:
+                    clock.now()
+                except pychrony.ChronyNotSynchronizedError as error:
+                    print(error.message.partition(";")[0])
+                first.fault = honest
+                clock.now()
+            print(asked(second))
+        """
+    )
+    assert said == [
+        "bounding the time: no report from chronyd: reading tracking from two (127.0.0.2:323): "
+        "no answer within 0.8 s",
+        "0",
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logbook import answered, failed, line, write
+from logbook import START, answered, failed, line, write
 
 from pychrony import AllReports
 from pychrony._command.cli import main
@@ -90,6 +90,16 @@ def test_steps_are_listed_and_are_no_gaps(
     assert main(["history", str(tmp_path / "x.log")]) == 0
     shown = capsys.readouterr().out
     assert "2026-09-21T15:13:30Z: the clock was set forward by 1h00m\n" in shown
+
+
+def test_a_clock_that_begins_in_1970_was_set_and_has_no_gap_of_decades(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [bounded(n - START, 1e-6) for n in range(5)] + [bounded(n, 1e-6) for n in range(5)]
+    (found,) = summed(capsys, write(tmp_path / "x.log", *lines))
+    assert [day["day"] for day in found["days"]] == ["1970-01-01", "2026-09-21"]
+    assert found["all"]["seconds"]["without_lines"] == 0
+    assert [step["time"] for step in found["all"]["steps"]] == ["2026-09-21T14:13:20Z"]
 
 
 @pytest.mark.parametrize(

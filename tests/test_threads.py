@@ -16,6 +16,7 @@ import pytest
 from limits import HANG, LONG, fds, remains
 from programs import output
 from scripted import ScriptedChronyd, delay, drip, drop, duplicate, honest, script, stale, wire
+from scripted.wire import Command
 from surroundings import both
 
 import pychrony
@@ -264,8 +265,10 @@ def test_closing_a_connection_ends_the_calls_of_other_threads(transport: Transpo
     with ScriptedChronyd(transport=transport, fault=drop) as chronyd:
         connection = ChronyConnection(chronyd.address, timeout=None)
         with ThreadPoolExecutor(4) as pool, connection:
-            calls = [pool.submit(connection.get_sources) for _ in range(4)]
-            wait_until(lambda: len({request.client for request in chronyd.requests}) == 4)
+            asks = connection.get_sources, connection.get_tracking, connection.get_activity
+            calls = [pool.submit(ask) for ask in asks]
+            asked = {Command.N_SOURCES, Command.TRACKING, Command.ACTIVITY}
+            wait_until(lambda: {request.command for request in chronyd.requests} >= asked)
             connection.close()
             for call in calls:
                 with pytest.raises(ChronyConnectionError, match="closed by another thread"):

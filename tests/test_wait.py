@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from loops import BackgroundLoop, each_loop, run
+from loops import BackgroundLoop, each_kind, run
 from programs import COMMAND, running
 from scripted import ScriptedChronyd, drop, honest, in_turn, script
 from scripted.requests import Fault
@@ -352,7 +352,7 @@ def test_a_connection_refuses_to_wait_for_what_cannot_be(
         wait(**options)
 
 
-@each_loop
+@each_kind
 @pytest.mark.parametrize("fault", [honest, drop])  # in a pause, and in a question
 def test_a_wait_that_is_cancelled_leaves_the_connection_as_it_was(kind: str, fault: Fault) -> None:
     async def main(chronyd: ScriptedChronyd) -> None:

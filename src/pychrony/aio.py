@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from ._io.address import parse_timeout
 from ._io.conversation import Daemon, remaining
-from ._io.events import Calls, Driver, Waiter
+from ._io.events import Calls, Driver, Waiter, running_loop
 from ._io.many import Many
 from ._io.questions import Fields, Question, Together, reading, single
 from ._waiting import Waiting
@@ -78,7 +78,7 @@ class ChronyConnection(Connection):
     async def __aenter__(self) -> ChronyConnection:
         if self._daemon is not None:
             raise self._already_open()
-        driver = Driver.of(asyncio.get_running_loop())
+        driver = Driver.of(running_loop())
         calls = Calls(driver)
         try:
             await calls.connect(self._wanted, self._timeout, self._name)
@@ -404,7 +404,7 @@ def get_many(
 async def _answers(
     addresses: Iterable[object], question: Together, timeout: int
 ) -> AsyncGenerator[Answer, None]:
-    waiter = Waiter(asyncio.get_running_loop())
+    waiter = Waiter(running_loop())
     with closing(Many(addresses, question, timeout, waiter.wake)) as many:
         while not many.ended:
             due = many.step()

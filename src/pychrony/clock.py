@@ -356,6 +356,7 @@ class _Reports:
         """Read a report; the first call opens the connection."""
         if not self._connections:
             connection = ChronyConnection(self._address, timeout=self._timeout)
+            connection._stays = True  # reports of two chronyds would not fit together
             self._connections.append(connection.__enter__())
         if self._closed:
             self.close()

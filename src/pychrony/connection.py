@@ -63,6 +63,7 @@ class Connection:
 
     _kind = "ChronyConnection"  # its name in messages
     _daemon: Daemon | None = None  # while it is open
+    _stays = False  # whether it asks no other address once one has answered
 
     def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
         self._wanted = parse_address(address)
@@ -77,6 +78,7 @@ class Connection:
 
     def _open(self, daemon: Daemon, close_dropped: Callable[..., None], *others: object) -> None:
         """Begin to use a daemon; raise `RuntimeError` if another thread was faster."""
+        daemon.stays = self._stays
         daemon.finalizer = weakref.finalize(self, close_dropped, daemon, os.getpid(), *others)
         if self.__dict__.setdefault("_daemon", daemon) is not daemon:  # one step, so without a lock
             daemon.close("thread")

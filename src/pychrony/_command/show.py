@@ -22,6 +22,8 @@ from .grid import wrapped
 from .lists import LAYOUTS, explained
 from .render import all_text, answer_of, as_json, text
 
+NO_PAUSE = 0.001  # seconds
+
 PIPE_WIDTH = 120
 """Number of columns if the text does not go to a terminal."""
 RESOLVING = 5.0
@@ -111,9 +113,10 @@ def log(connection: ChronyConnection, report: str, every: float, output: Output)
     address = None
     with ExitStack() as opened, suppress(KeyboardInterrupt):
         for _ in rounds(every):
+            at, uptime = _times()
             line: dict[str, Any] = {
-                "time": now(),
-                "uptime": round(time.clock_gettime(time.CLOCK_BOOTTIME), 3),
+                "time": at,
+                "uptime": uptime,
                 "address": address,
                 "report": report,
             }
@@ -142,6 +145,16 @@ def rounds(every: float) -> Iterator[None]:
 def now() -> str:
     """Return the time as text, for a line of JSON."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _times() -> tuple[str, float]:
+    """Return the time, and that since boot: the difference changes only if the clock is set."""
+    for _ in range(5):
+        before = time.clock_gettime(time.CLOCK_BOOTTIME)
+        at = now()
+        if time.clock_gettime(time.CLOCK_BOOTTIME) - before < NO_PAUSE:
+            break
+    return at, round(before, 6)
 
 
 def ask(connection: ChronyConnection, report: str, names: Names | None = None) -> AllReports:

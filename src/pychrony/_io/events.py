@@ -31,6 +31,17 @@ TOGETHER = 4096
 """Close up to this many sockets in one batch."""
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop; raise `RuntimeError` where there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "pychrony.aio needs a running asyncio event loop; with any other, such as trio's, "
+            "call the functions of pychrony in a thread"
+        ) from None
+
+
 class Driver:
     """Steps the clients of all connections in one event loop, and wakes the calls."""
 

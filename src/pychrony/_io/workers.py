@@ -24,9 +24,19 @@ _watched: set[int] = set()  # the process that has a finalizer
 
 def watch_process() -> None:
     """Arrange that all sockets are closed at the end of a `multiprocessing` worker."""
-    util = sys.modules.get("multiprocessing.util")  # in a worker, it is loaded
+    util = _util()
     if util is not None and os.getpid() not in _watched:
         _add_finalizer(util)
+
+
+def _util() -> ModuleType | None:
+    """Return a module that is loaded in every worker, if it is loaded here.
+
+    `sys.modules.get()` would lock the dictionary on a Python without a GIL, and a child that is
+    forked at that moment waits for ever.
+    """
+    name = "multiprocessing.util"
+    return sys.modules[name] if name in sys.modules else None  # noqa: SIM401
 
 
 def _add_finalizer(util: ModuleType) -> None:
@@ -38,7 +48,7 @@ def _add_finalizer(util: ModuleType) -> None:
 
 def _watch_worker() -> None:
     """Add the finalizer in a forked child, once a worker has dropped those of its parent."""
-    util = sys.modules.get("multiprocessing.util")
+    util = _util()
     if util is not None:
         util.register_after_fork(_token, lambda _: _add_finalizer(util))
 

@@ -15,7 +15,11 @@ ERROR, ASKED, CLOCK, SYNCHRONIZED, SOURCES = 1, 2, 4, 8, 16
 """Flags of a line: there is an error in place of an answer; the clock was asked for, is there, and
 is synchronised to a source; the sources are there."""
 
-LEAST_STEP = 0.1  # seconds
+EARLIEST = 946684800.0
+"""Start of 2000: an earlier time comes from a machine whose clock does not run while it is off."""
+
+LEAST_STEP = 0.01
+"""Seconds by which the two times in a line may be read too early or too late."""
 
 
 class Samples:
@@ -169,15 +173,16 @@ def _merged(history: History, parts: list[tuple[bool, list[int]]]) -> list[list[
 def steps(history: History, lines: Sequence[int]) -> list[Step]:
     """Return where the clock of the machine that wrote the log was set.
 
-    There, it moved much more or less than the time since boot: chronyd's own corrections slow the
-    clock down or speed it up by less than a tenth. Without that time, only a step back is certain.
+    There, it moved more or less than the time since boot, which chronyd's corrections of the rate
+    affect as well. In logs without that time, only a step back can be seen, and one out of the last
+    millennium.
     """
     found = []
     for before, after in pairwise(lines):
         moved = history.time[after] - history.time[before]
         passed = history.uptime[after] - history.uptime[before]
-        same_boot = passed >= 0  # false for an unknown one
-        shift = moved - passed if same_boot else min(0.0, moved)
-        if abs(shift) > LEAST_STEP + (passed / 10 if same_boot else 0):
+        was_set = moved < 0 or history.time[before] < EARLIEST <= history.time[after]
+        shift = moved - passed if passed >= 0 else moved * was_set  # of another or unknown boot
+        if abs(shift) > LEAST_STEP:
             found.append(Step(after, shift))
     return found

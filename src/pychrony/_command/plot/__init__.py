@@ -8,12 +8,9 @@ from pathlib import Path
 from ..arguments import Parser
 from ..exits import UNREACHABLE, UNUSABLE, USAGE, complain
 from ..logs import Log, add_arguments, chosen, read
-from ..logs.columns import SYNCHRONIZED, History
+from ..logs.columns import EARLIEST, SYNCHRONIZED, History
 
 KINDS = ("svg", "png", "pdf")
-
-EARLIEST = 946684800.0
-"""Start of 2000: an earlier time comes from a machine whose clock does not run while it is off."""
 
 EPILOG = """\
 examples:
