@@ -402,7 +402,9 @@ def remote() -> Iterator[ScriptedChronyd]:
 
 @pytest.fixture(scope="module")
 def running(chronyd: PrivateChronyd, remote: ScriptedChronyd) -> Iterator[Exporter]:
-    allowed = ["--allow", remote.address, "--allow", "localhost", "--allow", "127.0.0.2"]
+    port = remote.address.rpartition(":")[2]
+    entries = remote.address, "localhost", f"localhost:{port}", "127.0.0.2", "*.invalid"
+    allowed = [word for entry in entries for word in ("--allow", entry)]
     with exporter("--address", chronyd.address, *allowed, "--timeout", "20") as server:
         yield server
 
@@ -419,6 +421,19 @@ def test_a_target_is_probed(running: Exporter, remote: ScriptedChronyd) -> None:
     assert answer.status == 200
     assert 'tracking_address="192.0.2.1"' in answer.text
     assert "process_" not in answer.text
+
+
+def test_a_target_may_be_a_name(running: Exporter, remote: ScriptedChronyd) -> None:
+    port = remote.address.rpartition(":")[2]
+    answer = running.probe(f"localhost:{port}")
+    assert answer.status == 200
+    assert 'tracking_address="192.0.2.1"' in answer.text
+
+
+def test_a_name_that_does_not_exist_is_down(running: Exporter) -> None:
+    answer = running.probe("does-not-exist.invalid")
+    assert answer.status == 200
+    assert "\nchrony_up 0.0\n" in answer.text
 
 
 def test_a_chronyd_that_is_stopped_and_started_is_down_and_up_again() -> None:
