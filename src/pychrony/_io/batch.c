@@ -700,7 +700,8 @@ static bool make_single_places(struct batch *batch)
 
 int start_batch(struct batch *batch, const shim_ask *asks, int asked, int64_t timeout, int64_t now)
 {
-    stop_batch(batch);
+    if (batch->running)
+        stop_batch(batch);
     batch->store.used = 0;
     batch->store.placed = 0;
     if (!make_asks(batch, asks, asked) || !make_single_places(batch))

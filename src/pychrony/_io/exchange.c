@@ -114,12 +114,15 @@ static struct slot *empty_slot(struct peer *peer)
     return slot;
 }
 
+/* A distant chronyd gets a socket for each request that can be in flight: that makes the few round
+   trips of a list. */
+static bool is_far(const struct peer *peer) { return !peer->ordered && peer->best >= FAR; }
+
 /* Opening a socket takes as long as a few requests: on the same machine, further ones are only worth
-   it for long lists, or after several batches, and while there are plenty. A distant chronyd gets
-   one for each request that can be in flight: that makes the few round trips of a list. */
+   it for long lists, or after several batches, and while there are plenty. */
 static bool wants_further(const struct peer *peer, int wanted)
 {
-    if (!peer->ordered && peer->best >= FAR)
+    if (is_far(peer))
         return true;
     return peer->busy < peer->kept && budget_to_spare() > 0 &&
            (peer->busy < peer->batches || peer->busy < wanted / 8);
@@ -150,11 +153,18 @@ static void close_idle(struct peer *peer, int most)
             close_slot(slot);
 }
 
-void return_idle(struct peer *peer)
+/* Close idle sockets if others lack them. */
+static void close_excess(struct peer *peer)
 {
     int excess = peer->open > 1 ? -budget_to_spare() : 0;
     if (excess > 0)
         close_idle(peer, excess < peer->open ? peer->open - excess : 1);
+}
+
+void return_idle(struct peer *peer)
+{
+    if (is_far(peer)) /* the others have few sockets, which are soon in use again */
+        close_excess(peer);
 }
 
 /* ---- Peers ---- */
@@ -217,7 +227,7 @@ void rest_peer(struct peer *peer)
     for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
         release(slot);
     close_idle(peer, peer->kept);
-    return_idle(peer);
+    close_excess(peer);
 }
 
 void postpone_peer(struct peer *peer, int64_t pause)

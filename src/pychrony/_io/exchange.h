@@ -113,7 +113,7 @@ void release(struct slot *slot);
 /* Return a slot for one of `wanted` requests; NULL if they must wait for others to be answered. */
 struct slot *vacant(struct peer *peer, int wanted);
 
-/* Close sockets that have nothing to do, if others lack them. */
+/* There is nothing to send for now: close idle sockets to a distant chronyd if others lack them. */
 void return_idle(struct peer *peer);
 
 /* Send the first request for an item. */
