@@ -31,7 +31,7 @@ from pychrony.testing import PrivateChronyd
 
 DOCS = Path(__file__).parent.parent / "docs"
 SOURCES = (3, 8, 50, 500)
-REPORTS = ("tracking", "sources", "sourcestats", "ntpdata", "everything", "in-turn")
+REPORTS = ("tracking", "sources", "undecoded", "sourcestats", "ntpdata", "everything", "in-turn")
 
 
 class Effort(NamedTuple):

@@ -49,7 +49,20 @@ def blocking(address: str, resources: ExitStack) -> Calls:
     if "everything" in calls:
         reports = [call for name, call in calls.items() if name != "everything"]
         calls["in-turn"] = repeat(lambda: [call(1) for call in reports])
+        calls["undecoded"] = repeat(undecoded(connection))
     return calls
+
+
+def undecoded(connection: Any) -> Callable[[], None]:
+    """Return a call that reads the sources as `get_sources()` does, but makes nothing of them."""
+    from pychrony._io.questions import Question
+
+    class Undecoded(Question[None]):
+        def answer(self, client: Any) -> None:
+            assert not client.batch.asks[0].error
+
+    question = Undecoded("sources")
+    return lambda: connection._ask(question)
 
 
 def awaited(address: str, resources: ExitStack) -> Calls:

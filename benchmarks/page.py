@@ -48,11 +48,11 @@ Ratios of medians, unless there is a unit.
 
 {targets}
 
-The targets on different CPUs depend on how long it takes to wake another CPU, which is up to the
-machine: they were set where that took 47 µs, and in this run it took {wake}. The shorter it is, the
-less this library gains by having further requests in flight. While it reads a list of 500 sources,
-chronyd itself takes {serving} of CPU time for each request, which is {share:.2f} of the C loop's
-wall time: a client could not reach a lower ratio even if it took no time itself.
+How much this library gains on different CPUs depends on how long it takes to wake another CPU: in
+this run, {wake}. The shorter that is, the less it gains by having further requests in flight. While
+it reads a list of 500 sources, chronyd itself takes {serving} of CPU time for each request, which
+is {share:.2f} of the C loop's wall time: a client could not reach a lower ratio even if it took no
+time itself.
 
 What limits `get_all()`: libchrony makes two system calls for each request, and asks for a source's
 address before its authentication, and again before its NTP data. For 8 sources, that makes 55
@@ -82,14 +82,15 @@ would take 17 times as long, and 500 take 167 times.
 `get_many()` asks {daemons:,} daemons for `tracking`: they are one chronyd that listens on all these
 addresses, and for each of them a socket is opened, used and closed. The
 [C loop](../benchmarks/c_many.c) does the same with 64 requests in flight. Where some daemons are
-silent, the timeout is 1 s. Each of the tasks awaits `pychrony.aio.get_tracking()` of a daemon that
-does not answer, and has repeated its request on a second socket when it is cancelled. When all have
-ended, none of their descriptors is open.
+silent, the timeout is 1 s. A name with several addresses may take more datagrams: if the first
+address does not answer soon, the next one is asked, too. Each of the tasks awaits
+`pychrony.aio.get_tracking()` of a daemon that does not answer, and has repeated its request on a
+second socket when it is cancelled. When all have ended, none of their descriptors is open.
 
 ## Many threads
 
 {threads} threads call `get_sources()` over and over, with a timeout of {timeout:g} ms. chronyd is
-stopped, so each call opens a socket, and others for repeated requests, waits, and closes them all.
+stopped, so each call opens a socket, waits, and closes it.
 A call has ended after {half} (median), and 99 % of the calls after {nearly_all}.
 
 ## Start
