@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from scripted import ScriptedChronyd
 
 from pychrony import ChronyError
 from pychrony.testing import PrivateChronyd
@@ -64,3 +65,10 @@ def chronyd(server: PrivateChronyd) -> Iterator[PrivateChronyd]:
     with PrivateChronyd(server.as_source()) as chronyd:
         chronyd.wait_until_synchronized()
         yield chronyd
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedChronyd]:
+    """A chronyd that answers from a script, over a Unix socket; tests may change it."""
+    with ScriptedChronyd(transport="unix") as scripted:
+        yield scripted

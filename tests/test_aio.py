@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
@@ -50,12 +49,6 @@ from pychrony._io.client import Client, new_loop
 from pychrony._io.questions import single
 
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
-
-
-@pytest.fixture
-def scripted() -> Iterator[ScriptedChronyd]:
-    with ScriptedChronyd(transport="unix") as scripted:
-        yield scripted
 
 
 # The same names, with the same meaning.

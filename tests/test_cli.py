@@ -39,12 +39,6 @@ def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def scripted() -> Iterator[ScriptedChronyd]:
-    with ScriptedChronyd(transport="unix") as chronyd:
-        yield chronyd
-
-
-@pytest.fixture
 def remote() -> Iterator[ScriptedChronyd]:
     """A chronyd that serves the same reports over its command port as a real one."""
     with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:

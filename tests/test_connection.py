@@ -46,12 +46,6 @@ from pychrony import (
 from pychrony import Transport as Reached
 
 
-@pytest.fixture
-def chronyd() -> Iterator[ScriptedChronyd]:
-    with ScriptedChronyd(transport="unix") as chronyd:
-        yield chronyd
-
-
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -64,8 +58,8 @@ def where(connection: ChronyConnection) -> tuple[str | None, Reached | None]:
 
 
 @pytest.mark.parametrize("method", METHODS.values())
-def test_a_method_outside_a_with_block_is_a_mistake(method: str, chronyd: ScriptedChronyd) -> None:
-    connection = ChronyConnection(chronyd.address)
+def test_a_method_outside_a_with_block_is_a_mistake(method: str, scripted: ScriptedChronyd) -> None:
+    connection = ChronyConnection(scripted.address)
     with pytest.raises(RuntimeError, match="'with' block"):
         getattr(connection, method)()
     with connection:
@@ -74,14 +68,14 @@ def test_a_method_outside_a_with_block_is_a_mistake(method: str, chronyd: Script
         getattr(connection, method)()
 
 
-def test_get_report_outside_a_with_block_is_a_mistake(chronyd: ScriptedChronyd) -> None:
+def test_get_report_outside_a_with_block_is_a_mistake(scripted: ScriptedChronyd) -> None:
     with pytest.raises(RuntimeError, match="'with' block"):
-        ChronyConnection(chronyd.address).get_report("tracking")
+        ChronyConnection(scripted.address).get_report("tracking")
 
 
-def test_a_connection_opens_nothing_before_its_with_block(chronyd: ScriptedChronyd) -> None:
+def test_a_connection_opens_nothing_before_its_with_block(scripted: ScriptedChronyd) -> None:
     before = open_files()
-    connection = ChronyConnection(chronyd.address)
+    connection = ChronyConnection(scripted.address)
     assert open_files() == before
     with connection:
         assert open_files() > before
@@ -89,9 +83,9 @@ def test_a_connection_opens_nothing_before_its_with_block(chronyd: ScriptedChron
 
 
 def test_a_connection_serves_many_questions_over_the_same_sockets(
-    chronyd: ScriptedChronyd,
+    scripted: ScriptedChronyd,
 ) -> None:
-    with ChronyConnection(chronyd.address) as connection:
+    with ChronyConnection(scripted.address) as connection:
         for method in [*METHODS.values()] * 10:
             getattr(connection, method)()
         before = open_files()
@@ -100,23 +94,23 @@ def test_a_connection_serves_many_questions_over_the_same_sockets(
         assert open_files() == before
 
 
-def test_a_connection_can_be_opened_again(chronyd: ScriptedChronyd) -> None:
-    connection = ChronyConnection(chronyd.address)
+def test_a_connection_can_be_opened_again(scripted: ScriptedChronyd) -> None:
+    connection = ChronyConnection(scripted.address)
     for _ in range(3):
         with connection as entered:
             assert entered is connection
             assert connection.get_tracking().stratum == 3
 
 
-def test_an_open_connection_cannot_be_opened(chronyd: ScriptedChronyd) -> None:
-    with ChronyConnection(chronyd.address) as connection:
+def test_an_open_connection_cannot_be_opened(scripted: ScriptedChronyd) -> None:
+    with ChronyConnection(scripted.address) as connection:
         with pytest.raises(RuntimeError, match="already open"):
             connection.__enter__()
         assert connection.get_tracking().stratum == 3
 
 
-def test_closing_is_allowed_at_any_time_and_twice(chronyd: ScriptedChronyd) -> None:
-    connection = ChronyConnection(chronyd.address)
+def test_closing_is_allowed_at_any_time_and_twice(scripted: ScriptedChronyd) -> None:
+    connection = ChronyConnection(scripted.address)
     connection.close()
     with connection:
         connection.get_tracking()
@@ -128,24 +122,24 @@ def test_closing_is_allowed_at_any_time_and_twice(chronyd: ScriptedChronyd) -> N
     connection.close()
 
 
-def test_an_error_in_the_block_is_not_swallowed(chronyd: ScriptedChronyd) -> None:
+def test_an_error_in_the_block_is_not_swallowed(scripted: ScriptedChronyd) -> None:
     before = open_files()
-    connection = ChronyConnection(chronyd.address)
+    connection = ChronyConnection(scripted.address)
     with pytest.raises(ZeroDivisionError), connection:
         assert connection.get_tracking().stratum / 0
     assert connection.address is None
     assert open_files() == before
 
 
-def test_a_connection_that_could_not_be_opened_can_be_later(chronyd: ScriptedChronyd) -> None:
-    connection = ChronyConnection(chronyd.address)
-    chronyd.stop()
+def test_a_connection_that_could_not_be_opened_can_be_later(scripted: ScriptedChronyd) -> None:
+    connection = ChronyConnection(scripted.address)
+    scripted.stop()
     before = open_files()
     with pytest.raises(ChronyConnectionError):
         connection.__enter__()
     assert where(connection) == (None, None)
     assert open_files() == before
-    chronyd.start()
+    scripted.start()
     with connection:
         assert connection.get_tracking().stratum == 3
 
@@ -515,19 +509,19 @@ def test_a_folder_too_long_for_libchrony_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_socket_that_is_closed_to_the_user_names_who_may(chronyd: ScriptedChronyd) -> None:
-    folder = Path(chronyd.address).parent
+def test_a_socket_that_is_closed_to_the_user_names_who_may(scripted: ScriptedChronyd) -> None:
+    folder = Path(scripted.address).parent
     os.chown(folder, 1, 1)  # a user that every system has
     pychrony.library_path()  # which lies where that user may not look
     os.seteuid(65534)
     try:
-        error = refusal(chronyd.address)
+        error = refusal(scripted.address)
     finally:
         os.seteuid(0)
     assert type(error) is ChronyPermissionError
     assert (error.errno, error.error_code) == (errno.EACCES, -1)
     assert error.message == (
-        f"connecting to {chronyd.address}: permission denied; only root and {folder.owner()} can "
+        f"connecting to {scripted.address}: permission denied; only root and {folder.owner()} can "
         "open it, group membership is not enough; or use 127.0.0.1, where chronyd serves tracking, "
         "sources and the other open reports to everyone (unless 'cmdport' is 0)"
     )
@@ -623,14 +617,14 @@ def for_records(fault: Fault) -> Fault:
 )
 @pytest.mark.parametrize("report", METHODS.values())
 def test_an_answer_that_libchrony_cannot_use_is_told(
-    fault: Any, code: int, words: str, report: str, chronyd: ScriptedChronyd
+    fault: Any, code: int, words: str, report: str, scripted: ScriptedChronyd
 ) -> None:
-    with ChronyConnection(chronyd.address) as connection:
+    with ChronyConnection(scripted.address) as connection:
         right = getattr(connection, report)()
-        chronyd.fault = for_records(fault)
+        scripted.fault = for_records(fault)
         with pytest.raises(ChronyDataError, match=words) as raised:
             getattr(connection, report)()
-        chronyd.fault = honest
+        scripted.fault = honest
         assert getattr(connection, report)() == right
     assert raised.value.error_code == code
 
@@ -645,24 +639,24 @@ def test_a_number_of_sources_that_cannot_be_true_is_refused(count: int, report: 
     assert f"chronyd claims {count} records, which cannot be true" in error.message
 
 
-def test_an_answer_of_another_protocol_version_is_silence(chronyd: ScriptedChronyd) -> None:
-    chronyd.fault = header(version=7)
+def test_an_answer_of_another_protocol_version_is_silence(scripted: ScriptedChronyd) -> None:
+    scripted.fault = header(version=7)
     with pytest.raises(ChronyTimeoutError):
-        pychrony.get_tracking(chronyd.address, timeout=0.1)
+        pychrony.get_tracking(scripted.address, timeout=0.1)
 
 
-def test_a_failed_call_does_not_spoil_the_next(chronyd: ScriptedChronyd) -> None:
+def test_a_failed_call_does_not_spoil_the_next(scripted: ScriptedChronyd) -> None:
     """libchrony mixes remains of a failed request into later answers."""
-    whole = dict(chronyd.script)
-    with ChronyConnection(chronyd.address, timeout=5) as connection:
+    whole = dict(scripted.script)
+    with ChronyConnection(scripted.address, timeout=5) as connection:
         right = {method: getattr(connection, method)() for method in METHODS.values()}
         for method in METHODS.values():
             for failing in ("get_auth_data", "get_ntp_data", "get_select_data"):
-                chronyd.script = whole | {Command.SOURCESTATS: Status.FAILED}
-                chronyd.script |= {Command.SELECTDATA: Status.FAILED}
+                scripted.script = whole | {Command.SOURCESTATS: Status.FAILED}
+                scripted.script |= {Command.SELECTDATA: Status.FAILED}
                 with pytest.raises(ChronyDataError):
                     getattr(connection, failing)()
-                chronyd.script = whole
+                scripted.script = whole
                 assert getattr(connection, method)() == right[method]
 
 
@@ -698,12 +692,12 @@ def test_what_answers_is_asked_for_a_list_over_several_sockets() -> None:
     assert len(clients) >= kept
 
 
-def test_datagrams_of_any_length_are_survived(chronyd: ScriptedChronyd) -> None:
-    with ChronyConnection(chronyd.address, timeout=0.05) as connection:
+def test_datagrams_of_any_length_are_survived(scripted: ScriptedChronyd) -> None:
+    with ChronyConnection(scripted.address, timeout=0.05) as connection:
         for length in (0, 1, 27, 28, 1023, 1024, 1025, 4096):
-            chronyd.fault = instead(bytes(length))
+            scripted.fault = instead(bytes(length))
             with pytest.raises(ChronyTimeoutError):
                 connection.get_tracking()
-        chronyd.fault = honest
+        scripted.fault = honest
         connection._timeout = 5 * 10**9
         assert connection.get_tracking().stratum == tracking().values["stratum"]

@@ -118,12 +118,6 @@ def value(families: dict[str, Family], name: str, **labels: str) -> float:
     return found
 
 
-@pytest.fixture
-def scripted() -> Iterator[ScriptedChronyd]:
-    with ScriptedChronyd(transport="unix") as chronyd:
-        yield chronyd
-
-
 def test_names_types_and_labels_that_exist_elsewhere_are_kept(scripted: ScriptedChronyd) -> None:
     families = scrape(scripted.address)
     assert families.keys() <= {f"chrony_{name}" for name in (*GAUGES, *OURS, *SERVERSTATS)}
