@@ -108,6 +108,24 @@ def test_a_client_has_ten_seconds_for_the_head_of_a_request() -> None:
     assert lines == []
 
 
+def test_a_client_that_does_not_read_is_dropped() -> None:
+    with exporter("--address", "127.0.0.1:9") as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(place_of(server))
+        client.setblocking(False)
+
+        def is_dropped() -> bool:
+            try:
+                client.send(100 * b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                return True
+            return False
+
+        wait_until(is_dropped)
+
+
 def test_a_connection_serves_several_requests_with_head_too() -> None:
     with exporter() as server:
         connection = HTTPConnection(*place_of(server))
@@ -373,6 +391,7 @@ def test_tls_versions_and_ciphers_are_those_of_the_file(
 ) -> None:
     config = issue(authority, tmp_path) | {
         "max_version": "TLS12",
+        "prefer_server_cipher_suites": False,
         "cipher_suites": [
             "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
             "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from platform import python_version
 
 from aiohttp import web
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client import generate_latest
 
 from ..._io.address import parse_address
-from ..._version import __version__
 from ...aio import ChronyConnection
-from ...exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
+from ...exceptions import ChronyConnectionError, ChronyError
 from ...models import AllReports
 from ...prometheus import Exposition, Family
 from ..lookups import Lookups
+from .asking import Chronyds, Local
+from .pages import Page, own_metrics, text
 from .places import NoPlaceError, Places
 from .server import log
 from .targets import Allowed, RefusedError, permitted
@@ -43,7 +30,6 @@ LEAST_MARGIN = 0.5
 """The least to reserve, in seconds, as Prometheus' blackbox exporter does."""
 REFUSALS = 1000
 """The most refused targets to log, each once."""
-COMPRESSION = 1  # of gzip: a page is small, and Prometheus often near
 
 HOME = """\
 pychrony exporter
@@ -52,81 +38,6 @@ pychrony exporter
 /probe?target=HOST  the metrics of another chronyd, if --allow covers it
 /-/healthy          whether this exporter runs
 """
-
-
-class Chronyds:
-    """Asks chronyds, and logs when one stops answering, and when it answers again."""
-
-    def __init__(
-        self, exposition: Exposition, places: Places, lookups: Lookups, *, resolve: bool
-    ) -> None:
-        self._exposition = exposition
-        self._places = places
-        self._lookups = lookups
-        self._resolve = resolve
-
-    async def families(
-        self, label: str, timeout: float, ask: Callable[[], Awaitable[AllReports]]
-    ) -> list[Family]:
-        """Return the metrics of a chronyd: of its reports, or of the error."""
-        start = time.monotonic()
-        reports = AllReports()
-        error: ChronyError | None = None
-        try:
-            reports = await asyncio.wait_for(ask(), timeout)
-        except asyncio.TimeoutError:
-            error = ChronyTimeoutError(f"asking {label}: no answer within {timeout:g} s")
-        except ChronyError as problem:
-            error = problem
-        passed = time.monotonic() - start
-        self._note(label, error)
-        names: Mapping[str, str] = {}
-        if self._resolve and error is None:
-            names = await self._lookups.names(_sources(reports), timeout - passed)
-        return list(self._exposition.families(reports, error, passed, names))
-
-    def _note(self, label: str, error: ChronyError | None) -> None:
-        if self._places.note(label, answered=error is None):
-            log.warning(
-                "%s", f"chronyd at {label} answers again" if error is None else error.message
-            )
-
-
-def _sources(reports: AllReports) -> list[str]:
-    addresses = [source.address for source in reports.sources or ()]
-    if reports.tracking is not None:
-        addresses.append(reports.tracking.reference_ip)
-    return [address for address in dict.fromkeys(addresses) if address]
-
-
-class Local:
-    """The chronyd of `/metrics`, with a connection that stays open while it answers."""
-
-    def __init__(self, address: str | None, timeout: float, names: Sequence[str]) -> None:
-        self.label = address or "this machine"
-        self._new: Callable[[], ChronyConnection] = partial(
-            ChronyConnection, address, timeout=timeout
-        )
-        self._names = names
-        self._open: ChronyConnection | None = None
-        self._opening = asyncio.Lock()
-
-    async def ask(self) -> AllReports:
-        """Read the reports."""
-        async with self._opening:
-            if self._open is None:
-                self._open = await self._new().__aenter__()
-        try:
-            return await self._open.get_all(*self._names)
-        except ChronyError:
-            await self.close()  # the next call looks for chronyd in all places again
-            raise
-
-    async def close(self) -> None:
-        """Close the connection."""
-        connection, self._open = self._open, None
-        if connection is not None:
-            await connection.aclose()
 
 
 class Scrapes:
@@ -153,10 +64,7 @@ class Scrapes:
         self._refused: set[str] = set()
         self._web_config = web_config
         self.web = WebConfig(web_config)
-        self._about = CollectorRegistry()
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        ProcessCollector(registry=self._about)
-        self._refusals = _own_metrics(self._about, places)
+        self._about, self._refusals = own_metrics(lambda: places.taken)
         self._answers = {
             "/": self._home,
             "/-/healthy": self._healthy,
@@ -263,54 +171,6 @@ class Scrapes:
         return min(self._timeout, time_for_a_scrape(request.headers))
 
 
-def _own_metrics(registry: CollectorRegistry, places: Places) -> Counter:
-    """Register the metrics about the exporter; return the one to be counted up."""
-    about = Gauge(
-        "chrony_exporter_build_info",
-        "Version of this exporter, and of its Python. The value is always 1.",
-        ["version", "python_version"],
-        registry=registry,
-    )
-    about.labels(__version__, python_version()).set(1)
-    probes = Gauge(
-        "chrony_exporter_probes_in_flight",
-        "Targets that are being asked at present.",
-        registry=registry,
-    )
-    probes.set_function(lambda: places.taken)
-    refused = Counter(
-        "chrony_exporter_probes_refused",
-        "Probes that were refused, with HTTP status 403 (not allowed) or 503 (no place).",
-        ["reason"],
-        registry=registry,
-    )
-    for reason in ("not allowed", "no place"):
-        refused.labels(reason)
-    return refused
-
-
-class Page(Collector):
-    """The metrics of a chronyd, and those about the exporter if there are any."""
-
-    def __init__(self, families: Sequence[Family], about: CollectorRegistry | None = None) -> None:
-        self._families = families
-        self._about = about
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield them all."""
-        yield from self._families
-        if self._about is not None:
-            yield from self._about.collect()
-
-    def answer(self, request: web.BaseRequest) -> web.Response:
-        """Return the page in the format that the request asks for."""
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        body, headers = encode(self), {"Content-Type": content_type}
-        if "gzip" in request.headers.get("Accept-Encoding", ""):
-            body, headers["Content-Encoding"] = gzip.compress(body, COMPRESSION), "gzip"
-        return web.Response(body=body, headers=headers)
-
-
 def time_for_a_scrape(headers: Mapping[str, str]) -> float:
     """Return how long Prometheus waits for chronyd's answer, in seconds, if it says so."""
     try:
@@ -320,15 +180,3 @@ def time_for_a_scrape(headers: Mapping[str, str]) -> float:
     if not seconds > 0:  # nor a number
         return math.inf
     return max(seconds - max(LEAST_MARGIN, MARGIN * seconds), seconds / 2)
-
-
-def text(status: HTTPStatus, words: str) -> web.Response:
-    """Answer with plain text."""
-    return web.Response(
-        status=status,
-        body=words.encode(errors="backslashreplace"),
-        headers={
-            "Content-Type": "text/plain; charset=utf-8",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )

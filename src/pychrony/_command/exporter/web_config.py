@@ -25,7 +25,7 @@ CLIENTS = {
 SECTIONS = "tls_server_config", "basic_auth_users", "http_server_config"
 TLS_KEYS = (
     *("cert_file", "key_file", "client_auth_type", "client_ca_file"),
-    *("min_version", "max_version", "cipher_suites"),
+    *("min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites"),
 )
 
 InThread = Callable[[Callable[[], bool]], Awaitable[bool]]
@@ -116,6 +116,8 @@ def _tls(found: dict[str, Any], folder: Path) -> ssl.SSLContext:
     context.maximum_version = _choice(found, "max_version", VERSIONS, "TLS13")
     if suites := found.get("cipher_suites"):
         context.set_ciphers(":".join(map(_openssl_name, suites)))
+    if found.get("prefer_server_cipher_suites") is False:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.load_cert_chain(folder / found["cert_file"], folder / found["key_file"])
     mode = _choice(found, "client_auth_type", CLIENTS, "NoClientCert")
     authorities = found.get("client_ca_file")

@@ -1,0 +1,132 @@
+"""Runs the exporter: a server until a signal ends it, or one page."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from ...prometheus import Exposition
+from ..exits import UNREACHABLE, USAGE, complain
+from .places import Limits, Places, limits
+from .scrapes import Scrapes
+from .server import BACKLOG, Server, log
+from .web_config import ConfigError
+
+
+def start(options: argparse.Namespace) -> int:
+    """Serve, or write the metrics once; return the exit code."""
+    try:
+        return asyncio.run(_run(options))
+    except ConfigError as error:
+        complain(str(error))
+        return USAGE
+
+
+async def _run(options: argparse.Namespace) -> int:
+    _log_in_lines()
+    return await (_once(options) if options.once else _serve(options))
+
+
+async def _once(options: argparse.Namespace) -> int:
+    page = await _scrapes(options, limits()).page()
+    if options.output is None:
+        sys.stdout.buffer.write(page)
+        return 0
+    # Readers see the old file or the new one, and never a part.
+    path = Path(options.output)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(page)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    most = limits()
+    scrapes = _scrapes(options, most)
+    host, port = options.listen
+    try:
+        listener = _listener(host, port)
+    except OSError as error:
+        number = error.errno or 0  # negative if the host was not found
+        why = os.strerror(number) if number > 0 else error.strerror
+        complain(f"listening on {_join(host, port)}: {why}")
+        return UNREACHABLE
+    loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    server = Server(scrapes, most.connections)
+    accepting = await server.listen(listener, scrapes.web.tls)
+    scheme = "http" if scrapes.web.tls is None else "https"
+    where = f"{scheme}://{_join(host, listener.getsockname()[1])}"
+    print(f"pychrony: serving {where}/metrics", file=sys.stderr, flush=True)
+    while await signals.get() == signal.SIGHUP:
+        if scrapes.reload():
+            accepting.close()  # new connections wait in the socket's queue meanwhile
+            accepting = await server.listen(listener, scrapes.web.tls)
+    accepting.close()
+    listener.close()
+    await server.shutdown(1.0)
+    await scrapes.close()
+    return 0
+
+
+def _scrapes(options: argparse.Namespace, limits: Limits) -> Scrapes:
+    return Scrapes(
+        options.address,
+        timeout=options.timeout,
+        exposition=Exposition(options.reports, all_metrics=options.all_metrics),
+        allowed=options.allow,
+        places=Places(limits.places),
+        resolve=options.resolve,
+        web_config=options.web_config,
+    )
+
+
+def _log_in_lines() -> None:
+    """Log to stderr, each record as one line; an exception without its traceback."""
+
+    class Line(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            problem = record.exc_info and record.exc_info[1]
+            words = " ".join(record.getMessage().split())
+            return f"pychrony: {words}{f': {problem!r}' if problem else ''}"
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Line())
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        problem = context.get("exception")
+        log.error("%s%s", context["message"], f": {problem!r}" if problem else "")
+
+    asyncio.get_running_loop().set_exception_handler(report)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    if host:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    elif socket.has_dualstack_ipv6():
+        listener = socket.create_server(
+            ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+        )
+    else:
+        listener = socket.create_server(("", port), backlog=BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _join(host: str, port: int) -> str:
+    host = host or "::"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
