@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -244,6 +245,27 @@ def test_other_tasks_run_while_a_call_waits(kind: str, transport: Transport) -> 
     with ScriptedChronyd(transport=transport, fault=delay(0.5)) as chronyd:
         run(kind, main(chronyd.address))
     assert ticks > 10
+
+
+@each_loop
+async def test_other_tasks_run_between_the_sockets_that_many_calls_open(
+    scripted: ScriptedChronyd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening one can take milliseconds; with this limit, each takes too long."""
+    monkeypatch.setattr(pychrony._io.events, "OPENING", 0)
+    counts: list[int] = []
+
+    async def count() -> None:
+        while True:
+            counts.append(fds())
+            await asyncio.sleep(0)
+
+    async with aio.ChronyConnection(scripted.address, timeout=HANG) as connection:
+        counting = asyncio.ensure_future(count())
+        await asyncio.gather(*(connection.get_tracking() for _ in range(16)))
+        counting.cancel()
+    opened = [after - before for before, after in pairwise(counts)]
+    assert max(opened) == 2  # a socket, and /dev/urandom
 
 
 @each_loop

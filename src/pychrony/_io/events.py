@@ -29,6 +29,8 @@ AT_ONCE = 16
 itself is the bottleneck."""
 TOGETHER = 4096
 """Close up to this many sockets in one batch."""
+OPENING = 10_000_000
+"""Open sockets for so many nanoseconds before other callbacks run: one can take milliseconds."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -54,6 +56,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when the timer goes off
         self._waiting: dict[int, tuple[Client, asyncio.Future[None]]] = {}
+        self._opening = 0  # since when sockets are opened in this round of callbacks; 0: not yet
 
     @classmethod
     def of(cls, events: asyncio.AbstractEventLoop) -> Driver:
@@ -109,6 +112,20 @@ class Driver:
         self._closing = False
         if self._users > 0:  # otherwise, they were closed with the loop
             lib.shim_spare_sessions(self.loop, 0)
+
+    async def pace(self) -> None:
+        """Wait before a socket is opened if opening others has held up the event loop."""
+        while True:
+            now = time.monotonic_ns()
+            if not self._opening:
+                self._opening = now
+                self.events.call_soon(self._end_round)
+            if now - self._opening <= OPENING:
+                return
+            await asyncio.sleep(0)
+
+    def _end_round(self) -> None:
+        self._opening = 0
 
     def expect(self, clients: Iterable[Client], future: asyncio.Future[None]) -> None:
         """Set the result of the future once one of these clients, which were started, is done."""
@@ -184,9 +201,14 @@ class Calls:
             timeout = await self._take_turn(timeout)
         try:
             daemon = self.daemon
+            start = time.monotonic_ns()
             client = daemon.take()
+            if client is None:
+                await self.driver.pace()
+                if daemon.closed:
+                    raise daemon.closed_error()
+                client = daemon.take()  # one that was given back meanwhile
             if client is None or len(daemon.places) > 1:
-                start = time.monotonic_ns()
                 return await self._drive(
                     Conversation(daemon, question, timeout, start, client).run()
                 )
