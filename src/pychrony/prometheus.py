@@ -105,7 +105,7 @@ class Exposition:
         if unknown_names or not reports:
             what = f"unknown report {unknown_names[0]!r}" if unknown_names else "no report"
             raise ValueError(f"{what}; choose from {', '.join(MODELS)}")
-        self.reports = tuple(name for name in MODELS if name in reports)
+        self.reports: tuple[str, ...] = tuple(name for name in MODELS if name in reports)
         self._everything = all_metrics
 
     def describe(self) -> Iterator[Family]:
