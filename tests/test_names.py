@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Literal, get_origin
 
 import pytest
 
@@ -32,7 +33,10 @@ def test_the_names_of_the_modules_are_those_of_the_package() -> None:
 
 
 def test_every_name_that_is_listed_exists_and_is_documented() -> None:
-    assert [name for name in NAMES if not getattr(pychrony, name).__doc__] == []
+    named = {name: getattr(pychrony, name) for name in NAMES}
+    bare = [name for name, value in named.items() if not value.__doc__]
+    # The docstring of a type alias stands below it, where only editors and the manual see it.
+    assert [name for name in bare if get_origin(named[name]) is not Literal] == []
 
 
 def test_type_checkers_see_the_names_of_the_same_modules() -> None:

@@ -51,7 +51,7 @@ def _parser() -> Parser:
 
 
 @dataclass
-class Place:
+class Visit:
     """An address, and what this user can read there."""
 
     address: str
@@ -74,7 +74,7 @@ class Diagnosis:
     user: str
     library: str | None
     attempts: list[Attempt]
-    places: list[Place] = field(default_factory=list)
+    places: list[Visit] = field(default_factory=list)
     problem: ChronyError | None = None
     """Why no report can be read, if none can."""
 
@@ -89,29 +89,29 @@ def examine(address: str | None, timeout: float | None) -> Diagnosis:
     except ChronyLibraryError as error:
         found.problem = error
         return found
-    found.places = [_visit(place, timeout) for place in (LOCAL if address is None else (address,))]
-    errors = [place.error for place in found.places]
+    found.places = [_visit(one, timeout) for one in (LOCAL if address is None else (address,))]
+    errors = [visit.error for visit in found.places]
     found.problem = errors[0] if all(errors) else None
     return found
 
 
-def _visit(address: str, timeout: float | None) -> Place:
-    place = Place(address)
+def _visit(address: str, timeout: float | None) -> Visit:
+    visit = Visit(address)
     try:
         with ChronyConnection(address, timeout=timeout) as connection:
             answers = connection.get_all()
     except ChronyError as error:
-        place.error = error
-        return place
+        visit.error = error
+        return visit
     for name in MODELS:
         missing = answers.missing.get(name)
         if missing is None:
-            place.readable.append(name)
+            visit.readable.append(name)
         elif is_off(name, missing):
-            place.off.append(name)
+            visit.off.append(name)
         else:
-            place.unreadable[name] = missing
-    return place
+            visit.unreadable[name] = missing
+    return visit
 
 
 def _user() -> str:
@@ -135,21 +135,21 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         lines += _item(f"{path}{origin}", why_not.removeprefix(f"{path}: ") or "loaded")
     if diagnosis.library is None and diagnosis.problem is not None:
         lines += _item("to do", diagnosis.problem._advice)
-    for place in diagnosis.places:
-        lines += ["", *_place_lines(place)]
+    for visit in diagnosis.places:
+        lines += ["", *_visit_lines(visit)]
     return "\n".join(lines)
 
 
-def _place_lines(place: Place) -> list[str]:
-    if place.error is not None:
-        return [f"chronyd at {place.address}: no", wrapped(place.error._reason, width(), "  ", 4)]
-    lines = [f"chronyd at {place.address}: yes"]
-    if place.readable:
-        lines += _item("readable", " ".join(place.readable))
-    if place.off:
-        lines += _item("off", f"{' '.join(place.off)} (not configured in chronyd)")
+def _visit_lines(visit: Visit) -> list[str]:
+    if visit.error is not None:
+        return [f"chronyd at {visit.address}: no", wrapped(visit.error._reason, width(), "  ", 4)]
+    lines = [f"chronyd at {visit.address}: yes"]
+    if visit.readable:
+        lines += _item("readable", " ".join(visit.readable))
+    if visit.off:
+        lines += _item("off", f"{' '.join(visit.off)} (not configured in chronyd)")
     causes: dict[str, list[str]] = {}
-    for name, error in place.unreadable.items():
+    for name, error in visit.unreadable.items():
         causes.setdefault(error._reason, []).append(name)
     for cause, names in causes.items():
         lines += _item("unreadable", f"{' '.join(names)}: {cause}")

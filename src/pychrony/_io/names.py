@@ -41,7 +41,7 @@ class LookUp:
 
         try:
             answer = socket.getaddrinfo(self.host, None, type=socket.SOCK_DGRAM)
-            self.found = list(dict.fromkeys(str(place[0]) for *_, place in answer))
+            self.found = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answer))
         except Exception as error:
             self.error = error
 

@@ -207,12 +207,12 @@ def _shape(number: int) -> Shape:
 
 def _describe(shape: Shape, record: memoryview) -> dict[str, ReportField]:
     """Return the fields of a record under libchrony's own names."""
-    struct, places = layout(shape)
+    struct, positions = layout(shape)
     raw = struct.unpack_from(record)
     texts = bytes(record[struct.size :]).decode().split("\0")
     described = {}
     for name, kind, content, text in zip(*shape, texts, strict=False):
-        values = [raw[place] for place in places[name]]
+        values = [raw[position] for position in positions[name]]
         value: int | float | str | bool = values[0] if values else 0
         if kind is FieldType.TIMESPEC:
             value = nanoseconds(*values)

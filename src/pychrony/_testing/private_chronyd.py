@@ -260,8 +260,8 @@ _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin")
 
 def _find_program(name: str) -> str:
     """Return the path of chronyd or chronyc; daemons are not always on an ordinary user's PATH."""
-    places = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
-    program = shutil.which(name, path=places)
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
+    program = shutil.which(name, path=path)
     if program is None:
         raise ChronyConnectionError(
             f"looking for {name}: it is not on PATH, nor in {', '.join(_SYSTEM_FOLDERS)}; install "
@@ -312,6 +312,6 @@ def _hold(sockets: ExitStack, family: socket.AddressFamily, host: str, port: int
     holder = sockets.enter_context(socket.socket(family, socket.SOCK_DGRAM))
     holder.bind((host, port))
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    place = holder.getsockname()
-    holder.connect(place)
-    return int(place[1])
+    bound = holder.getsockname()
+    holder.connect(bound)
+    return int(bound[1])

@@ -118,10 +118,10 @@ def _stretches(
         for a, b in pairwise(lines)
     ]
     usual = median(passed) if passed else 1.0
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         time, state = history.time[line], _state(history, line, limit)
-        until_next = passed[place] if place < len(passed) else usual
-        around = passed[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
+        until_next = passed[index] if index < len(passed) else usual
+        around = passed[max(0, index - NEIGHBOURS) : index + NEIGHBOURS + 1]
         lasts = usual_around = sorted(around)[len(around) // 2] if around else usual
         if until_next <= GAP * usual_around:
             lasts = until_next

@@ -45,10 +45,10 @@ class Lines(NamedTuple):
         rows = np.empty((np.count_nonzero(has), 5))
         rows[:, 0] = self.time[has]
         columns: list[array[Any]] = [known.offset, known.error, known.reached, known.selected]
-        for place, values in enumerate(columns, 1):  # one after the other: a log may be long
+        for index, values in enumerate(columns, 1):  # one after the other: a log may be long
             every = np.full(len(self.history.time), np.nan)
             every[column(known.line)] = column(values)
-            rows[:, place] = every[self.number[has]]
+            rows[:, index] = every[self.number[has]]
         return with_breaks(rows)
 
 

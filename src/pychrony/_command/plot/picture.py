@@ -138,9 +138,9 @@ def _stretches(lines: Lines) -> Stretches:
 def _settings(lines: Lines) -> dict[float, str]:
     """Return when the clock was set, with a sentence about it."""
     found = {}
-    places = {line: place for place, line in enumerate(lines.number.tolist())}
+    indexes = {line: index for index, line in enumerate(lines.number.tolist())}
     for step in steps(lines.history, lines.number.tolist()):
-        before = float(lines.time[places[step.line] - 1])
+        before = float(lines.time[indexes[step.line] - 1])
         way = "forward" if step.seconds > 0 else "back"
         found[before] = f"{_utc(before)}: the clock was set {way} by {interval(abs(step.seconds))}"
     return found
@@ -195,11 +195,11 @@ def _draw_sources(panels: Sequence[Axes], reachability: Axes, lines: Lines) -> N
     """Draw the offsets of the first sources, and which of all sources answered."""
     names = list(lines.history.sources)[:MOST_LANES]
     reachability.set_title("Reachability: answered polls of the last eight; a full bar is eight")
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         rows = lines.source(name)
-        if place < len(panels):
-            _draw_source(panels[place], shortened(name, TITLE), rows)
-        _draw_lane(reachability, len(names) - 1 - place, rows)
+        if index < len(panels):
+            _draw_source(panels[index], shortened(name, TITLE), rows)
+        _draw_lane(reachability, len(names) - 1 - index, rows)
     reachability.set_ylim(-0.2, len(names))
     lanes = [lane + 0.4 for lane in range(len(names))]
     reachability.set_yticks(lanes, [shortened(name, LABEL) for name in reversed(names)])
