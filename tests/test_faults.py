@@ -274,6 +274,11 @@ def claiming(number: int) -> Row:
     return Row(f"{number} sources counted", lambda _: counting(number), only(LISTS, absurd))
 
 
+def replaced(number: int) -> Row:
+    name = f"is replaced by another with other sources instead of answer {number + 1}"
+    return Row(name, lambda c: at({number}, restarts(c, OTHERS)), DATA, then=OTHERS)
+
+
 CUT = (
     *(wire.n_sources, wire.tracking, wire.source, wire.sourcestats, wire.selectdata),
     *(wire.activity, wire.authdata, wire.ntpdata, wire.serverstats, wire.rtcdata),
@@ -374,24 +379,9 @@ FAULTS: dict[str, list[Row]] = {
         Row("restarts instead of answer 2", lambda c: at({1}, restarts(c)), DATA),
         Row("restarts instead of answer 3", lambda c: at({2}, restarts(c)), DATA),
         Row("restarts instead of answer 4", lambda c: at({3}, restarts(c)), DATA),
-        Row(
-            "is replaced by another with other sources instead of answer 2",
-            lambda c: at({1}, restarts(c, OTHERS)),
-            DATA,
-            then=OTHERS,
-        ),
-        Row(
-            "is replaced by another with other sources instead of answer 3",
-            lambda c: at({2}, restarts(c, OTHERS)),
-            DATA,
-            then=OTHERS,
-        ),
-        Row(
-            "is replaced by another with other sources instead of answer 4",
-            lambda c: at({3}, restarts(c, OTHERS)),
-            DATA,
-            then=OTHERS,
-        ),
+        replaced(1),
+        replaced(2),
+        replaced(3),
     ],
     "Numbers at their limits": [
         Row("all numbers as large as can be", lambda _: LARGEST, DATA, then=LARGEST),

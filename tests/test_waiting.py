@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -274,68 +272,6 @@ def test_a_chronyd_that_reads_nothing_more_is_a_timeout() -> None:
                 for _ in range(15):  # more than the kernel keeps for one that does not read
                     with pytest.raises(ChronyTimeoutError):
                         pychrony.get_tracking(chronyd.address, timeout=0.01)
-
-
-# Signals.
-
-
-class Interruption(BaseException):
-    """What a handler raises."""
-
-
-@pytest.fixture
-def alarm() -> Iterator[Callable[..., None]]:
-    """Let a function handle a signal that arrives in some seconds, optionally repeatedly."""
-    old = signal.getsignal(signal.SIGALRM)
-
-    def arm(
-        handler: Callable[[int, FrameType | None], Any], seconds: float, again: float = 0
-    ) -> None:
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, seconds, again)
-
-    yield arm
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, old)
-
-
-@both
-def test_signals_are_handled_while_a_call_waits(
-    transport: Transport, alarm: Callable[..., None]
-) -> None:
-    handled: list[float] = []
-    with ScriptedChronyd(transport=transport, fault=delay(0.3)) as chronyd:
-        alarm(lambda *_: handled.append(time.monotonic()), 0.02, 0.02)
-        assert pychrony.get_tracking(chronyd.address, timeout=HANG).stratum == 3
-        ended = time.monotonic()
-    assert len([moment for moment in handled if moment < ended - 0.05]) >= 3
-
-
-@both
-@pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_ntp_data"])
-def test_a_handler_that_raises_ends_the_call_and_the_next_one_works(
-    transport: Transport, method: str, alarm: Callable[..., None]
-) -> None:
-    def interrupt(*_: Any) -> None:
-        raise Interruption
-
-    with connected(transport=transport, timeout=None) as (chronyd, connection):
-        right = getattr(connection, method)()
-        chronyd.fault = drop
-        alarm(interrupt, 0.2)
-        with no_longer_than(HANG), pytest.raises(Interruption):
-            getattr(connection, method)()
-        chronyd.fault = honest
-        assert getattr(connection, method)() == right
-
-
-def test_ctrl_c_ends_a_call_that_waits_for_ever(alarm: Callable[..., None]) -> None:
-    with connected(fault=drop, timeout=None) as (chronyd, connection):
-        alarm(signal.default_int_handler, 0.2)
-        with no_longer_than(HANG), pytest.raises(KeyboardInterrupt):
-            connection.get_tracking()
-        chronyd.fault = honest
-        assert connection.get_tracking().stratum == 3
 
 
 def test_a_stuck_chronyd_costs_no_further_sockets() -> None:
