@@ -20,7 +20,7 @@ from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, conn
 from .exits import exit_code
 from .grid import wrapped
 from .render import as_json
-from .show import width, write
+from .screen import width, write
 
 LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
 """Where libchrony looks for the local chronyd."""

@@ -20,8 +20,10 @@ from .arguments import (
     interval,
 )
 from .exits import USAGE
+from .record import Output, log
 from .render import keys
-from .show import Names, Output, log, show, watch, width
+from .screen import width
+from .show import Names, show, watch
 
 DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
 

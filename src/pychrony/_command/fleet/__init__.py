@@ -18,7 +18,8 @@ from ..arguments import (
     limits,
     timeout,
 )
-from ..show import Output, Screen, rounds, width, write
+from ..record import Output
+from ..screen import Screen, rounds, width, write
 from .rows import Row, judged
 from .table import table, totals
 

@@ -12,7 +12,7 @@ from ...exceptions import ChronyLibraryError
 from ...many import get_many
 from ...models import Answer, Source, TrackingStatus
 from ..arguments import Limits
-from ..show import now
+from ..record import now
 
 
 class Row(NamedTuple):

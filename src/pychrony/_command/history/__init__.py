@@ -12,7 +12,7 @@ from ..arguments import Parser, duration
 from ..exits import UNUSABLE, USAGE, complain
 from ..grid import aligned
 from ..logs import Log, add_arguments, chosen, read
-from ..show import write
+from ..screen import write
 from ..values import NOTHING
 from .sums import ABOVE, PERCENTILES, Account, Sum, is_about_clock, sum_up
 
