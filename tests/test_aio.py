@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 
 import pytest
 from limits import HANG, fds, remains
-from loops import each_kind, each_loop, run
+from loops import LOOPS, each_kind, each_loop, run
 from methods import METHODS
 from scripted import (
     ScriptedChronyd,
@@ -62,11 +63,11 @@ def test_the_module_has_the_names_of_the_package_that_ask() -> None:
 
 @pytest.mark.parametrize("name", sorted({*METHODS.values(), "get_all", "get_report"}))
 def test_functions_and_methods_are_described_alike(name: str) -> None:
-    """The description stands in four places; all must agree."""
-    places = (pychrony, aio, pychrony.ChronyConnection, aio.ChronyConnection)
-    function, awaited, method, awaited_method = (getattr(place, name).__doc__ for place in places)
-    assert (function, method) == (awaited, awaited_method)
-    assert function.partition("\n")[0] == method.partition("\n")[0]
+    described = [getattr(place, name).__doc__ for place in (aio, aio.ChronyConnection)]
+    assert described == [
+        getattr(place, name).__doc__ for place in (pychrony, pychrony.ChronyConnection)
+    ]
+    assert len({text.partition("\n")[0] for text in described}) == 1
 
 
 def test_signatures_are_those_of_the_blocking_names() -> None:
@@ -579,6 +580,33 @@ def test_a_loop_that_is_closed_before_its_connection_is_no_harm(
 
     run(kind, reuse())
     assert fds() == before
+
+
+@each_kind
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("dropped", ["before", "after"])
+def test_a_loop_that_is_closed_with_a_dropped_connection_is_freed(
+    kind: str, dropped: str, scripted: ScriptedChronyd
+) -> None:
+    async def forget() -> aio.ChronyConnection:
+        connection = aio.ChronyConnection(scripted.address)
+        await connection.__aenter__()
+        await connection.get_tracking()
+        return connection
+
+    gc.collect()
+    before, loops = fds(), []
+    for _ in range(10):
+        loop = LOOPS[kind]()
+        opened = [loop.run_until_complete(forget())]
+        if dropped == "before":
+            opened.clear()
+        loop.close()
+        opened.clear()
+        loops.append(weakref.ref(loop))
+        del loop
+    gc.collect()
+    assert (fds(), [loop() for loop in loops]) == (before, [None] * 10)
 
 
 def test_importing_the_package_imports_no_asyncio() -> None:

@@ -35,6 +35,7 @@ from pychrony import (
     ChronyTimeoutError,
     aio,
 )
+from pychrony.testing import PrivateChronyd
 
 GetMany = Callable[..., list[Answer]]
 
@@ -484,3 +485,29 @@ def test_a_forked_child_may_drop_the_iterator_of_its_parent() -> None:
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert [stratum(answer) for answer in answers] == [1] * 19
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of forks beside threads
+def test_the_time_of_daemons_begins_anew_in_a_forked_child(chronyd: PrivateChronyd) -> None:
+    """The child runs only when the timeouts of its parent have passed."""
+    addresses = [chronyd.command_address] * 200
+    answers = pychrony.get_many(addresses, "tracking", timeout=2.0)
+    assert next(answers).reports
+    child = os.fork()
+    if child == 0:
+        time.sleep(2.5)
+        os._exit(min(99, sum(answer.reports is None for answer in answers)))
+    assert os.waitpid(child, 0)[1] == 0
+    assert all(answer.reports for answer in answers)
+
+
+def test_the_time_of_a_daemon_begins_when_its_address_has_been_taken(get_many: GetMany) -> None:
+    def slowly(address: str) -> Iterator[str]:
+        for _ in range(3):
+            time.sleep(0.7)
+            yield address
+
+    sources = script([ntp_source(f"192.0.2.{n}") for n in range(1, 40)])
+    with ScriptedChronyd(sources, fault=delay(0.05)) as chronyd:
+        answers = get_many(slowly(chronyd.address), "sources", timeout=0.6)
+    assert [len(answer.result().sources or []) for answer in answers] == [39] * 3

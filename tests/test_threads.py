@@ -278,6 +278,26 @@ def test_closing_a_connection_ends_the_calls_of_other_threads(transport: Transpo
     assert fds() == before
 
 
+def test_of_two_threads_that_open_a_connection_one_succeeds() -> None:
+    before = fds()
+    with chronyd_of(1, "unix") as chronyd, ThreadPoolExecutor(2) as threads:
+        for _ in range(100):
+            connection, together = ChronyConnection(chronyd.address), threading.Barrier(2)
+
+            def enter(connection: ChronyConnection, together: threading.Barrier) -> bool:
+                together.wait()
+                try:
+                    connection.__enter__()
+                except RuntimeError:
+                    return False
+                return True
+
+            entering = [threads.submit(enter, connection, together) for _ in range(2)]
+            assert sorted(entered.result() for entered in entering) == [False, True]
+            connection.close()
+    assert fds() == before
+
+
 def test_a_connection_may_be_closed_and_opened_while_others_use_it() -> None:
     with chronyd_of(3, "unix") as chronyd:
         connection = ChronyConnection(chronyd.address, timeout=HANG)

@@ -1,7 +1,7 @@
 """Reads chronyd's reports from asyncio programs, with the standard event loop or uvloop.
 
 Each name has the arguments, the result and the errors of the same name in `pychrony`. Nothing
-blocks the event loop. No thread is started, except by the event loop to resolve a host name. A
+blocks the event loop. No thread is started, except to look up a host name. A
 cancelled call ends at once and leaves no socket behind, and its connection remains usable.
 """
 
@@ -11,11 +11,12 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import closing
-from types import TracebackType
-from typing import TypeVar
+from types import FunctionType, TracebackType
+from typing import Any, TypeVar
 
+from . import connection
 from ._io.address import parse_timeout
 from ._io.conversation import Daemon, remaining
 from ._io.events import Calls, Driver, Waiter, running_loop
@@ -125,89 +126,47 @@ class ChronyConnection(Connection):
         return transport_to(self._address())
 
     async def get_tracking(self) -> TrackingStatus:
-        """Return the state of the system clock, and the source to which it is synchronised."""
         return await self._ask(single(TrackingStatus))
 
     async def get_sources(self) -> list[Source]:
-        """Return the state and the last sample of each source, in chronyd's order."""
         return await self._ask(reading(Source))
 
     async def get_source_stats(self) -> list[SourceStats]:
-        """Return the estimated drift and offset of each source, in chronyd's order."""
         return await self._ask(reading(SourceStats))
 
     async def get_rtc_data(self) -> RTCData | None:
-        """Return the state of the hardware clock; `None` if chronyd is not tracking it."""
         records = await self._ask(reading(RTCData))
         return records[0] if records else None
 
     async def get_select_data(self) -> list[SelectData]:
-        """Return each source's role in source selection, in chronyd's order.
-
-        By default, chronyd serves this report over its Unix socket only.
-        """
         return await self._ask(reading(SelectData))
 
     async def get_activity(self) -> Activity:
-        """Return the number of NTP sources in each state."""
         return await self._ask(single(Activity))
 
     async def get_auth_data(self) -> list[AuthData]:
-        """Return the authentication of each NTP source, without reference clocks.
-
-        By default, chronyd serves this report over its Unix socket only.
-        """
         return await self._ask(reading(AuthData))
 
     async def get_ntp_data(self) -> list[NTPData]:
-        """Return the last measurement of each NTP source, without reference clocks.
-
-        By default, chronyd serves this report over its Unix socket only.
-        """
         return await self._ask(reading(NTPData))
 
     async def get_server_stats(self) -> ServerStats:
-        """Return the number of requests that chronyd has received since it started.
-
-        By default, chronyd serves this report over its Unix socket only.
-        """
         return await self._ask(single(ServerStats))
 
     async def get_smoothing(self) -> Smoothing | None:
-        """Return the state of smoothing; `None` if chronyd does not smooth the time it serves."""
         records = await self._ask(reading(Smoothing))
         return records[0] if records else None
 
     async def get_all(self, *names: str) -> AllReports:
-        """Return several reports, read together; without names, return every report.
-
-        The names are libchrony's, such as "sourcestats"; others raise `ValueError`. All lists are
-        about the same sources, unless the sources change all the time. A report that is `None` is
-        not permitted, turned off or unusable; `missing` has the error. If chronyd cannot be
-        reached, the call raises the error instead.
-        """
         answers = await self._ask(Together(named_models(names)))
         return gather(answers, self._given)
 
     async def get_report(self, name: str) -> list[dict[str, ReportField]]:
-        """Return any report that the loaded libchrony knows, under libchrony's own names.
-
-        The list has a dictionary for each record. For a report about sources, a source without such
-        a record has an empty dictionary. The list is empty if the report is turned off in chronyd.
-        """
         return await self._ask(Fields(name))
 
     async def wait_synchronized(
         self, *, max_error: float | None = None, timeout: float | None = 60.0
     ) -> TrackingStatus:
-        """Wait until the clock is synchronised to a source, and return the report that says so.
-
-        With `max_error`, it also waits until `error_bound` is at most that many seconds. A chronyd
-        that is its own reference is not synchronised to a source. chronyd may restart meanwhile.
-        `timeout` limits the whole wait, in seconds; `None` waits for ever.
-
-        Raises `ChronyNotSynchronizedError` when the timeout has passed.
-        """
         waiting, question = Waiting(max_error, timeout), single(TrackingStatus)
         while True:
             answer: TrackingStatus | ChronyConnectionError
@@ -254,21 +213,11 @@ def _close_dropped(daemon: Daemon, process: int, driver: Driver) -> None:
 async def get_tracking(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> TrackingStatus:
-    """Return the state of the system clock, and the source to which it is synchronised.
-
-    The function opens a connection for this one call; `ChronyConnection` describes its arguments
-    and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_tracking()
 
 
 async def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[Source]:
-    """Return the state and the last sample of each source, in chronyd's order.
-
-    The function opens a connection for this one call; `ChronyConnection` describes its arguments
-    and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_sources()
 
@@ -276,11 +225,6 @@ async def get_sources(address: AnyAddress = None, *, timeout: float | None = 5.0
 async def get_source_stats(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[SourceStats]:
-    """Return the estimated drift and offset of each source, in chronyd's order.
-
-    The function opens a connection for this one call; `ChronyConnection` describes its arguments
-    and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_source_stats()
 
@@ -288,11 +232,6 @@ async def get_source_stats(
 async def get_rtc_data(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> RTCData | None:
-    """Return the state of the hardware clock; `None` if chronyd is not tracking it.
-
-    The function opens a connection for this one call; `ChronyConnection` describes its arguments
-    and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_rtc_data()
 
@@ -300,21 +239,11 @@ async def get_rtc_data(
 async def get_select_data(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[SelectData]:
-    """Return each source's role in source selection, in chronyd's order.
-
-    By default, chronyd serves this report over its Unix socket only. The function opens a
-    connection for this one call; `ChronyConnection` describes its arguments and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_select_data()
 
 
 async def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.0) -> Activity:
-    """Return the number of NTP sources in each state.
-
-    The function opens a connection for this one call; `ChronyConnection` describes its arguments
-    and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_activity()
 
@@ -322,21 +251,11 @@ async def get_activity(address: AnyAddress = None, *, timeout: float | None = 5.
 async def get_auth_data(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[AuthData]:
-    """Return the authentication of each NTP source, without reference clocks.
-
-    By default, chronyd serves this report over its Unix socket only. The function opens a
-    connection for this one call; `ChronyConnection` describes its arguments and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_auth_data()
 
 
 async def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.0) -> list[NTPData]:
-    """Return the last measurement of each NTP source, without reference clocks.
-
-    By default, chronyd serves this report over its Unix socket only. The function opens a
-    connection for this one call; `ChronyConnection` describes its arguments and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_ntp_data()
 
@@ -344,11 +263,6 @@ async def get_ntp_data(address: AnyAddress = None, *, timeout: float | None = 5.
 async def get_server_stats(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> ServerStats:
-    """Return the number of requests that chronyd has received since it started.
-
-    By default, chronyd serves this report over its Unix socket only. The function opens a
-    connection for this one call; `ChronyConnection` describes its arguments and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_server_stats()
 
@@ -356,11 +270,6 @@ async def get_server_stats(
 async def get_smoothing(
     address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> Smoothing | None:
-    """Return the state of smoothing; `None` if chronyd does not smooth the time it serves.
-
-    The function opens a connection for this one call; `ChronyConnection` describes its arguments
-    and errors.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_smoothing()
 
@@ -368,11 +277,6 @@ async def get_smoothing(
 async def get_all(
     *names: str, address: AnyAddress = None, timeout: float | None = 5.0
 ) -> AllReports:
-    """Return several reports, read together; without names, return every report.
-
-    The function opens a connection for this one call. `ChronyConnection` describes `address`,
-    `timeout` and the errors, and its method `get_all()` the names and the result.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_all(*names)
 
@@ -380,11 +284,6 @@ async def get_all(
 async def get_report(
     name: str, address: AnyAddress = None, *, timeout: float | None = 5.0
 ) -> list[dict[str, ReportField]]:
-    """Return any report that the loaded libchrony knows, under libchrony's own names.
-
-    The function opens a connection for this one call. `ChronyConnection` describes `address`,
-    `timeout` and the errors, and its method `get_report()` the result.
-    """
     async with _Once(address, timeout=timeout) as connection:
         return await connection.get_report(name)
 
@@ -413,3 +312,14 @@ async def _answers(
             with many.pause():
                 while many.outcomes:
                     yield answer_of(many.outcomes.popleft())
+
+
+def _describe(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Take the descriptions from the blocking functions or methods of the same names."""
+    for name in ours.keys() & theirs.keys():
+        if isinstance(ours[name], FunctionType) and name.startswith(("get_", "wait_")):
+            ours[name].__doc__ = ours[name].__doc__ or theirs[name].__doc__
+
+
+_describe(globals(), vars(connection))
+_describe(vars(ChronyConnection), vars(connection.ChronyConnection))

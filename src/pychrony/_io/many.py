@@ -57,7 +57,8 @@ class Member:
 
     def __init__(self, given: str, address: Address) -> None:
         self.given, self.address = given, address
-        self.waits: Waits[Answers]
+        self.waits: Waits[Answers] | None = None
+        """The conversation, until it has ended."""
         self.wait: Wait | None = None
         """What the conversation waits for; `None` once it has ended."""
 
@@ -140,8 +141,7 @@ class Many:
         self._more = False
         while self._members:
             member, _ = self._members.popitem()
-            member.wait = None
-            member.waits.close()
+            self._give_up(member)
         ffi.release(self.loop)
 
     def _note_pause(self, start: int) -> bool:
@@ -240,8 +240,7 @@ class Many:
         self._process = os.getpid()
         members = [*self._members]
         for member in members:
-            member.wait = None
-            member.waits.close()
+            self._give_up(member)
         for waiting in (self._ready, self._unnamed, self._named, self._dues):
             waiting.clear()
         self._asked.clear()
@@ -249,22 +248,28 @@ class Many:
         for member in members:
             self._begin(member)
 
+    def _give_up(self, member: Member) -> None:
+        waits, member.waits, member.wait = member.waits, None, None
+        if waits is not None:
+            waits.close()
+
     def _talk(self, member: Member) -> Waits[Answers]:
         """Return the answers of a daemon; its time begins now, or with the look-up of its name."""
-        start = self.now()
+        name, places, start = "", [], self.now()
         if member.address.is_name:
+            name = member.given
             while not (yield Wait(self._until(max(start, self._progress)), turn=NAME)):
                 if self.now() >= self._until(max(start, self._progress)):
                     raise unresolved(member.address.host, self._timeout)
             start = self.now()
-        self._looking += member.address.is_name
-        try:
-            places = yield from find(member.address, self._timeout, self.now)
-        finally:
-            self._looking -= member.address.is_name
-        yield Wait(NEVER, turn=ROOM)
-        name = member.given if member.address.is_name else ""
-        daemon = Daemon(places, self._timeout, name, self.loop)
+            self._looking += 1
+            try:
+                places = yield from find(member.address, self._timeout, self.now)
+            finally:
+                self._looking -= 1
+        if not self._has_room():
+            yield Wait(NEVER, turn=ROOM)
+        daemon = Daemon(places or member.address.places(), self._timeout, name, self.loop)
         talk = Conversation(daemon, self._question, self._timeout, start, now=self.now)
         try:
             return (yield from talk.run())
@@ -280,6 +285,8 @@ class Many:
 
     def _resume(self, member: Member, *, turn: bool = False) -> None:
         """Let a conversation go on, and see what it waits for now, or what came of it."""
+        if member.waits is None:
+            return
         try:
             wait = member.waits.send(turn if member.wait is not None else None)
         except StopIteration as end:
@@ -315,7 +322,7 @@ class Many:
         for client in member.wait.clients if member.wait else ():
             self._asked.pop(client.tag, None)
             self._young.pop(client.tag, None)
-        member.wait = None
+        member.waits = member.wait = None
         self.outcomes.append(outcome)
 
     def _note_name(self, member: Member) -> None:
