@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 from limits import HANG
 from methods import METHODS
-from scripted import OPEN_COMMANDS, Request, Script, ScriptedChronyd, script
+from scripted import OPEN_COMMANDS, Script, ScriptedChronyd, changing, script
 from scripted.wire import Command, Status, ntp_source, refclock
 
 import pychrony
@@ -192,24 +192,10 @@ def addresses(answers: AllReports) -> dict[str, list[str]]:
     }
 
 
-def becomes(before: Script, after: Script, *, when: int) -> Script:
-    """The scripts one after the other, from the request of that number on."""
-    count = 0
-
-    def turn(command: Command) -> object:
-        def answer(request: Request) -> object:
-            nonlocal count
-            count += 1
-            return (before if count <= when else after)[command]
-
-        return answer
-
-    return {command: turn(command) for command in before}  # type: ignore[misc]
-
-
 @pytest.mark.parametrize("when", range(0, 24))
 def test_lists_that_were_read_while_a_source_was_replaced_are_read_again(when: int) -> None:
-    with ScriptedChronyd(becomes(known(ONE, TWO), known(ONE, THREE), when=when), "unix") as chronyd:
+    replaced = changing([known(ONE, TWO), known(ONE, THREE)], lambda number: number > when)
+    with ScriptedChronyd(replaced, "unix") as chronyd:
         answers = read(chronyd, *LISTS)
     found = addresses(answers)
     assert len({tuple(places) for places in found.values()}) == 1, found

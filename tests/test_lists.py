@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from limits import HANG, LONG
-from scripted import Request, ScriptedChronyd, Transport, script
-from scripted.requests import Answer, Fault
+from scripted import Request, ScriptedChronyd, Transport, changing, script
+from scripted.requests import Fault
 from scripted.wire import Command, ntp_source
 from surroundings import both
 
@@ -37,19 +37,8 @@ def names_of(records: list[Any]) -> str:
 
 def becoming(*lists: str, when: int) -> dict[Command, Any]:
     """Serve one list of sources after the other, starting with the request of this number."""
-    scripts: list[dict[Command, Answer]] = [known(names) for names in lists]
-    count = 0
-
-    def turn(command: Command) -> Callable[[Request], Answer]:
-        def answer(_: Request) -> Answer:
-            nonlocal count
-            count += 1
-            now = max(0, min(count - when, len(scripts) - 1))
-            return scripts[now][command]
-
-        return answer
-
-    return {command: turn(command) for command in scripts[0]}
+    scripts = [known(names) for names in lists]
+    return changing(scripts, lambda number: max(0, min(number - when, len(scripts) - 1)))
 
 
 CHANGES = [
@@ -132,18 +121,8 @@ def test_sources_that_never_stop_changing_are_told_of(transport: Transport) -> N
     scripts = [
         script([ntp_source(f"192.0.{turn}.{number}") for number in range(5)]) for turn in range(101)
     ]
-    count = 0
-
-    def turn(command: Command) -> Callable[[Request], Answer]:
-        def answer(_: Request) -> Answer:
-            nonlocal count
-            count += 1
-            return scripts[count % 101][command]
-
-        return answer
-
     with (
-        ScriptedChronyd({c: turn(c) for c in scripts[0]}, transport) as chronyd,
+        ScriptedChronyd(changing(scripts, lambda number: number % 101), transport) as chronyd,
         pytest.raises(ChronyTimeoutError, match="sources kept changing for"),
     ):
         pychrony.get_sources(chronyd.address, timeout=0.5)
@@ -195,19 +174,10 @@ def test_lists_that_change_faster_than_they_are_read_take_the_timeout(
     transport: Transport, turns: int
 ) -> None:
     """The number is never true for longer than a few requests, whatever these ask for."""
-    longer, shorter = known("ABCDEFGHI"), known("A")
-    count = 0
-
-    def turn(command: Command) -> Callable[[Request], Answer]:
-        def answer(_: Request) -> Answer:
-            nonlocal count
-            count += 1
-            return (longer, shorter)[count // turns % 2][command]
-
-        return answer
-
+    lists = [known("ABCDEFGHI"), known("A")]
+    changes = changing(lists, lambda number: number // turns % 2)
     timeout = 0.3
-    with ScriptedChronyd({c: turn(c) for c in longer}, transport) as chronyd:
+    with ScriptedChronyd(changes, transport) as chronyd:
         for method in METHODS:
             start = time.monotonic()
             read = ""

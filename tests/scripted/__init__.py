@@ -24,7 +24,7 @@ from .faults import (
     wrong,
 )
 from .requests import Answer, Entry, Fault, Request, Script, honest
-from .scripts import OPEN_COMMANDS, in_turn, script
+from .scripts import OPEN_COMMANDS, changing, in_turn, script
 
 __all__ = [
     "OPEN_COMMANDS",
@@ -37,6 +37,7 @@ __all__ = [
     "ScriptedChronyd",
     "Transport",
     "at",
+    "changing",
     "delay",
     "dies",
     "drip",

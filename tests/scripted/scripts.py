@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from .requests import Answer, Request
+from .requests import Answer, Request, Script
 from .wire import (
     BY_ADDRESS,
     BY_INDEX,
@@ -64,3 +65,13 @@ def in_turn(*answers: Answer) -> Callable[[Request], Answer]:
     """Give one answer after the other; repeat the last one."""
     left = deque(answers)
     return lambda request: left.popleft() if len(left) > 1 else left[0]
+
+
+def changing(scripts: Sequence[Script], now: Callable[[int], int]) -> dict[Command, Answer]:
+    """Answer each request from one of the scripts: the n-th request, from 1, from number now(n)."""
+    numbers = itertools.count(1)
+
+    def turn(command: Command) -> Callable[[Request], Answer]:
+        return lambda request: scripts[now(next(numbers))][command]
+
+    return {command: turn(command) for command in scripts[0]}
