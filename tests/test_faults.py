@@ -248,6 +248,11 @@ def users(command: Command) -> list[str]:
     return [command.name.lower(), *by_address]
 
 
+def lost(number: int) -> Row:
+    """A row for an answer that is lost, which happens over UDP alone."""
+    return Row(f"answer {number} is lost", lambda _: at({number - 1}, drop), DATA, over=("udp",))
+
+
 def unanswered(about: str, command: Command) -> Row:
     outcomes = only(users(command), TIMEOUT)
     return Row(f"no answer about {about}", lambda _: on(command, drop), outcomes, MIXED)
@@ -289,11 +294,7 @@ FAULTS: dict[str, list[Row]] = {
     "No fault": [Row("none", lambda _: None, DATA)],
     "Answers that are lost or late": [
         Row("every answer is lost", lambda _: drop, TIMEOUT, SHORT),
-        Row("answer 1 is lost", lambda _: at({0}, drop), DATA),
-        Row("answer 2 is lost", lambda _: at({1}, drop), DATA),
-        Row("answer 3 is lost", lambda _: at({2}, drop), DATA),
-        Row("answer 4 is lost", lambda _: at({3}, drop), DATA),
-        Row("answer 5 is lost", lambda _: at({4}, drop), DATA),
+        *(lost(number) for number in range(1, 6)),
         unanswered("authentication", Command.AUTHDATA),
         unanswered("NTP data", Command.NTPDATA),
         unanswered("statistics", Command.SOURCESTATS),

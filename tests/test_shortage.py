@@ -35,7 +35,8 @@ def shortage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def child(code: str, *arguments: str, before: tuple[str, ...] = (), preload: str = "") -> str:
     """Run a program, which must end without complaints; return its output."""
-    environment = {**os.environ, "LD_PRELOAD": preload} if preload else dict(os.environ)
+    before_it = os.environ.get("LD_PRELOAD", "")  # such as the sanitizers
+    environment = {**os.environ, "LD_PRELOAD": f"{before_it} {preload}"}
     done = subprocess.run(
         [*before, sys.executable, "-c", dedent(code), *arguments],
         env=environment,

@@ -503,19 +503,6 @@ static enum event repeat(struct slot **slot, int64_t now)
     return send_request(new, now);
 }
 
-/* A request over a Unix socket is overdue. It is not lost unless chronyd was restarted, so a second
-   socket, which takes milliseconds to open, could not help. Only chronyd's answer can be lost, if
-   late answers to earlier calls have filled the queue of our socket. */
-static enum event check_again(struct slot *slot, int64_t now)
-{
-    if (is_cut_off(slot->socket))
-        return start_over(slot->peer);
-    if (now - slot->sent < SECOND)
-        return NOTHING;
-    rewind_item(slot);
-    return send_request(slot, now);
-}
-
 enum event repeat_overdue(struct slot **overdue, int64_t now)
 {
     struct slot *slot = *overdue;
@@ -526,8 +513,8 @@ enum event repeat_overdue(struct slot **overdue, int64_t now)
         return repeat(overdue, now);
     slot->interval = longer(slot->interval);
     slot->again = now + slot->interval;
-    if (slot->state == WAITING)
-        return check_again(slot, now);
+    if (slot->state == WAITING) /* a Unix socket loses nothing, unless chronyd was restarted */
+        return is_cut_off(slot->socket) ? start_over(peer) : NOTHING;
     if (slot->state == BLOCKED)
         return send_request(slot, now);
     slot->tries++;
