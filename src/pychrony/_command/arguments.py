@@ -130,8 +130,7 @@ def add_output(parser: argparse.ArgumentParser, options: str) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help=f"with {options}, append the lines to this file; logrotate may move it away, and send "
-        "SIGHUP",
+        help=f"with {options}, append the lines to this file, which may be rotated at any time",
     )
 
 

@@ -19,8 +19,8 @@ NOT_IN_TIME = 1
 DESCRIPTION = """\
 Wait until the clock is synchronised to a source, as 'chronyc waitsync' does.
 
-chronyd need not be running yet, its socket's folder need not be open to this user yet, and chronyd
-may restart in the meantime.
+chronyd need not be running yet, and may restart in the meantime. While this user is not allowed to
+open its socket, the command waits as well: at boot, that may change.
 """
 
 EPILOG = """\

@@ -40,13 +40,13 @@ examples:
   pychrony fleet --from hosts.txt --watch 60 --json --output fleet.log
 
 A file of hosts has one host per line, with or without a port; '#' begins a comment. A line that is
-no address is UNKNOWN.
+not an address is listed as UNKNOWN.
 
 exit codes:
-  0  all clocks are OK
-  1  at least one is not
-  2  the command line is wrong, or the file of hosts cannot be read
-  130  Ctrl-C; the hosts that had answered are shown; with --watch, Ctrl-C ends with 0
+    0  all clocks are OK
+    1  at least one is not
+    2  the command line is wrong, or the file of hosts cannot be read
+  130  Ctrl-C; shows the hosts that have answered; with --watch, Ctrl-C ends with 0
 """
 
 PROGRESS_EVERY = 0.1  # seconds

@@ -30,11 +30,11 @@ examples:
   pychrony history clock.log
   pychrony history clock.log* --since 2026-11-01 --limit 100us
 
-A percentile is over lines: half of them have an error bound of at most that of 50 %. Each line
-stands for the time until the next one, or for the usual interval if the next one is missing.
+Percentiles count lines: half of the lines have an error bound of at most the value below '50 %'.
+Times count each line until the next one, or for the usual interval where lines are missing.
 
 exit codes:
-  0  the clock kept the limit in every line with an answer, or there is no limit
+  0  in every answer, the error bound was within the limit; or there is no limit
   1  the error bound was above the limit, or the clock was not synchronised
   2  the command line is wrong, or a log cannot be read
   4  the logs have no lines about the clock
@@ -129,7 +129,7 @@ def _parser() -> Parser:
         "--limit",
         type=duration,
         metavar="BOUND",
-        help="the largest error bound that is allowed, such as 100us",
+        help="largest error bound that is allowed, such as 100us",
     )
     parser.add_argument("--json", action="store_true", help="print the sums as JSON")
     return parser
