@@ -149,12 +149,16 @@ from pathlib import Path
 spec = spec_from_file_location("build_hook", sys.argv[1])
 module = module_from_spec(spec)
 spec.loader.exec_module(module)
-hook = module.ShimBuildHook("", {}, None, None, "", "wheel")
+from types import SimpleNamespace
+metadata = SimpleNamespace(version="1.2.3")
+hook = module.ShimBuildHook("", {}, None, metadata, "", "wheel")
 exec(sys.argv[2])
 wheel = {"force_include": {}}
 hook.initialize("standard", wheel)
 made = {target: source for source, target in wheel.pop("force_include").items()}
 wheel["descriptions"] = Path(made.pop("pychrony/_model/_descriptions.py")).read_text()
+version = Path(made.pop("pychrony/_version.py")).read_text()
+assert version == '__version__ = "1.2.3"\\n'
 ((place, extension),) = made.items()
 content = Path(extension).read_bytes()
 hook.finalize("standard", wheel, "")
@@ -189,6 +193,12 @@ def test_the_build_hook_makes_one_wheel_for_all_versions_of_python(tmp_path: Pat
     assert wheel == tag | {"pure_python": False, "left": False, "has": True, "links": False}
 
 
+@pytest.mark.parametrize("variable", ["CFLAGS", "CPPFLAGS"])
+def test_flags_of_the_caller_take_precedence_without_a_warning(variable: str) -> None:
+    done = build(**{variable: "-O2 -Werror -D_FORTIFY_SOURCE=3"})
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("compiler", "message"),
     [
@@ -217,8 +227,9 @@ def test_a_header_that_differs_stops_the_build(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "needed"),
     [
-        ("sys.platform = 'darwin'", "64-bit Linux"),
-        ("sys.maxsize = 2**31 - 1", "64-bit Linux"),
+        ("sys.platform = 'darwin'", "needs Linux, where chronyd runs; this is darwin"),
+        ("sys.maxsize = 2**31 - 1", "needs a 64-bit Python; this one is 32-bit"),
+        ("sys.version_info = (3, 9, 18)", "needs Python 3.10 or later; this is 3.9"),
         ("sys.implementation.name = 'pypy'", "CPython"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import artifacts
+import installed
 import pytest
+from packaging.requirements import Requirement
 
 HOOK = """
 import shutil, subprocess, sys, sysconfig, tempfile
@@ -39,8 +42,8 @@ def tree(sdist: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("before", "environment", "message"),
     [
-        ("sys.platform = 'darwin'", {}, "pychrony needs 64-bit Linux"),
-        ("sys.platform = 'win32'", {}, "pychrony needs 64-bit Linux"),
+        ("sys.platform = 'darwin'", {}, "pychrony needs Linux, where chronyd runs; this is darwin"),
+        ("sys.maxsize = 2**31 - 1", {}, "pychrony needs a 64-bit Python; this one is 32-bit"),
         ("sys.implementation.name = 'pypy'", {}, "pychrony is built for CPython, not pypy"),
         ("", {"CC": "no-such-compiler"}, "install gcc (or set CC)"),
         ("", {"CC": "false"}, "'false' ended with status 1"),
@@ -77,6 +80,55 @@ def test_a_wheel_needs_no_libchrony_to_be_built(tree: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
 
 
+def test_building_a_wheel_leaves_the_source_tree_as_it_is(tree: Path, tmp_path: Path) -> None:
+    """It may be read-only: who builds as root would not notice."""
+
+    def state() -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in [tree, *tree.rglob("*")]}
+
+    before = state()
+    script = HOOK.format(before="pass", kind="wheel").replace('"out"', repr(str(tmp_path)))
+    command = [sys.executable, "-B", "-c", script]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert state() == before
+
+
+def test_an_editable_install_into_a_read_only_tree_says_so(tree: Path) -> None:
+    # Where nobody may write, whoever builds: a folder has the name of the file.
+    (tree / "src/pychrony/_version.py").mkdir()
+    done = build(tree, "editable")
+    assert done.returncode != 0
+    assert "cannot be installed as editable" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["oldest", "newest"])
+def test_the_declared_minima_build_it_and_pass_its_tests(
+    which: int, sdist: Path, tmp_path: Path
+) -> None:
+    """`pip` takes them as constraints, as cibuildwheel does with its pins."""
+    tree = artifacts.unpack(sdist, tmp_path)
+    lowest = [re.sub(">=", "==", requirement) for requirement in installed.requirements(tree)]
+    minima = tmp_path / "minima.txt"
+    minima.write_text("\n".join(lowest))
+    # No wheels of cffi 2.0 are for 3.15.
+    pythons = [python for python in installed.pythons() if "3.15" not in python]
+    environment = installed.Environment(tmp_path / "environment", pythons[which])
+    environment.variables = {"PIP_BUILD_CONSTRAINT": str(minima), "PIP_CONSTRAINT": str(minima)}
+    environment.pip("install", str(sdist))
+    (metadata,) = environment.folder.glob("venv/lib/*/site-packages/pychrony-*/WHEEL")
+    generator = re.findall(r"Generator: (\w+) (.+)", metadata.read_text())
+    found = [*generator, ("cffi", environment.run("-c", "import cffi; print(cffi.__version__)"))]
+    for name, version in found:
+        assert any(
+            requirement.name == name and requirement.specifier.contains(version.strip())
+            for requirement in map(Requirement, lowest)
+        ), (name, version)
+    environment.variables = {}
+    tests = ["-n", "0", "tests/test_build.py", "tests/test_connection.py", "tests/test_reports.py"]
+    installed.try_in(environment, tree, tests)
+
+
 def git(folder: Path, *arguments: str) -> None:
     somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@localhost"]
     subprocess.run(["git", "-C", str(folder), *somebody, *arguments], check=True)
@@ -93,15 +145,13 @@ def version(folder: Path) -> str:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    for name in ("pyproject.toml", ".gitattributes", ".git_archival.txt"):
-        shutil.copy(artifacts.ROOT / name, folder)
-    git(folder, "init", "--quiet")
-    git(folder, "add", ".")
-    commit(folder, "first")
-    return folder
+def repository(tree: Path) -> Path:
+    (tree / "PKG-INFO").unlink()
+    shutil.copy(artifacts.ROOT / ".git_archival.txt", tree)
+    git(tree, "init", "--quiet")
+    git(tree, "add", ".")
+    commit(tree, "first")
+    return tree
 
 
 def test_a_tag_gives_its_version(repository: Path) -> None:
@@ -147,11 +197,25 @@ def test_a_copy_of_the_files_alone_is_not_built(repository: Path) -> None:
     assert "unable to detect version" in version(repository)
 
 
-def test_a_shallow_clone_is_refused(repository: Path, tmp_path: Path) -> None:
+def clone(repository: Path, *options: str) -> Path:
+    git(repository.parent, "clone", "--quiet", *options, f"file://{repository}", "clone")
+    return repository.parent / "clone"
+
+
+@pytest.mark.parametrize("kind", ["sdist", "wheel", "editable"])
+def test_a_shallow_clone_without_its_tag_is_refused(kind: str, repository: Path) -> None:
     git(repository, "tag", "v0.1.0")
     commit(repository, "second")
-    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repository}", "shallow")
-    assert "shallow" in version(tmp_path / "shallow")
+    done = build(clone(repository, "--depth=1"), kind)
+    assert done.returncode != 0
+    assert "this shallow clone has none: run 'git fetch --unshallow" in done.stderr.splitlines()[-1]
+
+
+def test_a_shallow_clone_of_a_tag_is_built(repository: Path) -> None:
+    git(repository, "tag", "v0.1.0")
+    done = build(clone(repository, "--depth=1", "--branch=v0.1.0"), "wheel")
+    assert done.returncode == 0, done.stderr
+    assert list(repository.parent.glob("clone/out/pychrony-0.1.0-*.whl"))
 
 
 def test_an_sdist_keeps_its_version_without_git(tree: Path, sdist: Path) -> None:

@@ -1,11 +1,14 @@
 """Makes what the sources do not have when a wheel is built, as a build hook of hatchling.
 
-That is the compiled extension module `_shim`, and the docstrings of the reports as data.
+That is the compiled extension module `_shim`, the docstrings of the reports as data, and the
+version. It refuses what cannot be built.
 
 CFFI reads `shim.h` and generates the C source of the Python module; the C compiler links that and
 the C files in this folder into one extension. libchrony is not needed: the shim loads it at run
 time. The installed package never imports this module.
 """
+
+from __future__ import annotations  # for older Pythons, which are to get a message
 
 import ast
 import json
@@ -17,7 +20,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,15 +90,18 @@ def describe(models: str) -> str:
 
 def members(report: ast.ClassDef) -> Iterator[tuple[str, str]]:
     """Yield the name and the docstring of each field, property and method, each as one line."""
-    for member, below in pairwise([*report.body, ast.Pass()]):
+    # In the syntax of older Pythons, which read this file before they are refused.
+    for member, below in zip_longest(report.body, report.body[1:]):
         if isinstance(member, ast.FunctionDef):
             yield member.name, " ".join((ast.get_docstring(member) or "").split())
-        match member, below:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                yield name, " ".join(text.split())
+        elif (
+            isinstance(member, ast.AnnAssign)
+            and isinstance(member.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            yield member.target.id, " ".join(below.value.value.split())
 
 
 def words(variable: str, default: str = "") -> list[str]:
@@ -108,16 +114,17 @@ def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
     compiler = words("CC") or shlex.split(sysconfig.get_config_var("CC") or "cc")
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
     flags.append("-fvisibility=hidden")  # of everything except the module's entry point
-    # Some compilers define it themselves, and warn about another value.
-    fortify = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
-    hardening = ["-fstack-protector-strong", *fortify, "-Wl,-z,relro,-z,now"]
+    hardening = ["-fstack-protector-strong", "-Wl,-z,relro,-z,now"]
+    caller = [*words("CPPFLAGS"), *words("CFLAGS"), *words("LDFLAGS")]
+    if not any("_FORTIFY_SOURCE" in flag for flag in caller):
+        # Some compilers define it themselves, and warn about another value.
+        hardening += ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
     # Produce the same bytes in whichever folder the build runs.
     same = [f"-ffile-prefix-map={folder}=.", f"-ffile-prefix-map={SOURCES}=."]
     if abi and abi.macro not in os.environ.get("CPPFLAGS", ""):
         flags.append(abi.definition)
     include = [f"-I{SOURCES}", f"-I{sysconfig.get_path('include')}"]
     files = [str(folder / "module.c"), *map(str, sorted(SOURCES.glob("*.c")))]
-    caller = [*words("CPPFLAGS"), *words("CFLAGS"), *words("LDFLAGS")]
     output = ["-o", str(extension), "-ldl"]
     return [*compiler, *flags, *hardening, *same, *include, *caller, *files, *output]
 
@@ -129,11 +136,28 @@ def replace(target: Path, source: Path) -> None:
     new.replace(target)
 
 
+def is_shallow(folder: str) -> bool:
+    """Whether a folder is a shallow clone, whose history may lack the tag of the last release."""
+    git = ["git", "-C", folder, "rev-parse", "--is-shallow-repository"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip() == "true"
+    except FileNotFoundError:
+        return False
+
+
 class ShimBuildHook(BuildHookInterface[Any]):
     """Puts what it makes into the wheel, or beside the sources of an editable install."""
 
+    def dependencies(self) -> list[str]:
+        """Stop before pip installs what the build needs; there is no more than that."""
+        self.require_platform()
+        return []
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Make the files, and tell hatchling where they are."""
+        self.require_version()
+        if self.target_name != "wheel":
+            return
         self.require_platform()
         # It is also removed if the build stops before `finalize()`.
         self.scratch = tempfile.TemporaryDirectory(prefix="pychrony-build-")
@@ -145,12 +169,18 @@ class ShimBuildHook(BuildHookInterface[Any]):
         self.compile(command(folder, extension, abi))
         descriptions = folder / "_descriptions.py"
         descriptions.write_text(describe((PACKAGE / "models.py").read_text()))
-        made = {extension: f"_io/{extension.name}", descriptions: f"_model/{descriptions.name}"}
+        version_file = folder / "_version.py"
+        version_file.write_text(f'__version__ = "{self.metadata.version}"\n')
+        made = {
+            version_file: version_file.name,
+            extension: f"_io/{extension.name}",
+            descriptions: f"_model/{descriptions.name}",
+        }
         if version == "editable":
             for source, target in made.items():
-                replace(PACKAGE / target, source)
+                self.place(source, PACKAGE / target)
             return
-        for source, target in made.items():
+        for source, target in made.items():  # not through the source tree, which may be read-only
             build_data["force_include"][str(source)] = f"pychrony/{target}"
         build_data["pure_python"] = False
         if abi:
@@ -160,14 +190,42 @@ class ShimBuildHook(BuildHookInterface[Any]):
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the files, which the wheel has by now."""
-        self.scratch.cleanup()
+        if self.target_name == "wheel":
+            self.scratch.cleanup()
 
     def require_platform(self) -> None:
         """Stop on a platform where the wheel could not work."""
-        if sys.platform != "linux" or sys.maxsize < 2**32:
-            self.app.abort(f"pychrony needs 64-bit Linux, as chronyd's clients do: {sys.platform}")
+        if self.target_name != "wheel":
+            return
+        if sys.version_info < OLDEST:
+            self.app.abort(
+                f"pychrony needs Python {OLDEST[0]}.{OLDEST[1]} or later; "
+                f"this is {sys.version_info[0]}.{sys.version_info[1]}"
+            )
+        if sys.platform != "linux":
+            self.app.abort(f"pychrony needs Linux, where chronyd runs; this is {sys.platform}")
+        if sys.maxsize < 2**32:
+            self.app.abort("pychrony needs a 64-bit Python; this one is 32-bit")
         if sys.implementation.name != "cpython":
             self.app.abort(f"pychrony is built for CPython, not {sys.implementation.name}")
+
+    def require_version(self) -> None:
+        """Stop where the version would silently be wrong: a shallow clone may lack all tags."""
+        if self.metadata.version.startswith("0.0.") and is_shallow(self.root):
+            self.app.abort(
+                "pychrony's version comes from git's tags, and this shallow clone has none: run "
+                "'git fetch --unshallow --tags', or clone a tag: --depth 1 --branch v3.0.0"
+            )
+
+    def place(self, source: Path, target: Path) -> None:
+        """Put a file of an editable install into the source tree."""
+        try:
+            replace(target, source)
+        except OSError as error:
+            self.app.abort(
+                f"pychrony cannot be installed as editable from a folder that it may not write to: "
+                f"{error}"
+            )
 
     def compile(self, line: list[str]) -> None:
         """Run the compiler, which prints its own messages."""
