@@ -1,110 +1,95 @@
 #!/usr/bin/env python3
-"""Run one step of a release; .github/RELEASING.md describes their order.
+"""Do what a release needs in addition to stock actions; .github/RELEASING.md describes the order.
 
-    release.py check-commit                     the commit is on main, and CI succeeded for it
-    release.py check-tag TAG INDEX...           a version, with release notes, that no index has
-    release.py sums                             write dist/SHA256SUMS
-    release.py publish VERSION INDEX            upload the files of dist/ that the index lacks
-    release.py fetch VERSION INDEX              download the index's files into dist/
-    release.py attested VERSION                 GitHub attests that release.yml built dist/
-    release.py verify VERSION INDEX --python P  install from the index, and try it
-    release.py notes VERSION                    print the section of CHANGELOG.md
-    release.py github VERSION                   put dist/ and the notes into a release on GitHub
+    release.py check TAG                    the tag, its commit and the reviewer allow a release
+    release.py notes VERSION                print the section of CHANGELOG.md
+    release.py compare VERSION INDEX...     no index has a file that SHA256SUMS does not list
+    release.py install VERSION INDEX PYTHON...
+                                            install what the index has on each Python, and try it
 
-Each step can be run again after a failure, and continues where it stopped. An INDEX has the name
-that twine uses: `testpypi`, `pypi`, or a section of the file that --pypirc names. A VERSION may
-have the `v` of its tag in front. Needs the dependency group `packaging`.
+An INDEX has the name that twine uses: `testpypi` or `pypi`. A VERSION may have the `v` of its tag
+in front. SHA256SUMS, in the current folder, lists the files of the release. Needs the packages of
+.github/requirements/release.in, and `check` needs `gh`.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
+import json
+import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import github
-from artifacts import PROJECT, ROOT, SUMS, files, sha256, unpack, version_of_tag, write_sums
-from indexes import PYPIRC, Index
-from installed import Environment, runs, try_in
-from patience import Patience
+import indexes
+from artifacts import PROJECT, ROOT, version_of_tag
+from installed import Environment, runs
 from problems import ReleaseError, reported
 
 CHANGELOG = ROOT / "CHANGELOG.md"
-PATIENCE = 30
-"""Seconds that a step waits for an index or for GitHub, unless it signs or uploads files."""
-PATIENCE_TO_UPLOAD = 120
-"""Seconds for steps that sign or upload files, which takes about a minute."""
-Step = Callable[[argparse.Namespace], None]
+SUMS = "SHA256SUMS"
+LONGEST = 600
+"""Seconds that an index may take to list what was uploaded."""
+PAUSE = 10
+"""Seconds between two questions to an index."""
+TRUSTED = ("push", "schedule", "workflow_dispatch")
+"""Events whose CI runs count; those of pull requests test a merge, and not the commit."""
 
 
 def main() -> None:
     """Do what the command line says."""
-    with reported("release.py"):
-        options = parser().parse_args()
-        options.patience = Patience(options.patience)
-        options.step(options)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
     top = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    top.add_argument("--dist", type=Path, default=ROOT / "dist", help="instead of dist/")
-    top.add_argument("--pypirc", default=PYPIRC, metavar="FILE", help="twine's configuration")
-    commands = top.add_subparsers(metavar="STEP", required=True)
-
-    def step(name: str, function: Step, patience: float = 0) -> argparse.ArgumentParser:
-        command = commands.add_parser(name)
-        command.set_defaults(step=function, patience=patience)
-        return command
-
-    step("check-commit", lambda o: check_commit(ROOT, o.patience), PATIENCE)
-    tag = step(
-        "check-tag",
-        lambda o: print(check_tag(o.tag, [index(o, name) for name in o.index])),
-        PATIENCE,
-    )
-    tag.add_argument("tag")
-    tag.add_argument("index", nargs="+")
-    step("sums", lambda o: print(write_sums(o.dist).read_text(), end=""))
-    publish = step(
-        "publish",
-        lambda o: index(o).publish(summed(o.dist), o.version, o.attest),
-        PATIENCE_TO_UPLOAD,
-    )
-    publish.add_argument("--attest", action="store_true", help="sign as the job of GitHub")
-    fetching = step("fetch", lambda o: fetch(index(o), o.version, o.dist), PATIENCE)
-    verifying = step(
-        "verify", lambda o: verify(index(o), o.version, o.dist, o.python, o.suite), PATIENCE
-    )
-    verifying.add_argument("--python", action="append", required=True)
-    verifying.add_argument("--suite", action="store_true", help="run all tests, too")
-    printing = step("notes", lambda o: print(notes(o.version)))
-    releasing = step(
-        "github", lambda o: release_on_github(o.version, o.dist, o.patience), PATIENCE_TO_UPLOAD
-    )
-    attested = step(
-        "attested",
-        lambda o: github.check_attested(summed(o.dist), o.version, o.patience),
-        PATIENCE_TO_UPLOAD,
-    )
-    for command in (publish, fetching, verifying, printing, releasing, attested):
-        command.add_argument("version", type=version_of_tag)
-    for command in (publish, fetching, verifying):
-        command.add_argument("index")
-    return top
+    steps = top.add_subparsers(dest="step", metavar="STEP", required=True)
+    steps.add_parser("check").add_argument("tag")
+    for name in ("notes", "compare", "install"):
+        steps.add_parser(name).add_argument("version", type=version_of_tag)
+    steps.choices["compare"].add_argument("index", nargs="+")
+    steps.choices["install"].add_argument("index")
+    steps.choices["install"].add_argument("python", nargs="+")
+    with reported("release.py"):
+        options = top.parse_args()
+        if options.step == "check":
+            check(options.tag)
+        elif options.step == "notes":
+            print(notes(options.version))
+        elif options.step == "compare":
+            for index in options.index:
+                compare(index, options.version, sums())
+        else:
+            found = wait_for(options.index, options.version, sums())
+            for python in options.python:
+                install(python, options.version, found)
 
 
-def index(options: argparse.Namespace, name: str | None = None) -> Index:
-    """Return the index that the command line names."""
-    return Index(name or options.index, options.pypirc, options.patience)
+# ---- Before anything is built ----
 
 
-def check_commit(tree: Path, patience: Patience) -> None:
+def check(tag: str) -> None:
+    """Stop unless a tag can be released, and PyPI would be reached only after an approval."""
+    version = version_of_tag(tag)
+    if not tag.startswith("v"):
+        raise ReleaseError(f"{tag!r} lacks the v: delete the tag, and push v{version}")
+    notes(version)
+    check_commit(ROOT)
+    check_reviewer()
+    for index in ("testpypi", "pypi"):
+        if there := indexes.files(index, version):
+            raise ReleaseError(
+                f"{index} has {PROJECT} {version} already ({len(there)} files): delete the tag, "
+                "and release the next version. To complete an upload that broke off, re-run the "
+                "failed jobs of the run that began it, not all of its jobs"
+            )
+    print(f"{PROJECT} {version} can be released")
+
+
+def check_commit(tree: Path) -> None:
     """Stop unless the current commit was merged into main, and CI succeeded for it."""
     git = ["git", "-C", str(tree)]
     commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
@@ -116,103 +101,38 @@ def check_commit(tree: Path, patience: Patience) -> None:
             f"commit {commit[:12]} is not on main: delete the tag, merge the commit, and tag it "
             "on main"
         )
-    github.check_ci(commit, patience)
-    print(f"commit {commit[:12]} is on main, and CI succeeded for it")
-
-
-def check_tag(tag: str, indexes: Sequence[Index]) -> str:
-    """Return the version of a tag; stop if it cannot be released."""
-    version = version_of_tag(tag)
-    if not tag.startswith("v"):
-        raise ReleaseError(f"{tag!r} lacks the v: delete the tag, and push v{version}")
-    notes(version)
-    for source in indexes:
-        if there := source.files(version):
-            raise ReleaseError(
-                f"{source.name} has {PROJECT} {version} already ({len(there)} files). If it was "
-                "this run whose upload broke off, re-run its failed jobs instead of all; otherwise "
-                "delete the tag, and release the next version"
-            )
-    return version
-
-
-def summed(dist: Path) -> list[Path]:
-    """Return the files in `dist`; stop unless they match SHA256SUMS."""
-    sums = dist / SUMS
-    if not sums.is_file():
-        raise ReleaseError(f"{sums} is missing: the step before this one writes it")
-    expected = {name: digest for digest, name in map(str.split, sums.read_text().splitlines())}
-    found = {path.name: sha256(path) for path in files(dist)}
-    for name in sorted(expected.keys() | found.keys()):
-        is_, should = found.get(name, "missing"), expected.get(name, "missing")
-        if is_ != should:
-            raise ReleaseError(
-                f"{name} in {dist} is {is_}, and {should} in {SUMS}: publish nothing of it; "
-                "run the jobs again that made these files"
-            )
-    if not found:
-        raise ReleaseError(f"{dist} is empty: the jobs that build have to run first")
-    return files(dist)
-
-
-def fetch(source: Index, version: str, dist: Path) -> None:
-    """Download the index's files; if SHA256SUMS exists, they must match it."""
-    source.fetch(version, dist)
-    if not (dist / SUMS).is_file():
-        write_sums(dist)
-    for path in summed(dist):
-        print(f"{sha256(path)}  {path.name}")
-
-
-def verify(
-    source: Index, version: str, dist: Path, pythons: Sequence[str], suite: bool = False
-) -> None:
-    """Install exactly the files in `dist` from an index, on each Python, and try them."""
-    paths = summed(dist)
-    source.wait_for(paths, version)
-    for python in pythons:
-        name = next(filter(runs, (python, f"python{python}")), None)
-        if name is None:
-            raise ReleaseError(f"there is no Python {python!r} here to verify with")
-        with tempfile.TemporaryDirectory(prefix="pychrony-verify-") as scratch:
-            environment = Environment(Path(scratch), name)
-            install(environment, source, version, paths)
-            try_installed(environment, version)
-            if suite:
-                (sdist,) = (path for path in paths if path.name.endswith(".tar.gz"))
-                try_in(environment, unpack(sdist, Path(scratch)))
-
-
-def install(environment: Environment, source: Index, version: str, paths: Sequence[Path]) -> None:
-    """Install pychrony from this index, by hash, and its dependencies from pip's default index.
-
-    On Test PyPI, anybody may upload a package with the name of a dependency.
-    """
-    hashes = " ".join(f"--hash=sha256:{sha256(path)}" for path in paths)
-    Path(environment.folder, "requirement.txt").write_text(f"{PROJECT}=={version} {hashes}\n")
-    options = [
-        "--no-cache-dir",
-        "--no-deps",
-        "--only-binary",
-        PROJECT,
-        "--index-url",
-        source.simple,
-    ]
-    brief = ["--timeout", "10", "--retries", "1"]  # the step has already waited for the index
-    environment.pip("install", *brief, *options, "--requirement", "requirement.txt")
-    environment.pip("install", *brief, f"{PROJECT}=={version}")  # only its dependencies are left
-
-
-def try_installed(environment: Environment, version: str) -> None:
-    """Stop unless pychrony works as it should without chronyd and libchrony."""
-    environment.pip("check")
-    imported = environment.run("-c", f"import {PROJECT}; print({PROJECT}.__version__)").strip()
-    said = environment.run("-m", PROJECT, "--version").strip()
-    if imported != version or version not in said:
+    answer = ask_github(f"actions/workflows/ci.yml/runs?head_sha={commit}&branch=main")
+    trusted = [run for run in answer["workflow_runs"] if run["event"] in TRUSTED]
+    states = {run["conclusion"] or run["status"] for run in trusted}
+    if "success" not in states:
+        said = " and ".join(sorted(states)) or "it did not run"
         raise ReleaseError(
-            f"version {version} was installed, but import says {imported!r}, and --version {said!r}"
+            f"CI has not succeeded for commit {commit[:12]} on main ({said}): wait for CI and "
+            "re-run this job, or delete the tag, fix main, and tag the fixed commit"
         )
-    print(f"{environment.run('--version').strip()}: {said}", flush=True)
+
+
+def check_reviewer() -> None:
+    """Stop unless the environment `pypi` has a required reviewer: without one, nothing waits."""
+    rules = ask_github("environments/pypi")["protection_rules"]
+    if not any(rule.get("reviewers") for rule in rules if rule["type"] == "required_reviewers"):
+        raise ReleaseError(
+            "the environment 'pypi' has no required reviewer, so the release would reach PyPI "
+            "without an approval: add one in Settings > Environments > pypi > Required reviewers, "
+            "and re-run this job"
+        )
+
+
+def ask_github(path: str) -> Any:
+    """Return what GitHub's API says about this repository."""
+    command = ["gh", "api", f"repos/{os.environ['GITHUB_REPOSITORY']}/{path}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
+    if done.returncode:
+        raise ReleaseError(
+            f"GitHub does not tell {path.partition('?')[0]} (see above). If it says 404, it is not "
+            "set up: see 'Once' in RELEASING.md; otherwise re-run this job later"
+        )
+    return json.loads(done.stdout)
 
 
 def notes(version: str) -> str:
@@ -222,17 +142,76 @@ def notes(version: str) -> str:
         if version in re.split(r"[\s\[\]]+", title) and text.strip():
             return text.strip()
     raise ReleaseError(
-        f"{CHANGELOG.name} has no section '## {version}': rename 'Unreleased' to it, commit, "
-        "and tag that commit"
+        f"{CHANGELOG.name} has no section '## {version}': delete the tag, rename 'Unreleased' to "
+        "it, commit, and tag that commit"
     )
 
 
-def release_on_github(version: str, dist: Path, patience: Patience) -> None:
-    """Create the release on GitHub from dist/ and the changelog, or complete it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        text = Path(scratch, "notes.md")
-        text.write_text(notes(version))
-        github.publish_release(version, text, [*summed(dist), dist / SUMS], patience)
+# ---- Before and after an upload ----
+
+
+def sums() -> dict[str, str]:
+    """Return the hashes of the files of the release, by name."""
+    lines = Path(SUMS).read_text().splitlines()
+    return {name: digest for digest, name in (line.split() for line in lines)}
+
+
+def compare(index: str, version: str, expected: Mapping[str, str]) -> dict[str, indexes.File]:
+    """Return the files that an index has; stop if one of them is not a file of the release.
+
+    An upload skips each file whose name the index has already, whatever is in it.
+    """
+    found = indexes.files(index, version)
+    foreign = sorted(name for name, file in found.items() if file.sha256 != expected.get(name))
+    if foreign:
+        raise ReleaseError(
+            f"{index} has other files of {PROJECT} {version} than this release: "
+            f"{', '.join(foreign)}. Approve nothing. If you did not upload them, find out who did; "
+            "then release the next version"
+        )
+    print(f"{index}: {len(found)} of {len(expected)} files of {PROJECT} {version}", flush=True)
+    return found
+
+
+def wait_for(index: str, version: str, expected: Mapping[str, str]) -> dict[str, indexes.File]:
+    """Return the files that an index has, as soon as it lists the whole release."""
+    end = time.monotonic() + LONGEST
+    while (found := compare(index, version, expected)).keys() != expected.keys():
+        if time.monotonic() > end:
+            missing = ", ".join(sorted(expected.keys() - found.keys()))
+            raise ReleaseError(
+                f"{index} does not list {missing} after {LONGEST} s: re-run the failed jobs"
+            )
+        time.sleep(PAUSE)
+    return found
+
+
+def install(python: str, version: str, found: Mapping[str, indexes.File]) -> None:
+    """Install a version in a clean environment, from the index's own URLs, and try it.
+
+    pip chooses among the URLs, and checks the hashes. Dependencies come from pip's default index:
+    on Test PyPI, anybody may upload a package with the name of one.
+    """
+    name = next(filter(runs, (python, f"python{python}")), None)
+    if name is None:
+        raise ReleaseError(f"there is no Python {python!r} here to install on")
+    with tempfile.TemporaryDirectory(prefix="pychrony-install-") as scratch:
+        environment = Environment(Path(scratch), name)
+        links = (
+            f'<a href="{html.escape(file.url)}#sha256={file.sha256}">{name}</a>'
+            for name, file in found.items()
+        )
+        Path(scratch, "links.html").write_text("\n".join(links))
+        hashes = " ".join(f"--hash=sha256:{file.sha256}" for file in found.values())
+        Path(scratch, "requirement.txt").write_text(f"{PROJECT}=={version} {hashes}\n")
+        source = ["--no-index", "--find-links", "links.html", "--only-binary", ":all:", "--no-deps"]
+        environment.pip("install", "--no-cache-dir", *source, "--requirement", "requirement.txt")
+        environment.pip("install", f"{PROJECT}=={version}")  # only its dependencies are left
+        environment.pip("check")
+        said = environment.run("-m", PROJECT, "--version").strip()
+        if said != f"{PROJECT} {version}":
+            raise ReleaseError(f"{PROJECT} {version} was installed, but says that it is {said!r}")
+        print(f"{environment.run('--version').strip()}: {said}", flush=True)
 
 
 if __name__ == "__main__":

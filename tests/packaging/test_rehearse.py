@@ -1,94 +1,54 @@
-"""Tests that the rehearsal fails where it must, and covers everything in RELEASING.md."""
+"""Tests that a rehearsal fails for a release.yml that is broken."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import artifacts
 import pytest
+from artifacts import ROOT
 from problems import ReleaseError
-from rehearse import releasing
-from rehearse.failures import FAILURES
-from rehearse.workflow import Workflow
+from rehearse.__main__ import release
+from rehearse.stage import Theatre
 
-WORKFLOWS = artifacts.ROOT / ".github/workflows"
-PREPARATION = 60
-"""Seconds that a job may take for checkout, Python and pip before it waits for others."""
-CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
+WORKFLOW = ROOT / ".github/workflows/release.yml"
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(WORKFLOWS, tmp_path / "workflows"))
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all rehearsals may share: Pythons with the pinned packages."""
+    return tmp_path_factory.mktemp("cache")
 
 
-def change(workflow: Path, old: str, new: str) -> Path:
-    text = workflow.read_text()
-    assert old in text
-    workflow.write_text(text.replace(old, new))
-    return workflow
+def rehearse(old: str, new: str, folder: Path, cache: Path) -> None:
+    text = WORKFLOW.read_text()
+    assert text.count(old) == 1
+    copy = folder / "release.yml"
+    copy.write_text(text.replace(old, new))
+    theatre = Theatre(folder / "theatre", copy)
+    (theatre.folder / "cache").symlink_to(cache)
+    release(theatre)
 
 
-def rehearse(workflows: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rehearse", "--workflows", str(workflows)]
-    environment = {**os.environ, "PYTHONPATH": str(artifacts.ROOT / "tools")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
-def test_each_message_that_is_explained_is_rehearsed() -> None:
-    assert {failure.says for failure in FAILURES} == set(releasing.messages())
-
-
-def test_each_job_has_time_for_its_message() -> None:
-    waiting = 0
-    for name in ("release.yml", "promote.yml"):
-        workflow = Workflow(WORKFLOWS / name)
-        for job in workflow.jobs:
-            patience = workflow.patience(job)
-            waiting += patience > 0
-            assert not patience or patience + PREPARATION <= workflow.timeout(job), job
-    assert waiting > 6
-
-
-def test_a_workflow_that_loses_the_tag_fails(copy: Path) -> None:
-    change(copy / "release.yml", '"$TAG"', '"$TGA"')
-    done = rehearse(copy)
-    assert done.returncode == 1
-    assert "release.yml failed" in done.stderr
-    assert "'' is no version" in done.stderr
-
-
-def test_an_action_without_a_stand_in_is_named(copy: Path) -> None:
-    change(copy / "release.yml", CHECKOUT, CHECKOUT.replace("checkout", "cache"))
-    done = rehearse(copy)
-    assert done.returncode == 1
-    assert "release.yml uses actions/cache, which has no stand-in" in done.stderr
-
-
-def test_an_input_that_no_stand_in_knows_is_named(copy: Path) -> None:
-    change(copy / "release.yml", "fetch-tags: true", "fetch-tags: true\n          lfs: true")
-    with pytest.raises(ReleaseError, match="actions/checkout the input 'lfs'"):
-        Workflow(copy / "release.yml").require_stand_ins()
-
-
-@pytest.mark.parametrize(("old", "new"), [("runs-on:", "runs-in:"), ("jobs:\n", "jobs:\n ]")])
-def test_a_workflow_that_act_cannot_parse_is_named(copy: Path, old: str, new: str) -> None:
-    change(copy / "release.yml", old, new)
-    done = rehearse(copy)
-    assert done.returncode == 1
-    assert "act cannot parse release.yml" in done.stderr
-
-
-def test_a_job_that_is_run_again_is_the_files_own(tmp_path: Path) -> None:
-    whole = (WORKFLOWS / "release.yml").read_text()
-    part = Workflow(WORKFLOWS / "release.yml").only(["publish"], tmp_path / "release.yml")
-    assert set(part.jobs) == {"publish"}
-    kept = part.path.read_text().splitlines()
-    assert set(kept) < set(whole.splitlines())
-    assert "    needs: collect" not in kept
-    with pytest.raises(ReleaseError, match="cannot run without sdist"):
-        Workflow(WORKFLOWS / "release.yml").only(["wheels"], tmp_path / "release.yml")
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('release.py check "$TAG"', 'release.py check "x$TAG"', "is no version"),
+        ("pattern: wheels-*", "pattern: wheel-*", "Artifact not found for name: wheel-"),
+        ("    needs: inspect\n", "", "Artifact not found for name: release"),
+        ("environment: pypi #", "environment: testpypi #", "invalid-publisher: pypi"),
+        ("id-token: write # Trusted Publishing\n", "contents: read\n", "needs the permission id-"),
+        ("release.py check ", "release.py notes ", "nobody has looked whether PyPI waits"),
+        ("fetch-tags: true", "fetch-tags: true\n          lfs: true", "the inputs {'lfs'}"),
+        ("uses: actions/attest@", "uses: actions/cache@", "actions/cache, which has no stand-in"),
+        ("    needs: install-testpypi\n", "    needs: inspect\n", "pypi did not wait"),
+    ],
+    ids=[
+        *("a changed tag", "a wrong artifact", "a missing need", "a wrong environment"),
+        *("no id-token", "no look for the reviewer", "an unknown input", "an unknown action"),
+        "publishing beside Test PyPI",
+    ],
+)
+def test_a_broken_copy_fails(old: str, new: str, said: str, tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(ReleaseError) as raised:
+        rehearse(old, new, tmp_path, cache)
+    assert said in str(raised.value)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import http.server
 import json
 import os
-import sys
+import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import artifacts
-import github
 import indexes
 import pytest
 import release
-from patience import Patience
 from problems import ReleaseError, reported
 
 NAME = "pychrony-1.2.3.tar.gz"
@@ -55,34 +54,6 @@ def test_another_tag_is_refused(tag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("upload", "simple"),
-    [
-        ("https://upload.index.example/legacy/", "https://index.example/simple/"),
-        ("https://test.index.example/legacy/", "https://test.index.example/simple/"),
-        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/simple/"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/simple/"),
-    ],
-)
-def test_an_index_is_read_beside_where_it_takes_uploads(upload: str, simple: str) -> None:
-    assert indexes.simple_address(upload) == simple
-
-
-@pytest.mark.parametrize("name", ["pypi", "testpypi"])
-def test_the_known_indexes_need_no_configuration(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    address = indexes.Index(name, indexes.PYPIRC, Patience(1)).simple
-    assert address.startswith("https://")
-    assert "upload" not in address
-
-
-def test_an_unknown_index_is_named() -> None:
-    with pytest.raises(ReleaseError, match="'elsewhere'"):
-        indexes.Index("elsewhere", indexes.PYPIRC, Patience(1))
-
-
-@pytest.mark.parametrize(
     ("name", "kind"),
     [
         (NAME, "sdist"),
@@ -107,220 +78,185 @@ def test_only_our_files_have_a_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint"),
+    ("name", "size", "complaint"),
     [
-        ("pychrony-1.2.4.tar.gz", "is not pychrony 1.2.3"),
-        (NAME, "lacks cp310-abi3-manylinux_x86_64"),
+        ("pychrony-1.2.4.tar.gz", 0, "is not pychrony 1.2.3"),
+        (NAME, 0, "lacks cp310-abi3-manylinux_x86_64"),
+        ("pychrony-1.2.3-cp310-abi3-linux_x86_64.whl", 0, "has cp310-abi3-linux_x86_64"),
+        ("pychrony-1.2.3-cp310-abi3-linux_x86_64.whl", artifacts.LARGEST_WHEEL + 1, "larger"),
     ],
 )
-def test_a_release_is_whole(name: str, complaint: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"")
+def test_a_release_is_whole(name: str, size: int, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(bytes(size))
     with pytest.raises(ReleaseError, match=complaint):
         artifacts.check(tmp_path, "1.2.3")
 
 
-@pytest.mark.parametrize("version", ["1.2.3", "v1.2.3"])
-def test_files_are_checked_for_a_version_or_its_tag(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / NAME).write_bytes(b"")
-    monkeypatch.setattr(sys, "argv", ["artifacts.py", "--dist", str(tmp_path), "check", version])
-    with pytest.raises(SystemExit, match="lacks cp310-abi3-manylinux_x86_64"):
-        artifacts.main()
+# ---- GitHub ----
 
 
-def test_a_wheel_that_was_not_repaired_is_not_released(tmp_path: Path) -> None:
-    (tmp_path / "pychrony-1.2.3-cp310-abi3-linux_x86_64.whl").write_bytes(b"")
-    with pytest.raises(ReleaseError, match="has cp310-abi3-linux_x86_64"):
-        artifacts.check(tmp_path, "1.2.3", without=["*"])
+class GitHub:
+    """A `gh` that gives prepared answers to `gh api`, by the first word of the path."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        (folder / "gh").write_text(f'#!/bin/sh\nset -e\ncat "{folder}/$(echo $2 | cut -d/ -f4)"\n')
+        (folder / "gh").chmod(0o755)
 
-def test_a_large_wheel_is_not_released(tmp_path: Path) -> None:
-    (tmp_path / "pychrony-1.2.3-cp310-abi3-linux_x86_64.whl").write_bytes(
-        bytes(artifacts.LARGEST_WHEEL + 1)
-    )
-    with pytest.raises(ReleaseError, match="larger"):
-        artifacts.check(tmp_path, "1.2.3", without=["*"])
-
-
-def test_files_that_changed_since_they_were_summed_are_not_published(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="SHA256SUMS is missing"):
-        release.summed(tmp_path)
-    (tmp_path / NAME).write_bytes(b"one")
-    artifacts.write_sums(tmp_path)
-    assert release.summed(tmp_path) == [tmp_path / NAME]
-    (tmp_path / NAME).write_bytes(b"two")
-    with pytest.raises(ReleaseError, match="publish nothing of it"):
-        release.summed(tmp_path)
-    (tmp_path / NAME).unlink()
-    with pytest.raises(ReleaseError, match=r"is missing, and .* in SHA256SUMS"):
-        release.summed(tmp_path)
-
-
-class Pages(http.server.BaseHTTPRequestHandler):
-    """An index with one sdist, which first fails `failures` times."""
-
-    failures: list[int]
-    content = b"sdist"
-    listed = hashlib.sha256(content).hexdigest()
-
-    def do_GET(self) -> None:
-        if self.failures:
-            self.send_error(self.failures.pop())
-            return
-        page = f'<a href="/files/{NAME}#sha256={self.listed}">{NAME}</a><a href="/else.zip">-</a>'
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.content if self.path.startswith("/files") else page.encode())
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+    def says(self, path: str, answer: object) -> None:
+        (self.folder / path).write_text(json.dumps(answer))
 
 
 @pytest.fixture
-def pages() -> Iterator[tuple[type[Pages], str]]:
-    class Own(Pages):
-        failures: list[int] = []  # noqa: RUF012
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Own, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-def index_at(address: str, folder: Path, patience: float = 10) -> indexes.Index:
-    pypirc = folder / "pypirc"
-    pypirc.write_text(f"[distutils]\nindex-servers = own\n[own]\nrepository = {address}\n")
-    return indexes.Index("own", str(pypirc), Patience(patience))
-
-
-def test_a_disturbed_index_is_asked_again(pages: tuple[type[Pages], str], tmp_path: Path) -> None:
-    pages[0].failures = [503, 502]
-    assert list(index_at(pages[1], tmp_path).files("1.2.3")) == [NAME]
-
-
-def test_an_index_without_the_project_has_no_files(
-    pages: tuple[type[Pages], str], tmp_path: Path
-) -> None:
-    pages[0].failures = [404]
-    assert index_at(pages[1], tmp_path).files("1.2.3") == {}
-
-
-def test_fetching_goes_on_where_it_stopped(pages: tuple[type[Pages], str], tmp_path: Path) -> None:
-    index = index_at(pages[1], tmp_path)
-    (path,) = index.fetch("1.2.3", tmp_path / "dist")
-    before = path.stat().st_mtime_ns
-    assert index.fetch("1.2.3", tmp_path / "dist") == [path]
-    assert path.stat().st_mtime_ns == before
-    assert path.read_bytes() == Pages.content
-
-
-def test_a_file_that_is_not_what_the_index_lists_is_not_kept(
-    pages: tuple[type[Pages], str], tmp_path: Path
-) -> None:
-    pages[0].content = b"something else"
-    with pytest.raises(ReleaseError, match="gave another"):
-        index_at(pages[1], tmp_path).fetch("1.2.3", tmp_path / "dist")
-    assert not (tmp_path / "dist" / NAME).exists()
-
-
-def test_an_index_with_a_file_of_another_build_is_left_alone(
-    pages: tuple[type[Pages], str], tmp_path: Path
-) -> None:
-    wheel = tmp_path / "pychrony-1.2.3-py3-none-any.whl"
-    wheel.write_bytes(b"wheel")
-    with pytest.raises(ReleaseError, match="not among these"):
-        index_at(pages[1], tmp_path).publish([wheel], "1.2.3")
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitHub:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    return GitHub(tmp_path / "bin")
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `gh` that writes down its arguments, and fails for those that a file names."""
-    log = tmp_path / "gh.log"
-    program = tmp_path / "bin/gh"
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\necho "$@" >>{log}\ncase "$1 $2" in $(cat {tmp_path}/fails)) exit 1;; esac\n'
-    )
-    program.chmod(0o755)
-    (tmp_path / "fails").write_text("release view")
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
-    (tmp_path / NAME).write_bytes(b"sdist")
-    artifacts.write_sums(tmp_path)
-    return log
+def tree(tmp_path: Path) -> Path:
+    """A repository with a commit on origin/main."""
+    git(tmp_path, "init", "--quiet", "tree")
+    git(tmp_path / "tree", "commit", "--quiet", "--allow-empty", "-m", "first")
+    git(tmp_path / "tree", "update-ref", "refs/remotes/origin/main", "HEAD")
+    return tmp_path / "tree"
 
 
-def test_a_release_on_github_is_made_from_tag_and_notes(
-    hub: Path, tmp_path: Path, changelog: Path
-) -> None:
-    release.release_on_github("1.2.3", tmp_path, Patience(10))
-    _view, create = hub.read_text().splitlines()
-    assert create.startswith("release create v1.2.3 --verify-tag --title pychrony 1.2.3 ")
-    assert create.endswith(f"{tmp_path / NAME} {tmp_path / 'SHA256SUMS'}")
-
-
-def test_a_release_on_github_is_completed(hub: Path, tmp_path: Path, changelog: Path) -> None:
-    (tmp_path / "fails").write_text("nothing")
-    release.release_on_github("1.2.3", tmp_path, Patience(10))
-    assert [line.split()[1] for line in hub.read_text().splitlines()] == [
-        "view",
-        "edit",
-        "upload",
-    ]
-
-
-def test_files_of_another_origin_are_not_promoted(hub: Path, tmp_path: Path) -> None:
-    github.check_attested([tmp_path / NAME], "1.2.3", Patience(10))
-    assert hub.read_text() == (
-        f"attestation verify {tmp_path / NAME} --repo owner/name "
-        "--signer-workflow owner/name/.github/workflows/release.yml "
-        "--source-ref refs/tags/v1.2.3 --deny-self-hosted-runners\n"
-    )
-    (tmp_path / "fails").write_text("attestation verify")
-    with pytest.raises(ReleaseError, match="do not promote it"):
-        github.check_attested([tmp_path / NAME], "1.2.3", Patience(10))
-
-
-def test_github_that_never_answers_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "gh").write_text("#!/bin/sh\nexec sleep 60\n")
-    (tmp_path / "gh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
-    with pytest.raises(ReleaseError, match=r"GitHub does not answer: gh api .* within 0.3 s"):
-        github.check_ci("0" * 40, Patience(0.3))
+def git(folder: Path, *arguments: str) -> None:
+    somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@localhost"]
+    subprocess.run(["git", "-C", str(folder), *somebody, *arguments], check=True)
 
 
 @pytest.mark.parametrize(
     ("event", "conclusion", "said"),
     [
         ("push", "success", ""),
-        ("workflow_dispatch", "success", ""),
+        ("schedule", "success", ""),
         ("push", "failure", "failure"),
         ("push", None, "in_progress"),
         ("pull_request", "success", "it did not run"),
     ],
 )
 def test_ci_has_to_have_succeeded_on_main(
-    event: str,
-    conclusion: str | None,
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    event: str, conclusion: str | None, said: str, github: GitHub, tree: Path
 ) -> None:
     run = {"event": event, "status": "in_progress", "conclusion": conclusion}
-    (tmp_path / "answer").write_text(json.dumps({"workflow_runs": [run]}))
-    (tmp_path / "gh").write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
-    (tmp_path / "gh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    github.says("actions", {"workflow_runs": [run]})
     if not said:
-        github.check_ci("0" * 40, Patience(10))
+        release.check_commit(tree)
         return
     with pytest.raises(ReleaseError, match=rf"CI has not succeeded .* \({said}\)"):
-        github.check_ci("0" * 40, Patience(10))
+        release.check_commit(tree)
+
+
+def test_a_commit_that_is_not_on_main_is_not_released(github: GitHub, tree: Path) -> None:
+    git(tree, "commit", "--quiet", "--allow-empty", "-m", "second")
+    with pytest.raises(ReleaseError, match="is not on main"):
+        release.check_commit(tree)
+
+
+REVIEWED = {"type": "required_reviewers", "reviewers": [{"type": "User"}]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "enough"),
+    [
+        ([REVIEWED], True),
+        ([{"type": "branch_policy"}, REVIEWED], True),
+        ([], False),
+        ([{"type": "branch_policy"}], False),
+        ([REVIEWED | {"reviewers": []}], False),
+    ],
+)
+def test_pypi_has_to_wait_for_a_reviewer(rules: list[object], enough: bool, github: GitHub) -> None:
+    github.says("environments", {"protection_rules": rules})
+    if enough:
+        release.check_reviewer()
+        return
+    with pytest.raises(ReleaseError, match="Settings > Environments > pypi > Required reviewers"):
+        release.check_reviewer()
+
+
+def test_an_environment_that_is_missing_is_named(github: GitHub) -> None:
+    with pytest.raises(ReleaseError, match=r"environments/pypi .* see 'Once'"):
+        release.check_reviewer()
+
+
+# ---- Indexes ----
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that an index named `testpypi` serves: the JSON of 1.2.3 is in it."""
+    root = tmp_path / "index"
+    folder = root / "pypi/pychrony/1.2.3"
+    folder.mkdir(parents=True)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/legacy/"
+        pypirc = "[distutils]\nindex-servers = testpypi\n[testpypi]\nrepository = "
+        (tmp_path / ".pypirc").write_text(pypirc + address)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        yield folder
+        server.shutdown()
+
+
+def put(folder: Path, **files: str) -> None:
+    """Let the index list files of these hashes; `sdist` is one of this project."""
+    names = {"sdist": NAME, "other": "pychrony-1.2.3-py3-none-any.whl"}
+    urls = [
+        {"filename": names[key], "url": f"/{key}", "digests": {"sha256": digest}}
+        for key, digest in files.items()
+    ]
+    (folder / "json").write_text(json.dumps({"urls": urls}))
+
+
+def test_an_index_without_the_version_has_no_files(index: Path) -> None:
+    assert release.compare("testpypi", "1.2.3", {NAME: "a"}) == {}
+
+
+def test_files_of_the_release_may_be_there_already(index: Path) -> None:
+    put(index, sdist="a")
+    assert list(release.compare("testpypi", "1.2.3", {NAME: "a", "more": "b"})) == [NAME]
+
+
+@pytest.mark.parametrize("files", [{"sdist": "other content"}, {"sdist": "a", "other": "b"}])
+def test_a_file_that_the_release_does_not_have_stops_it(files: dict[str, str], index: Path) -> None:
+    put(index, **files)
+    with pytest.raises(ReleaseError, match=r"other files of pychrony 1.2.3 .* Approve nothing"):
+        release.compare("testpypi", "1.2.3", {NAME: "a"})
+
+
+def test_an_index_that_lists_files_late_is_waited_for(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "PAUSE", 0.01)
+    threading.Timer(0.1, lambda: put(index, sdist="a")).start()
+    assert list(release.wait_for("testpypi", "1.2.3", {NAME: "a"})) == [NAME]
+
+
+def test_an_index_that_never_lists_them_is_not_waited_for(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "LONGEST", 0)
+    monkeypatch.setattr(release, "PAUSE", 0.01)
+    with pytest.raises(ReleaseError, match=f"does not list {NAME}"):
+        release.wait_for("testpypi", "1.2.3", {NAME: "a"})
+
+
+def test_an_index_that_is_down_is_named(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pypirc = Path.home() / ".pypirc"
+    pypirc.write_text(re.sub(r":\d+/", ":1/", pypirc.read_text()))
+    with pytest.raises(ReleaseError, match=r"testpypi does not answer .* re-run the failed jobs"):
+        indexes.files("testpypi", "1.2.3")
+
+
+def test_an_unknown_index_is_named() -> None:
+    with pytest.raises(ReleaseError, match="'elsewhere'"):
+        indexes.files("elsewhere", "1.2.3")
 
 
 def test_an_error_shows_on_the_page_of_the_run(

@@ -29,7 +29,7 @@ def test_the_checkers_find_nothing() -> None:
         ("          persist-credentials: false\n", ""),
         ("@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
         ("matrix.build", "matrix.wheel"),
-        ("timeout-minutes: 2\n", "\n"),
+        ("timeout-minutes: 10\n", "\n"),
         ("cooldown:", "cooling:"),
     ],
 )
@@ -49,18 +49,19 @@ def test_the_checkers_find_something_when_there_is(old: str, new: str, tmp_path:
     assert done.returncode != 0
 
 
-def test_a_release_takes_15_minutes_at_most() -> None:
-    # Its jobs run one after another.
-    minutes = [int(m) for m in re.findall(r"timeout-minutes: (\d+)", TEXTS["release.yml"])]
-    assert len(minutes) == len(re.findall(r"runs-on:", TEXTS["release.yml"]))
-    assert sum(minutes) <= 15
+def test_a_release_holds_no_token_and_no_cache() -> None:
+    assert "secrets." not in TEXTS["release.yml"]
+    assert not re.search(r"(?i)password|cache", TEXTS["release.yml"])
+    assert TEXTS["release.yml"].count("id-token: write") == 3
 
 
-def test_workflows_that_publish_hold_no_token_and_no_cache() -> None:
-    for name in ("release.yml", "promote.yml"):
-        assert "secrets." not in TEXTS[name]
-        assert not re.search(r"(?i)password|cache", TEXTS[name])
-        assert TEXTS[name].count("id-token: write") == {"release.yml": 2, "promote.yml": 1}[name]
+def test_the_table_of_minutes_names_each_job() -> None:
+    page = (artifacts.ROOT / ".github/RELEASING.md").read_text()
+    minutes = dict(re.findall(r"^\| ([A-Z][^|]+) \| (\d+) \|", page, re.MULTILINE))
+    jobs = YAML(typ="safe").load(TEXTS["release.yml"])["jobs"]
+    for (title, expected), job in zip(minutes.items(), jobs.values(), strict=True):
+        assert job["name"].startswith(title)
+        assert int(expected) < job["timeout-minutes"]
 
 
 def identifiers(**variables: str) -> set[str]:
@@ -79,8 +80,7 @@ def kinds(built: set[str]) -> set[str]:
 
 def selected(workflow: str) -> set[str]:
     """Return what a workflow builds: CIBW_BUILD in its matrix, or in the `include` of that."""
-    jobs = YAML(typ="safe").load(TEXTS[workflow])["jobs"]
-    matrix = jobs["wheels"]["strategy"]["matrix"]
+    matrix = YAML(typ="safe").load(TEXTS[workflow])["jobs"]["wheels"]["strategy"]["matrix"]
     assert [runner.endswith("-arm") for runner in matrix["runner"]] == [False, True]
     included = {one["build"]: one["select"] for one in matrix.get("include", []) if "build" in one}
     return set().union(
@@ -88,27 +88,16 @@ def selected(workflow: str) -> set[str]:
     )
 
 
-def test_ci_builds_and_tests_all_that_is_configured() -> None:
-    assert selected("ci.yml") == identifiers()
-
-
-def test_a_release_consists_of_all_that_is_built() -> None:
-    assert kinds(selected("release.yml")) == kinds(identifiers()) == {*artifacts.KINDS} - {"sdist"}
+@pytest.mark.parametrize("workflow", ["ci.yml", "release.yml"])
+def test_all_that_is_configured_is_built_and_tested(workflow: str) -> None:
+    assert selected(workflow) == identifiers()
+    assert kinds(identifiers()) == {*artifacts.KINDS} - {"sdist"}
 
 
 def test_no_job_of_a_matrix_cancels_another() -> None:
     for text in TEXTS.values():
         for job in YAML(typ="safe").load(text)["jobs"].values():
             assert job.get("strategy", {"fail-fast": False})["fail-fast"] is False
-
-
-def test_what_compiles_the_wheels_is_pinned() -> None:
-    pins = (artifacts.ROOT / ".github/requirements/wheels.txt").read_text()
-    pyproject = (artifacts.ROOT / "pyproject.toml").read_text()
-    assert 'environment = { PIP_CONSTRAINT = ".github/requirements/wheels.txt" }' in pyproject
-    for name in ("cffi", "hatch-vcs", "hatchling"):
-        assert f'"{name}>=' in pyproject.partition("[project]")[0]
-        assert re.search(rf"^{name}==[\d.]+$", pins, flags=re.MULTILINE)
 
 
 def test_every_action_is_pinned() -> None:

@@ -1,4 +1,1 @@
-"""Rehearses a release and its promotion on this machine, by running the workflows with `act`.
-
-stand_ins/README.md says which parts are real.
-"""
+"""Rehearses a release on this machine: release.yml runs with `act`, and stand-ins for GitHub."""

@@ -1,58 +1,71 @@
-"""Rehearse a release, its promotion and all their failures, with the real workflows.
+"""Rehearse a release: from the tag to PyPI, and without the reviewer that PyPI has to wait for.
 
-release.yml and promote.yml of the last commit run under `act`, against two package indexes on the
-loopback interface; stand_ins/README.md says what is real. Only pip's downloads leave the machine.
+release.yml of the last commit runs under `act`; README.md says which parts are real.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import pairwise
 from pathlib import Path
-from textwrap import indent
 
-from problems import reported
+from artifacts import KINDS
+from problems import ReleaseError, reported
 
-from rehearse.failures import FAILURES, Failure, fail
-from rehearse.plays import promote, release
-from rehearse.stage import Theatre
+from rehearse.act import Run
+from rehearse.stage import INDEXES, TAG, VERSION, Stage, Theatre
 
 
 def main() -> None:
     """Play what the command line asks for."""
     parser = argparse.ArgumentParser(prog="tools/run rehearse", description=__doc__)
-    parser.add_argument("--workflows", type=Path, help="a folder with other workflow files")
-    parser.add_argument("--only", metavar="WORDS", help="of the failures, those that match")
-    parser.add_argument("--jobs", type=int, default=2, help="how many to play at a time")
+    parser.add_argument("--workflow", type=Path, help="another release.yml")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and keep it all")
     options = parser.parse_args()
-    chosen = [one for one in FAILURES if not options.only or options.only in one.what]
     with reported("rehearse"), tempfile.TemporaryDirectory(prefix="pychrony-rehearsal-") as scratch:
-        folder = options.keep or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        play(Theatre(folder, options.workflows), chosen, options.jobs)
+        theatre = Theatre(options.keep or Path(scratch), options.workflow)
+        release(theatre)
+        release_without_reviewer(theatre)
 
 
-def play(theatre: Theatre, failures: list[Failure], jobs: int) -> None:
-    """Run the release, then its promotion and the failures; stop if one ends unexpectedly."""
-    begin = time.monotonic()
-    print("release.yml, from the tag to Test PyPI:", flush=True)
-    stage = release(theatre)
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        plays = {
-            pool.submit(promote, theatre, stage): "promote.yml, from Test PyPI to PyPI and GitHub"
-        }
-        plays |= {pool.submit(fail, theatre, stage, failure): failure.what for failure in failures}
-        for future in as_completed(plays):
-            print(f"{plays[future]}:\n{indent(future.result(), '  ')}", flush=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        stage.stop()
-    print(f"1 release, 1 promotion and {len(failures)} failures", end=" ")
-    print(f"went as they should, in {time.monotonic() - begin:.0f} s")
+def release(theatre: Theatre) -> None:
+    """Play a release that succeeds; stop unless all files reach all places, in this order."""
+    stage = Stage(theatre, "release")
+    run = stage.play()
+    for title, job in run.jobs.items():
+        print(f"{title}: {job.result}", flush=True)
+    expect(not run.failed, "a job failed", run)
+    ran = {job.id for job in run.jobs.values()}
+    expect(ran == theatre.jobs.keys(), f"the jobs {ran ^ theatre.jobs.keys()} did not run", run)
+    for earlier, later in pairwise(theatre.jobs):
+        expect(run.ends_before(earlier, later), f"{later} did not wait for {earlier}", run)
+    names = stage.published("testpypi")
+    expect(len(names) == len(KINDS), f"Test PyPI has {sorted(names)}", run)
+    expect(stage.published("pypi") == names, f"PyPI has {sorted(stage.published('pypi'))}", run)
+    attested = (stage.folder / "attested").read_text().split()
+    expect(attested == sorted(names), f"attested are {attested}", run)
+    tag, *rest = (stage.folder / "release").read_text().split()
+    assets = {word.rpartition("/")[2] for word in rest}
+    expect(tag == TAG and names | {"SHA256SUMS"} <= assets, f"GitHub has {tag}, {rest}", run)
+    expect("--prerelease=false" in rest, f"{VERSION} is no pre-release", run)
+    expect((stage.folder / "docs").exists(), "nobody started docs.yml", run)
+
+
+def release_without_reviewer(theatre: Theatre) -> None:
+    """Play a release that PyPI would not wait for; stop unless it ends before it begins."""
+    stage = Stage(theatre, "without-reviewer", reviewers=False)
+    run = stage.play()
+    said = [error for error in run.errors if "Required reviewers" in error]
+    expect(run.failed == ["check"] and bool(said), "it did not ask for a reviewer", run)
+    expect(not any(map(stage.published, INDEXES)), "it published without a reviewer", run)
+    print(f"without a reviewer: {said[0]}")
+
+
+def expect(holds: bool, otherwise: str, run: Run) -> None:
+    """Stop with the story of the run unless something holds."""
+    if not holds:
+        raise ReleaseError(f"release.yml: {otherwise}\n{run.story()}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs a workflow with `act`, and reads in act's log how each job and each step ended."""
+"""Runs a workflow with `act`, and reads in act's log how each job ended."""
 
 from __future__ import annotations
 
@@ -26,88 +26,65 @@ class Job:
     result: str = "not run"
     times: list[datetime] = field(default_factory=list)
 
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return (max(self.times) - min(self.times)).total_seconds()
-
 
 @dataclass
 class Run:
     """How a workflow ended."""
 
-    log: Path
-    status: int
-    said: str
-    jobs: dict[str, Job]
-    errors: list[str]
-    output: str
-    waited: float
-    """How long the step that failed took, in seconds."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    output: str = ""
 
     @property
     def failed(self) -> list[str]:
         """The jobs that failed, by id."""
         return sorted({job.id for job in self.jobs.values() if job.result != "success"})
 
+    def ends_before(self, earlier: str, later: str) -> bool:
+        """Whether one job, with all of its matrix, had ended when another began."""
+        ends = [max(job.times) for job in self.jobs.values() if job.id == earlier]
+        begins = [min(job.times) for job in self.jobs.values() if job.id == later]
+        return max(ends) <= min(begins)
+
     def story(self) -> str:
-        """What to show when it ended unexpectedly: its errors, and its last lines."""
+        """What to show when it ended unexpectedly: each job, the last lines, and the errors."""
         jobs = [f"{name}: {job.result}" for name, job in self.jobs.items()]
         lines = self.output.splitlines()[-40:]
-        return "\n".join([*jobs, self.said, *lines, *(f"error: {error}" for error in self.errors)])
+        return "\n".join([*jobs, *lines, *(f"error: {error}" for error in self.errors)])
 
 
-def program() -> str:
-    """Return where act is, among the tools of this environment."""
+def run(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Run:
+    """Let act run a workflow for a push; `log` gets its output, one JSON object per line."""
     act = shutil.which("act", path=sysconfig.get_path("scripts"))
     if not act:
         raise ReleaseError("the rehearsal needs act: install the dependency group packaging")
-    return act
-
-
-def validate(path: Path) -> None:
-    """Stop unless act can parse a workflow."""
-    command = [program(), "--validate", "--directory", str(path.parent), "--workflows", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ReleaseError(f"act cannot parse {path.name}:\n{done.stderr.strip()}")
-
-
-def run(
-    event: str,
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    log: Path,
-) -> Run:
-    """Let act run a workflow; `log` gets its output, one JSON object per line."""
-    command = [program(), event, "--json", *arguments]
     with log.open("wb") as out:
-        try:
-            done = subprocess.run(
-                command, env=environment, stdout=out, stderr=subprocess.PIPE, timeout=LONGEST
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ReleaseError(f"act did not end within {LONGEST} s; see {log}") from error
-    return read(log, done.returncode, done.stderr.decode())
+        done = subprocess.run(
+            [act, "push", "--json", *arguments],
+            env=environment,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LONGEST,
+        )
+    found = read(log)
+    if not found.jobs:
+        raise ReleaseError(f"act ran nothing: {done.stderr.strip()}")
+    return found
 
 
-def read(log: Path, status: int, said: str) -> Run:
+def read(log: Path) -> Run:
     """Parse act's log."""
-    jobs: dict[str, Job] = {}
-    errors: list[str] = []
-    output: list[str] = []
-    waited = 0.0
+    found = Run()
     for line in log.read_text().splitlines():
         entry: dict[str, Any] = json.loads(line)
         if "jobID" not in entry:
             continue
-        job = jobs.setdefault(entry["job"].strip(), Job(entry["jobID"]))
+        job = found.jobs.setdefault(entry["job"].strip(), Job(entry["jobID"]))
         job.times.append(datetime.fromisoformat(entry["time"].replace("Z", "+00:00")))
         job.result = entry.get("jobResult", job.result)
         if entry.get("command") == "error":
-            errors.append(entry["arg"])
-        if entry.get("stage") == "Main" and entry.get("stepResult") == "failure":
-            waited = entry["executionTime"] / 1e9
+            found.errors.append(entry["arg"])
         if entry.get("raw_output"):
-            output.append(entry["msg"])
-    return Run(log, status, said.strip(), jobs, errors, "".join(output), waited)
+            found.output += entry["msg"]
+    return found

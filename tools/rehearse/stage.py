@@ -1,191 +1,175 @@
-"""Provides what a workflow runs on: indexes, a GitHub, and the environment for act."""
+"""Sets up what release.yml runs on: a repository with a release, two indexes, and a GitHub."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
-import secrets
 import shutil
-import ssl
 import sys
 import sysconfig
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import trustme
-from artifacts import ROOT, files
-from patience import VARIABLE as PATIENCE
+from artifacts import ROOT, files, produce
+from problems import ReleaseError
+from ruamel.yaml import YAML
 
-from rehearse import act, releasing
-from rehearse.identity import IdentityProvider
-from rehearse.index import Index
-from rehearse.origin import Origin, git
-from rehearse.stand_ins import STAND_INS, VARIABLE, action
-from rehearse.workflow import Workflow
+from rehearse import act
+from rehearse.stand_ins import ACTIONS, SETTINGS, action, git
 
-STAND_IN = """\
+VERSION = "999.0.0"
+TAG = f"v{VERSION}"
+INDEXES = ("testpypi", "pypi")
+TOKEN = "the token of a rehearsal"
+PROGRAM = """\
 #!/bin/sh
-PYTHONPATH='{tools}' exec '{python}' -m rehearse.stand_ins.{module} "$@"
+PYTHONPATH='{tools}' exec '{python}' -m rehearse.stand_ins {name} "$@"
 """
-PROMOTION = ("workflow_dispatch", "refs/heads/main")
-"""The event that starts promote.yml, and the branch that a maintainer runs it from."""
 
 
 class Theatre:
-    """What all stages share: the repository, the stand-ins, the certificate, and a cache."""
+    """What all stages share: the repository, a wheel, the stand-ins, and a cache."""
 
-    def __init__(self, folder: Path, workflows: Path | None = None) -> None:
-        """Set it up; `workflows` holds files to play instead of the repository's."""
+    def __init__(self, folder: Path, workflow: Path | None = None) -> None:
+        """Set it up; `workflow` is a file to play instead of the repository's."""
         self.folder = folder
-        self.cache = folder / "cache"
+        self.origin = folder / "origin"
         self.programs = folder / "bin"
-        self.programs.mkdir()
-        for name, module in {"gh": "gh", "stand-in": "$1"}.items():
-            text = STAND_IN.format(tools=ROOT / "tools", python=sys.executable, module=module)
+        self.programs.mkdir(parents=True)
+        for name, argument in {"gh": "gh", "cibuildwheel": "cibuildwheel", "stand-in": ""}.items():
+            text = PROGRAM.format(tools=ROOT / "tools", python=sys.executable, name=argument)
             (self.programs / name).write_text(text)
             (self.programs / name).chmod(0o755)
-        self.origin = Origin(folder / "origin", workflows)
-        authority = trustme.CA()
-        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(self.tls)
-        self.certificates = folder / "certificates.pem"
-        self.certificates.write_bytes(trusted() + authority.cert_pem.bytes())
-        self.actions = {name: self.action(name) for name in STAND_INS}
+        self.cut_release(workflow)
+        self.workflow = self.origin / ".github/workflows/release.yml"
+        self.jobs: dict[str, Any] = YAML(typ="safe").load(self.workflow)["jobs"]
+        self.wheel = produce(self.origin, folder / "wheel", "--wheel", {})
+        self.actions = dict(self.action(use) for use in self.uses())
 
-    def action(self, name: str) -> Path:
-        """Write an action for act: a git repository with an action.yml."""
-        path = self.folder / "actions" / name
+    def cut_release(self, workflow: Path | None) -> None:
+        """Clone the last commit, and cut a release as a maintainer does."""
+        git(ROOT, "clone", "--quiet", "--no-hardlinks", str(ROOT), str(self.origin))
+        git(self.origin, "checkout", "--quiet", "-B", "main")
+        git(self.origin, "remote", "set-url", "origin", "https://github.com/arunderwood/pychrony")
+        if workflow:
+            shutil.copy(workflow, self.origin / ".github/workflows/release.yml")
+        changelog = self.origin / "CHANGELOG.md"
+        text = changelog.read_text().replace("## ", f"## {VERSION}\n\nA rehearsal.\n\n## ", 1)
+        changelog.write_text(text)
+        git(self.origin, "commit", "--quiet", "--all", "-m", f"Release {VERSION}")
+        git(self.origin, "tag", TAG)
+
+    def uses(self) -> set[str]:
+        """Return the actions in use; stop at an action or an input that has no stand-in."""
+        steps = [step for job in self.jobs.values() for step in job["steps"] if "uses" in step]
+        for step in steps:
+            name = step["uses"].partition("@")[0]
+            if name not in ACTIONS:
+                raise ReleaseError(f"release.yml uses {name}, which has no stand-in")
+            if unknown := step.get("with", {}).keys() - ACTIONS[name].inputs.keys():
+                raise ReleaseError(f"the stand-in of {name} does not know the inputs {unknown}")
+        return {step["uses"] for step in steps}
+
+    def action(self, use: str) -> tuple[str, Path]:
+        """Write the stand-in of an action for act: a git repository with an action.yml."""
+        path = self.folder / "actions" / use.partition("@")[0]
         path.mkdir(parents=True)
-        (path / "action.yml").write_text(action(name))
+        (path / "action.yml").write_text(action(use.partition("@")[0]))
         git(path, "init", "--quiet")
         git(path, "add", ".")
         git(path, "commit", "--quiet", "-m", "Stand in")
-        return path
-
-    def workflow(self, name: str) -> Workflow:
-        """Return a workflow of the repository."""
-        workflow = Workflow(self.origin.folder / ".github/workflows" / name)
-        workflow.require_stand_ins()
-        return workflow
+        return use, path
 
 
 class Stage:
     """Two empty indexes and an empty GitHub, for one run."""
 
-    def __init__(self, theatre: Theatre, name: str) -> None:
-        """Start the servers."""
+    def __init__(self, theatre: Theatre, name: str, reviewers: bool = True) -> None:
+        """Make the folders."""
         self.theatre = theatre
-        self.folder = theatre.folder / "stages" / re.sub(r"\W+", "-", name)
-        self.folder.mkdir(parents=True)
-        self.artifacts = self.folder / "artifacts"
-        self.artifacts.mkdir()
-        self.attestations = self.folder / "attestations"
-        self.releases = self.folder / "releases"
-        self.token = secrets.token_hex()
-        self.identities = IdentityProvider()
-        self.indexes = {
-            index: Index(index, self.folder / index, theatre.tls, self.identities, publisher)
-            for index, publisher in releasing.publishers().items()
+        self.reviewers = reviewers
+        self.folder = theatre.folder / "stages" / name
+        for place in ("artifacts", "home", *INDEXES):
+            (self.folder / place).mkdir(parents=True)
+
+    def play(self) -> act.Run:
+        """Run release.yml for the tag, while the indexes are served."""
+        handler = functools.partial(Quiet, directory=str(self.folder))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever).start()
+            try:
+                self.prepare(f"http://127.0.0.1:{server.server_port}")
+                return act.run(self.arguments(), self.environment(), self.folder / "log.json")
+            finally:
+                server.shutdown()
+
+    def prepare(self, address: str) -> None:
+        """Write the event, twine's configuration, and the settings of the stand-ins."""
+        (self.folder / "event.json").write_text(json.dumps({"ref": f"refs/tags/{TAG}"}))
+        pypirc = ["[distutils]", "index-servers = pypi testpypi"]
+        for index in INDEXES:
+            pypirc += [f"[{index}]", f"repository = {address}/{index}/legacy/"]
+        (self.folder / "home/.pypirc").write_text("\n".join(pypirc))
+        settings = {
+            "address": address,
+            "cache": str(self.theatre.folder / "cache"),
+            "jobs": self.theatre.jobs,
+            "origin": str(self.theatre.origin),
+            "publishers": publishers(),
+            "reviewers": self.reviewers,
+            "stage": str(self.folder),
+            "token": TOKEN,
+            "wheel": str(self.theatre.wheel),
         }
-        self.runs = 0
+        (self.folder / "settings.json").write_text(json.dumps(settings))
 
-    def stop(self) -> None:
-        """Stop the servers."""
-        for index in self.indexes.values():
-            index.stop()
-        self.identities.server.stop()
-
-    def play(
-        self, name: str, value: str, jobs: list[str] | None = None, patience: float | None = None
-    ) -> act.Run:
-        """Run release.yml for a tag, or promote.yml for a version as a user gives it."""
-        self.runs += 1
-        folder = self.folder / f"run{self.runs}"
-        folder.mkdir()
-        workflow = self.theatre.workflow(name)
-        if jobs:
-            workflow = workflow.only(jobs, folder / name)
-        tagged = name == "release.yml"
-        event, ref = ("push", f"refs/tags/{value}") if tagged else PROMOTION
-        payload = {"ref": ref} if tagged else {"ref": ref, "inputs": {"version": value}}
-        self.identities.workflow, self.identities.ref = workflow, ref
-        (folder / "event.json").write_text(json.dumps(payload))
-        (folder / "settings.json").write_text(json.dumps(self.settings(workflow)))
-        return act.run(
-            event,
-            [*self.arguments(workflow, folder)],
-            self.environment(folder, patience),
-            folder / "log.json",
-        )
-
-    def settings(self, workflow: Workflow) -> dict[str, Any]:
-        """Return the settings of the stand-ins."""
-        return {
-            "artifacts": str(self.artifacts),
-            "attestations": str(self.attestations),
-            "bearer": self.identities.bearer,
-            "cache": str(self.theatre.cache),
-            "ci": self.theatre.origin.ci,
-            "identity": self.identities.server.address,
-            "jobs": workflow.jobs,
-            "origin": str(self.theatre.origin.folder),
-            "releases": str(self.releases),
-            "token": self.token,
-        }
-
-    def arguments(self, workflow: Workflow, folder: Path) -> list[str]:
+    def arguments(self) -> list[str]:
         """Return act's command line."""
-        uses = {use for use, _ in workflow.actions()}
-        locals_ = [f"{use}={self.theatre.actions[use.partition('@')[0]]}" for use in sorted(uses)]
+        runners = set(re.findall(r"\bubuntu-[\w.-]+", self.theatre.workflow.read_text()))
         return [
-            *("--directory", str(self.theatre.origin.folder)),
-            *("--workflows", str(workflow.path)),
-            *("--eventpath", str(folder / "event.json")),
-            *("--action-cache-path", str(folder / "act")),
-            *("--secret", f"GITHUB_TOKEN={self.token}"),
-            *(f"--platform={runner}=-self-hosted" for runner in workflow.runners()),
-            *(f"--local-repository={local}" for local in locals_),
-            "--action-offline-mode",
-            "--no-skip-checkout",
-            "--no-cache-server",
+            *("--directory", str(self.theatre.origin)),
+            *("--workflows", str(self.theatre.workflow)),
+            *("--eventpath", str(self.folder / "event.json")),
+            *("--action-cache-path", str(self.folder / "act")),
+            *("--secret", f"GITHUB_TOKEN={TOKEN}"),
+            *(f"--platform={runner}=-self-hosted" for runner in runners),
+            *(f"--local-repository={use}={path}" for use, path in self.theatre.actions.items()),
+            *("--action-offline-mode", "--no-skip-checkout", "--no-cache-server"),
         ]
 
-    def environment(self, folder: Path, patience: float | None) -> dict[str, str]:
-        """Return the environment of act and of all steps, without this project's own tools."""
+    def environment(self) -> dict[str, str]:
+        """Return the environment of all steps: without this project's tools, with other indexes."""
+        home = Path.home()
         scripts = sysconfig.get_path("scripts")
         path = [p for p in os.environ["PATH"].split(os.pathsep) if p != scripts]
-        certificates = str(self.theatre.certificates)
-        dropped = ("VIRTUAL_ENV", "PYTHONHOME", PATIENCE)
         return {
-            **{name: value for name, value in os.environ.items() if name not in dropped},
-            **({PATIENCE: str(patience)} if patience is not None else {}),
+            "XDG_CONFIG_HOME": str(home / ".config"),
+            "XDG_CACHE_HOME": str(home / ".cache"),
+            "PYENV_ROOT": str(home / ".pyenv"),
+            **{k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")},
+            "HOME": str(self.folder / "home"),  # where twine looks for .pypirc
             "PATH": os.pathsep.join([str(self.theatre.programs), *path]),
-            "PYTHONPATH": str(Path(__file__).parent / "stand_ins/python"),
-            "PYCHRONY_REHEARSAL_TESTPYPI": self.indexes["testpypi"].upload_url,
-            "PYCHRONY_REHEARSAL_PYPI": self.indexes["pypi"].upload_url,
-            "SSL_CERT_FILE": certificates,
-            "REQUESTS_CA_BUNDLE": certificates,
-            "PIP_CERT": certificates,
-            VARIABLE: str(folder / "settings.json"),
+            SETTINGS: str(self.folder / "settings.json"),
         }
 
-    def fill(self, index: str, most: int | None = None) -> None:
-        """Put files of the release on an index."""
-        for path in files(self.artifacts / "release")[:most]:
-            shutil.copy(path, self.indexes[index].folder)
-
-    def keep(self, other: Stage) -> None:
-        """Start from where another stage stopped: with its artifacts and its attestations."""
-        shutil.copytree(other.artifacts, self.artifacts, dirs_exist_ok=True)
-        shutil.copytree(other.attestations, self.attestations, dirs_exist_ok=True)
+    def published(self, index: str) -> set[str]:
+        """Return the names of the files that reached an index."""
+        return {path.name for path in files(self.folder / index)}
 
 
-def trusted() -> bytes:
-    """Return the certificates that this machine trusts, which pip still needs."""
-    known = os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
-    if known and Path(known).is_file():
-        return Path(known).read_bytes()
-    import certifi
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder."""
 
-    return Path(certifi.where()).read_bytes()
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def publishers() -> list[list[str]]:
+    """Return the trusted publishers that RELEASING.md tells the maintainer to set up."""
+    text = (ROOT / ".github/RELEASING.md").read_text()
+    rows = re.findall(r"^ *\| ((?:Test )?PyPI) \| `(.+)` \| `(.+)` \|$", text, re.MULTILINE)
+    return [[name.replace(" ", "").lower(), *rest] for name, *rest in rows]

@@ -1,1 +1,0 @@
-"""Stands in for pypi-attestations, whose signatures need Sigstore's servers."""
