@@ -18,7 +18,7 @@ export CFLAGS="${{CFLAGS:-}} -O2 -isystem $prefix/include"
 export LDFLAGS="${{LDFLAGS:-}} -Wl,-rpath,$prefix/lib -L$prefix/lib"
 """
 ACTIVATE_ABI3 = """\
-export CPPFLAGS="${CPPFLAGS:-} -DPy_LIMITED_API=0x030A0000"
+export CPPFLAGS="${CPPFLAGS:-} -DPy_LIMITED_API=0x030B0000"
 """
 RUN_ELSEWHERE = """\
 #!/bin/sh
@@ -80,12 +80,12 @@ def add_python(channel: Channel, python: Interpreter) -> None:
 
 def add_stable_abi(channel: Channel) -> None:
     """Add the packages that let a package for the oldest Python serve all later ones."""
-    exports = {"weak": ["cpython >=3.10", "_python_abi3_support 1.*"]}
+    exports = {"weak": ["cpython >=3.11", "_python_abi3_support 1.*"]}
     files = {
         "etc/conda/activate.d/python-abi3.sh": ACTIVATE_ABI3,
         "info/run_exports.json": json.dumps(exports),
     }
-    channel.add("python-abi3", "3.10", files, depends=["python 3.10.*", "_python_abi3_support"])
+    channel.add("python-abi3", "3.11", files, depends=["python 3.11.*", "_python_abi3_support"])
     channel.add("_python_abi3_support", "1.0", depends=["cpython"])
 
 
