@@ -13,7 +13,7 @@ import inventory  # noqa: E402 (from the folder above)
 project = "pychrony"
 author = "The pychrony developers"
 copyright = author
-# Where the manuals of other versions are: tools/website.py, which builds them all, says so.
+# Where the manuals of other versions are: tools/site.sh, which builds them all, says so.
 others = [entry.split("=") for entry in os.environ.get("PYCHRONY_OTHER_MANUALS", "").split()]
 # Not as `release`, which the man page would show, although it is the same in all versions.
 html_context = {"installed": metadata.version("pychrony"), "others": others}

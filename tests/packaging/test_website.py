@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,8 +29,7 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "tools").mkdir(parents=True)
-        for name in ("website.py", "problems.py"):
-            shutil.copy(ROOT / "tools" / name, folder / "tools" / name)
+        shutil.copy(ROOT / "tools/site.sh", folder / "tools/site.sh")
         self.git("init", "--quiet", "--initial-branch=main")
 
     def git(self, *arguments: str) -> str:
@@ -51,12 +49,12 @@ class Repository:
         run.chmod(0o755)
 
     def build(self) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "tools/website.py", "--main", "main", "--site", "site"]
+        command = ["tools/site.sh", "main"]
         ready = {**os.environ, "PYCHRONY_ENV": "ready"}
         return subprocess.run(command, cwd=self.folder, env=ready, capture_output=True, text=True)
 
     def page(self, path: str) -> str:
-        return (self.folder / "site" / path).read_text().strip()
+        return (self.folder / "build/site" / path).read_text().strip()
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_main_is_at_the_root_and_each_release_in_a_folder(repository: Repository
         "second, main=../index.html 3.0.0=../3.0.0/index.html,"
     )
     assert repository.page("3.0.0/guides/one.html") == "first"
-    folders = {path.name for path in (repository.folder / "site").iterdir() if path.is_dir()}
+    folders = {path.name for path in (repository.folder / "build/site").iterdir() if path.is_dir()}
     assert folders == {"3.0.0", "3.1.0", "guides"}
     assert len(repository.git("worktree", "list").splitlines()) == 1
 
@@ -89,7 +87,7 @@ def test_the_newest_releases_are_kept(repository: Repository) -> None:
         repository.commit(f"release {minor}", f"v3.{minor}.0")
     done = repository.build()
     assert done.returncode == 0, done.stderr
-    folders = {path.name for path in (repository.folder / "site").glob("3.*")}
+    folders = {path.name for path in (repository.folder / "build/site").glob("3.*")}
     assert folders == {f"3.{minor}.0" for minor in range(4, 12)}
 
 
@@ -100,6 +98,6 @@ def test_a_release_that_cannot_be_built_is_named(repository: Repository) -> None
     done = repository.build()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "website.py: building the manual of v3.2.0 failed, see above"
+        "site.sh: building the manual of v3.2.0 failed, see above"
     )
     assert len(repository.git("worktree", "list").splitlines()) == 1
