@@ -10,6 +10,8 @@ from pathlib import Path
 import pychrony
 
 ROOT = Path(pychrony.__file__).parent
+C = Path(__file__).parents[1] / "src/pychrony/_io"
+"""The C files, which an installed package does not have."""
 ROOMS = ("_model", "_io", "", "_testing", "_command")
 """From the bottom up: a module may import from its own part and from those before it."""
 GROUND = {"exceptions", "_version"}
@@ -54,12 +56,12 @@ FUNCTION = re.compile(r"^(?!static)\w[\w *]*[ *](\w+)\([^;{]*\)\s*\{", re.M)
 
 def code_of(name: str) -> str:
     """Return a C file without comments and strings."""
-    text = (ROOT / "_io" / name).read_text()
+    text = (C / name).read_text()
     return re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', "", text, flags=re.S)
 
 
 def test_c_calls_go_one_way() -> None:
-    assert {path.name for path in (ROOT / "_io").glob("*.c")} == set(LAYERS)
+    assert {path.name for path in C.glob("*.c")} == set(LAYERS)
     homes = {
         function: level
         for level, name in enumerate(LAYERS)
@@ -78,6 +80,6 @@ def test_c_calls_go_one_way() -> None:
 def test_each_structure_is_used_only_from_its_layer_upwards() -> None:
     """A C file includes the header of its layer, which includes those of the layers below."""
     for level, name in enumerate(LAYERS):
-        includes = set(re.findall(r'#include "(\w+)\.h"', (ROOT / "_io" / name).read_text()))
+        includes = set(re.findall(r'#include "(\w+)\.h"', (C / name).read_text()))
         own = {"library.c": "libchrony", "loop.c": "batch"}.get(name, name.removesuffix(".c"))
         assert includes == {own}, level

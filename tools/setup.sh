@@ -13,35 +13,13 @@ setup_package() {
     pip_install package pyproject.toml src/pychrony/{models.py,_io/*.[ch],_io/build.py} -- --editable .
 }
 
-setup_test_tools() {
+setup_group() { # NAME: the packages of a dependency group
     setup_venv
-    pip_install test pyproject.toml -- --group test --group loops
+    pip_install "$1" pyproject.toml -- --group "$1"
 }
 
-setup_extras_tools() {
-    setup_venv
-    pip_install extras pyproject.toml -- --group extras
-}
-
-setup_dev_tools() {
-    setup_venv
-    pip_install dev pyproject.toml -- --group dev
-}
-
-setup_packaging_tools() {
-    setup_venv
-    pip_install packaging pyproject.toml -- --group packaging
-}
-
-setup_docs_tools() {
-    setup_venv
-    pip_install docs pyproject.toml -- --group docs
+setup_man() {
     command -v man >/dev/null || apt_install 'man is missing, which checks the man page' man-db
-}
-
-setup_bench_tools() {
-    setup_venv
-    pip_install bench pyproject.toml -- --group bench
 }
 
 setup_chronyd() {
