@@ -161,7 +161,7 @@ def _about_the_scrape(
 def _of_report(
     metrics: Sequence[Metric], answer: Report | list[Report], names: Mapping[str, str]
 ) -> list[Family]:
-    families = {metric.name: _family(metric) for metric in metrics}
+    families: dict[str, Family] = {}
     records = by_source(answer) if isinstance(answer, list) else [((), answer)]
     for source, record in records:
         missing = unknown(record)
@@ -172,8 +172,10 @@ def _of_report(
                 labels = (*source, *own)
                 if names:
                     labels = tuple(_named(metric, labels, names))
+                if metric.name not in families:
+                    families[metric.name] = _family(metric)
                 families[metric.name].add_metric(labels, value)
-    return [family for family in families.values() if family.samples]
+    return list(families.values())
 
 
 def _named(metric: Metric, labels: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
