@@ -24,6 +24,7 @@ from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection
+from pychrony.testing import PrivateChronyd
 
 Transport = Literal["udp", "unix"]
 Arm = Callable[[Callable[..., Any], float, float], None]
@@ -226,6 +227,34 @@ def test_signals_that_are_handled_change_no_answer(transport: Transport, arm: Ar
                 assert connection.get_sources() == right
                 assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
     assert handled > 100
+
+
+def test_a_handler_may_make_any_call_wherever_it_interrupts_one(
+    chronyd: PrivateChronyd, arm: Arm
+) -> None:
+    """Look-ups of names share threads, which are not to wait for the call that is interrupted."""
+    name = f"localhost:{chronyd.command_address.rpartition(':')[2]}"
+    handled = 0
+    with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+
+        def ask() -> None:
+            assert connection.get_tracking().stratum == 6
+            assert pychrony.get_tracking(name, timeout=HANG).stratum == 6
+            answers = pychrony.get_many([name, chronyd.address], "tracking", timeout=HANG)
+            assert [answer.error for answer in answers] == [None, None]
+
+        def handle(*_: object) -> None:
+            nonlocal handled
+            ask()
+            handled += 1
+            arm(handle, random.uniform(0.00005, 0.005), 0)
+
+        arm(handle, 0.001, 0)
+        end = time.monotonic() + (60 if LONG else 3)
+        while time.monotonic() < end or handled <= 20:
+            ask()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    assert handled > 20
 
 
 @both

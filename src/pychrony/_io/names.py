@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -46,81 +45,108 @@ class LookUp:
             self.error = error
 
 
-class _Threads:
-    """The threads of this process that look up names."""
+class _Worker:
+    """A thread that looks up names."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may look up a name, too
+        self.starter: int | None = _thread.get_ident()
+        """The thread that is starting it."""
+
+
+class _Threads:
+    """The threads of this process that look up names.
+
+    They share what they need without a lock, in steps that are atomic: a signal handler may look up
+    a name while the call that it interrupts holds one, and no thread could go on.
+    """
+
+    def __init__(self) -> None:
         self._queue: deque[LookUp] = deque()
         self._unfinished: dict[str, LookUp] = {}
-        self._idents: set[int] = set()
+        self._workers: set[_Worker] = set()
         self._moved = 0  # when a look-up ended, or the first one started
 
     def look_up(self, host: str) -> LookUp:
         """Start to look up a name, unless that is already in progress."""
-        with self._lock:
-            look_up = self._unfinished.get(host)
-            if look_up is None:
-                look_up = LookUp(host)
-                if not self._idents:
-                    self._moved = time.monotonic_ns()
-                self._queue.append(look_up)
-                self._unfinished[host] = look_up
-                self.tend()
-            return look_up
+        look_up = self._unfinished.get(host)
+        if look_up is None or look_up.done:
+            look_up = LookUp(host)
+            if not self._workers:
+                self._moved = time.monotonic_ns()
+            self._queue.append(look_up)
+            self._unfinished[host] = look_up
+            if look_up.done:  # already, by another thread
+                self._unfinished.pop(host, None)
+            self.tend()
+        return look_up
 
     def tend(self) -> None:
         """Start threads if they are missing."""
-        with self._lock:
-            stuck = time.monotonic_ns() - self._moved > STUCK
-            while len(self._idents) < min(MOST if stuck else USUAL, self._wanted()):
-                try:
-                    # Like daemon threads, these do not delay the end of the program.
-                    self._idents.add(_thread.start_new_thread(self._work, ()))
-                except RuntimeError as error:  # the system allows no further thread
-                    if not self._idents:
-                        self._give_up(error)
-                    return
+        stuck = time.monotonic_ns() - self._moved > STUCK
+        while self._started() < min(MOST if stuck else USUAL, self._wanted()):
+            worker = _Worker()
+            try:
+                self._workers.add(worker)
+                # Like daemon threads, these do not delay the end of the program.
+                _thread.start_new_thread(self._work, (worker,))
+                worker.starter = None
+            except BaseException as error:
+                self._workers.discard(worker)
+                if not isinstance(error, RuntimeError):
+                    raise
+                if not self._workers:  # the system allows no thread
+                    self._give_up(error)
+                return
 
     def notify(self, look_up: LookUp, callback: Callable[[], object]) -> None:
         """Call a function once the look-up is done, in any thread."""
-        with self._lock:
-            if not look_up.done:
-                look_up.waiting.append(callback)
-                return
-        callback()
+        look_up.waiting.append(callback)
+        if look_up.done:
+            self._call_back(look_up)
+
+    def _started(self) -> int:
+        """Count the threads, without one whose start was interrupted by this signal handler."""
+        own = _thread.get_ident()
+        return sum(worker.starter != own for worker in list(self._workers))
 
     def _wanted(self) -> int:
-        return len(self._unfinished) if self._queue else 0
+        return max(len(self._unfinished), 1) if self._queue else 0
 
-    def _work(self) -> None:
+    def _work(self, worker: _Worker) -> None:
         try:
             while (look_up := self._next()) is not None:
                 look_up.run()
                 self._end(look_up)
+                if not self._queue:
+                    self._workers.discard(worker)  # what is queued from now on starts another one
         finally:
-            with self._lock:
-                self._idents.discard(_thread.get_ident())
+            self._workers.discard(worker)
 
     def _next(self) -> LookUp | None:
-        with self._lock:
-            if self._queue:
-                return self._queue.popleft()
-            self._idents.discard(_thread.get_ident())
+        try:
+            return self._queue.popleft()
+        except IndexError:
             return None
 
     def _end(self, look_up: LookUp) -> None:
-        with self._lock:
-            self._moved = time.monotonic_ns()
+        self._moved = time.monotonic_ns()
+        look_up.done = True
+        if self._unfinished.get(look_up.host) is look_up:
             self._unfinished.pop(look_up.host, None)
-            look_up.done = True
-        for callback in look_up.waiting:
+        self._call_back(look_up)
+
+    def _call_back(self, look_up: LookUp) -> None:
+        """Make each call that was asked for once, in whichever thread comes first."""
+        while look_up.waiting:
+            try:
+                callback = look_up.waiting.pop()
+            except IndexError:
+                return
             with suppress(RuntimeError):  # the event loop that waited for it is closed
                 callback()
 
     def _give_up(self, error: RuntimeError) -> None:
-        while self._queue:
-            look_up = self._queue.popleft()
+        while (look_up := self._next()) is not None:
             look_up.error = error
             self._end(look_up)
 
