@@ -534,6 +534,7 @@ def test_a_clock_is_used_in_its_with_block() -> None:
         ({"max_age": -1.0}, ValueError),
         ({"max_age": float("nan")}, ValueError),
         ({"drift_ppm": float("inf")}, ValueError),
+        ({"drift_ppm": 10**400}, ValueError),
         ({"drift_ppm": "1"}, TypeError),
     ],
 )

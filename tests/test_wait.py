@@ -178,6 +178,7 @@ def _read(controller: int) -> bytes:
         ["--bogus"],
         ["--max-error", "little"],
         ["--timeout", "-1"],
+        ["--timeout", "1e300"],
         ["--address", "relative/path"],
     ],
 )
@@ -344,12 +345,23 @@ def test_what_does_not_pass_ends_the_wait_of_a_connection(waits: Waits) -> None:
 
 
 @each_way
-@pytest.mark.parametrize("options", [{"max_error": -1.0}, {"timeout": -1.0}])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_error", -1.0),
+        ("max_error", float("nan")),
+        ("timeout", -1.0),
+        ("timeout", float("nan")),
+        ("timeout", float("inf")),
+        ("timeout", 1e300),
+    ],
+)
 def test_a_connection_refuses_to_wait_for_what_cannot_be(
-    waits: Waits, options: dict[str, float], chronyd: PrivateChronyd
+    waits: Waits, option: str, value: float, chronyd: PrivateChronyd
 ) -> None:
-    with waits(chronyd.address) as wait, pytest.raises(ValueError, match="-1"):
-        wait(**options)
+    with waits(chronyd.address) as wait, pytest.raises(ValueError, match=option) as caught:
+        wait(**{option: value})
+    assert repr(value) in str(caught.value)
 
 
 @each_kind

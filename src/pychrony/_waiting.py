@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeGuard
 
+from ._io.address import MAX_TIMEOUT
 from ._model.durations import interval, seconds
 from .exceptions import (
     ChronyConnectionError,
@@ -35,10 +36,11 @@ class Waiting:
     def __init__(
         self, max_error: float | None, timeout: float | None, *, local_ok: bool = False
     ) -> None:
-        """Start the wait; raise `ValueError` for negative numbers."""
-        for name, value in (("max_error", max_error), ("timeout", timeout)):
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} must be at least 0, not {value!r}")
+        """Start the wait; raise `ValueError` for numbers that cannot be."""
+        if max_error is not None and not max_error >= 0:
+            raise ValueError(f"max_error must be at least 0, not {max_error!r}")
+        if timeout is not None and not 0 <= timeout <= MAX_TIMEOUT:
+            raise ValueError(f"timeout must be from 0 to {MAX_TIMEOUT:.0f}, not {timeout!r}")
         self._max_error, self._timeout, self._local_ok = max_error, timeout, local_ok
         self._start = time.monotonic()
         self._pause = FIRST_PAUSE

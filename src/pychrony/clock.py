@@ -10,6 +10,7 @@ grows. Steps and slews of the system clock in the meantime do not matter, nor do
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -445,6 +446,6 @@ def _not_open() -> RuntimeError:
 
 
 def _not_negative(value: float, name: str) -> float:
-    if not 0 <= value < math.inf:  # raises TypeError for anything but a number
+    if not 0 <= value <= sys.float_info.max:  # raises TypeError for anything but a number
         raise ValueError(f"{name} must be finite and at least 0, not {value!r}")
     return value

@@ -48,9 +48,9 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse(argv)
     try:
         ChronyConnection(options.address)  # checks the address
+        waiting = Waiting(options.max_error, options.timeout, local_ok=options.local_ok)
     except ValueError as error:
         parser.error(str(error))
-    waiting = Waiting(options.max_error, options.timeout, local_ok=options.local_ok)
     progress = _Progress(waiting, quiet=options.quiet)
     try:
         tracking = _wait(waiting, options.address, progress)
