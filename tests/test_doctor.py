@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import Alone
 from programs import command
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import Command, Status
@@ -62,6 +63,51 @@ def test_doctor_tells_which_libchrony_was_found(capsys: pytest.CaptureFixture[st
     assert diagnosis["attempts"][-1]["reason"] == ""
     assert diagnosis["pychrony"] == pychrony.__version__
     assert diagnosis["places"][0]["readable"] == list(MODELS)
+
+
+def test_doctor_lists_no_report_as_readable_that_it_did_not_ask_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ScriptedChronyd(script([]), opencommands=OPEN_COMMANDS) as chronyd:
+        assert main(["doctor", *at(chronyd)]) == 0
+        shown = capsys.readouterr().out
+    assert "  readable: tracking activity rtcdata smoothing\n" in shown
+    assert "  not tried: sources sourcestats selectdata authdata ntpdata (chronyd has no" in shown
+
+
+def test_doctor_suspects_an_apparmor_profile_that_keeps_chronyd_silent(alone: Alone) -> None:
+    said = alone(
+        """
+        from pychrony._command import doctor
+        doctor.PROFILES = "/run/apparmor.d"
+        Path("/run/apparmor.d/local").mkdir(parents=True)
+        os.environ["COLUMNS"] = "300"
+
+        def suspected():
+            diagnosis = doctor.examine(None, 0.5)
+            assert diagnosis.hint in doctor.diagnosis_text(diagnosis)
+            return diagnosis.hint
+
+        profile = Path("/run/apparmor.d/usr.sbin.chronyd")
+        with at("/", 2, fault=drop) as unix, at("127.0.0.1", 3):
+            print(bool(suspected()))
+            profile.write_text("  @{run}/chrony/{,*} rw,\\n")
+            print(suspected())
+            Path("/run/apparmor.d/local/usr.sbin.chronyd").write_text("@{run}/chrony/{,**} rw,")
+            print(bool(suspected()))
+            Path("/run/apparmor.d/local/usr.sbin.chronyd").unlink()
+            unix.fault = honest
+            print(bool(suspected()))
+        """
+    )
+    assert said == [
+        "False",
+        "AppArmor's profile is likely to keep chronyd from answering at the socket; add the line "
+        "'@{run}/chrony/{,**} rw,' to /run/apparmor.d/local/usr.sbin.chronyd, and run "
+        "'apparmor_parser -r /run/apparmor.d/usr.sbin.chronyd'",
+        "False",
+        "False",
+    ]
 
 
 def test_doctor_fails_where_no_chronyd_answers(

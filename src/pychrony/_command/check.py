@@ -14,7 +14,7 @@ from .._model.placeholders import is_resolved
 from .._model.ranges import plain
 from .._version import __version__
 from ..assessment import Assessment, State, age_of_update, judge
-from ..connection import ChronyConnection
+from ..connection import ChronyConnection, get_all
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports, Source, TrackingStatus
 from .arguments import Limits, Parser, add_address, add_limits, limits, timeout
@@ -61,11 +61,11 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse(argv)
     wanted = limits(parser, options)
     try:
-        connection = ChronyConnection(options.address, timeout=options.timeout)
+        ChronyConnection(options.address, timeout=options.timeout)  # checks both
     except ValueError as error:
         parser.error(str(error))
     try:
-        reports = _read(connection)
+        reports = _read(options.address, options.timeout)
         assessment = judge(reports, **wanted)
         text = _text(reports, assessment, options.verbose)
         print(_line(assessment.state, text, _measured(reports, wanted)))
@@ -77,10 +77,9 @@ def run(argv: Sequence[str]) -> int:
         return State.UNKNOWN.value
 
 
-def _read(connection: ChronyConnection) -> AllReports | ChronyError:
+def _read(address: str | None, timeout: float | None) -> AllReports | ChronyError:
     try:
-        with connection:
-            return connection.get_all("tracking", "sources")
+        return get_all("tracking", "sources", address=address, timeout=timeout)
     except ChronyError as error:
         return error
 

@@ -7,14 +7,15 @@ import platform
 import pwd
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from .._io.address import PORT
+from .._io.address import local_places
 from .._io.failures import is_off
 from .._io.library import VARIABLE, Attempt, library_path, search
 from .._version import __version__
 from ..connection import ChronyConnection
-from ..exceptions import ChronyError, ChronyLibraryError
+from ..exceptions import ChronyError, ChronyLibraryError, ChronyTimeoutError
 from ..models import MODELS
 from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection
 from .exits import exit_code
@@ -22,8 +23,10 @@ from .grid import wrapped
 from .render import as_json
 from .screen import width, write
 
-LOCAL = ("/var/run/chrony/chronyd.sock", f"127.0.0.1:{PORT}", f"[::1]:{PORT}")
-"""Where libchrony looks for the local chronyd."""
+PROFILES = "/etc/apparmor.d"
+PROFILE = "usr.sbin.chronyd"
+TOO_NARROW, WIDE = "@{run}/chrony/{,*} rw", "@{run}/chrony/{,**} rw"
+"""Rules for chronyd's folder alone, and with the folders below, where libchrony's sockets are."""
 
 
 ABOUT = """\
@@ -61,6 +64,8 @@ class Visit:
     """Reports that can be read."""
     off: list[str] = field(default_factory=list)
     """Reports that are turned off in this chronyd."""
+    untried: list[str] = field(default_factory=list)
+    """Reports that were not asked for, since chronyd has no source that they could be about."""
     unreadable: dict[str, ChronyError] = field(default_factory=dict)
     """Reports that cannot be read, each with the error."""
 
@@ -77,6 +82,8 @@ class Diagnosis:
     places: list[Visit] = field(default_factory=list)
     problem: ChronyError | None = None
     """Why no report can be read, if none can."""
+    hint: str = ""
+    """What is likely to keep chronyd from answering at its Unix socket, and what to do about it."""
 
 
 def examine(address: str | None, timeout: float | None) -> Diagnosis:
@@ -89,10 +96,26 @@ def examine(address: str | None, timeout: float | None) -> Diagnosis:
     except ChronyLibraryError as error:
         found.problem = error
         return found
-    found.places = [_visit(one, timeout) for one in (LOCAL if address is None else (address,))]
+    places = local_places() if address is None else [address]
+    found.places = [_visit(place, timeout) for place in places]
     errors = [visit.error for visit in found.places]
     found.problem = errors[0] if all(errors) else None
+    if isinstance(errors[0], ChronyTimeoutError) and not all(errors) and _is_confined():
+        found.hint = (
+            "AppArmor's profile is likely to keep chronyd from answering at the socket; add the "
+            f"line '{WIDE},' to {PROFILES}/local/{PROFILE}, and run 'apparmor_parser -r "
+            f"{PROFILES}/{PROFILE}'"
+        )
     return found
+
+
+def _is_confined() -> bool:
+    """Whether AppArmor's profile of chronyd leaves out the folders of libchrony's sockets."""
+    rules = ""
+    for path in (f"{PROFILES}/{PROFILE}", f"{PROFILES}/local/{PROFILE}"):
+        with suppress(OSError), open(path) as profile:
+            rules += profile.read()
+    return TOO_NARROW in rules and WIDE not in rules
 
 
 def _visit(address: str, timeout: float | None) -> Visit:
@@ -105,7 +128,9 @@ def _visit(address: str, timeout: float | None) -> Visit:
         return visit
     for name in MODELS:
         missing = answers.missing.get(name)
-        if missing is None:
+        if missing is None and getattr(answers, name) == []:
+            visit.untried.append(name)
+        elif missing is None:
             visit.readable.append(name)
         elif is_off(name, missing):
             visit.off.append(name)
@@ -137,6 +162,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         lines += _item("to do", diagnosis.problem._advice)
     for visit in diagnosis.places:
         lines += ["", *_visit_lines(visit)]
+    if diagnosis.hint:
+        lines += ["", *_item("to do", diagnosis.hint)]
     return "\n".join(lines)
 
 
@@ -146,6 +173,8 @@ def _visit_lines(visit: Visit) -> list[str]:
     lines = [f"chronyd at {visit.address}: yes"]
     if visit.readable:
         lines += _item("readable", " ".join(visit.readable))
+    if visit.untried:
+        lines += _item("not tried", f"{' '.join(visit.untried)} (chronyd has no such sources)")
     if visit.off:
         lines += _item("off", f"{' '.join(visit.off)} (not configured in chronyd)")
     causes: dict[str, list[str]] = {}
