@@ -18,11 +18,11 @@ from scripted import (
     drop,
     script,
 )
-from scripted.wire import ntp_source
+from scripted.wire import Command, ntp_source, selectdata
 from surroundings import both
 
 import pychrony
-from pychrony import ChronyConnection, ChronyError
+from pychrony import ChronyConnection, ChronyDataError, ChronyError
 
 
 @both
@@ -218,3 +218,20 @@ def test_a_lowered_limit_of_descriptors_is_no_reason_to_spin() -> None:
     with ScriptedChronyd(transport="udp", fault=drop) as chronyd:
         done = run(code, chronyd.address)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_an_error_that_is_kept_in_a_cycle_is_collected() -> None:
+    """Its traceback refers to what decodes records; the collector must cope with that."""
+    wrong = {**script(), Command.SELECTDATA: selectdata(authentication=255)}
+    with (
+        ScriptedChronyd(wrong, "unix") as chronyd,
+        ChronyConnection(chronyd.address, timeout=30) as connection,
+    ):
+        for _ in range(10):
+            with pytest.raises(ChronyDataError) as raised:
+                connection.get_select_data()
+            error = raised.value
+            error.args = (error,)
+            del raised, error
+            gc.collect()
+        assert connection.get_tracking().stratum == 3

@@ -106,9 +106,11 @@ class ChronyConnection(Connection):
 
     `address` is `None` for the local chronyd (its Unix socket, else 127.0.0.1, else ::1), the
     absolute path of a Unix socket, or an IP address or host name with or without a port. A host
-    name is resolved when the connection is opened, which is not limited by the timeout.
+    name is looked up when the connection is opened. If there are several addresses and the first
+    one is silent, a call asks the next one, too, and takes all reports from the first that answers.
 
-    `timeout` limits each call, in seconds, however many records it reads; `None` waits for ever.
+    `timeout` limits each call, in seconds, however many records it reads, and the look-up of a host
+    name; `None` waits for ever.
 
     Invalid arguments raise `TypeError` or `ValueError`. Opening the connection raises
     `ChronyLibraryError`, `ChronyConnectionError` or `ChronyPermissionError`. Each method raises
