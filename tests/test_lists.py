@@ -49,7 +49,6 @@ CHANGES = [
     ("ABCDE", "ABCDEF"),
     ("ABCDE", "ABCD"),
     ("ABCDE", "BCDE", "BCDEA"),
-    ("ABCDE", "ABDE", "ABDEC", "ABDC", "ABDCE"),
     ("ABCDE", "FGHIJ"),
     ("ABC", "BCDE"),
     ("A", "BC"),
@@ -150,9 +149,11 @@ def commanded(chronyd: PrivateChronyd, commands: Callable[[], list[str]]) -> Ite
 def test_a_real_chronyd_whose_sources_come_and_go_is_read_right() -> None:
     chance = Random(1)
     places = [f"127.0.1.{number}" for number in range(1, 60)]
+    last = places[-1]
 
     def replace_one() -> list[str]:
-        place = chance.choice(places)
+        nonlocal last  # which must not go and come back during a call
+        place = last = chance.choice([place for place in places if place != last])
         return [f"delete {place}", f"add server {place} offline"]
 
     servers = "\n".join(f"server {place} offline" for place in places)

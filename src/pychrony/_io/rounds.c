@@ -120,36 +120,6 @@ bool is_count_doubtful(struct round *round, int number)
 
 /* ---- Verdicts ---- */
 
-/* Whether a source is twice in the table of `size` entries that this builds. */
-static bool fill_table(uint64_t *table, size_t size, struct round *round)
-{
-    for (int i = 0; i < round->number; i++) {
-        const uint64_t *noted = address_of(round, i);
-        uint64_t address = noted != NULL ? *noted : 0;
-        if (address == NO_ADDRESS || address == 0)
-            continue;
-        size_t at = address & (size - 1);
-        while (table[at] != 0 && table[at] != address)
-            at = (at + 1) & (size - 1);
-        if (table[at] != 0)
-            return true;
-        table[at] = address;
-    }
-    return false;
-}
-
-/* Whether a source is in the lists twice; negative without memory. */
-static int find_duplicate(struct round *round)
-{
-    size_t size = 2;
-    while (size < 2 * (size_t)round->number)
-        size *= 2;
-    uint64_t *table = calloc(size, sizeof(*table));
-    int found = table != NULL ? fill_table(table, size, round) : -1;
-    free(table);
-    return found;
-}
-
 bool is_enclosed(const struct round *round)
 {
     return round->counting == DONE && (round->number == 0 || round->opening == DONE);
@@ -165,11 +135,8 @@ enum verdict judge(struct round *round)
         if (round->closed < round->latest)
             return CLOSE_IT;
     }
-    int twice = find_duplicate(round);
-    if (twice < 0)
-        return UNDECIDED;
     bool stays = round->compared && round->seen == round->seen_before;
     round->compared = true;
     round->seen_before = round->seen;
-    return stays || (twice == 0 && !round->differ) ? SOUND : READ_AGAIN;
+    return stays || !round->differ ? SOUND : READ_AGAIN;
 }

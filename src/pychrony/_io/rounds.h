@@ -11,8 +11,9 @@
  *   closing    the last record of the guard again. If it belongs to another source now, or does
  *              not exist, the round begins again, until the deadline.
  *
- * So no list lacks a source that was there all the time, unless the last source was removed and
- * added again during the call, which puts it back at the end after the others were shifted.
+ * So no list lacks a source that was there all the time, or has one twice, unless the last source
+ * was removed and added again during the call, which puts it back at the end after the others were
+ * shifted.
  *
  * A client that has read a list before opens with the last index of that time, and counts
  * afterwards, together with the rest: a count between opening and closing proves that there was
@@ -23,9 +24,9 @@
  * requests on a Unix socket in the order in which they were sent, so there the whole round can be
  * in flight at once. In both cases requests carry stamps, numbers in the order of sending. The
  * stamps of the requests that were answered prove that opening and closing enclose the others,
- * even when requests were lost and repeated. Two further checks find what these stamps cannot
- * show: no list has a source twice, and all lists are about the same sources. If a check fails,
- * the lists are read again, until two rounds agree.
+ * even when requests were lost and repeated. chronyd can also replace a source by another one at the
+ * same index. So one more check is that all lists are about the same sources: if not, they are read
+ * again, until they are, or until two rounds are the same.
  */
 #pragma once
 #include "records.h"
@@ -88,7 +89,6 @@ bool is_enclosed(const struct round *round);
 enum verdict {
     CLOSE_IT,   /* ask for the last record again */
     READ_AGAIN, /* the sources have changed, or may have */
-    SOUND,
-    UNDECIDED   /* for lack of memory */
+    SOUND
 };
 enum verdict judge(struct round *round);
