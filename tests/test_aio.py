@@ -253,7 +253,7 @@ async def test_other_tasks_run_between_the_sockets_that_many_calls_open(
     scripted: ScriptedChronyd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opening one can take milliseconds; with this limit, each takes too long."""
-    monkeypatch.setattr(pychrony._io.events, "OPENING", 0)
+    monkeypatch.setattr("pychrony._io.events.OPENING", 0)
     counts: list[int] = []
 
     async def count() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 import inspect
@@ -56,7 +57,7 @@ def test_every_field_has_an_entry_with_its_meaning(report: str, site: Path) -> N
 def test_every_option_of_every_command_has_an_entry(entries: set[str]) -> None:
     parser = command.whole_parser()
     for name, subparser in command.subcommands(parser).items():
-        for action in subparser._actions:
+        for action in (a for a in subparser._actions if a.help != argparse.SUPPRESS):
             for option in action.option_strings:
                 places = {f"pychrony.{option}", f"pychrony-{name}.{option}"}
                 assert option in ("-h", "--help") or places & entries, f"{name} {option}"

@@ -52,12 +52,13 @@ def now() -> str:
 
 def _times() -> tuple[str, float]:
     """Return the time, and that since boot: the difference changes only if the clock is set."""
-    for _ in range(5):
+    tries = 5
+    while True:
         before = time.clock_gettime(time.CLOCK_BOOTTIME)
         at = now()
-        if time.clock_gettime(time.CLOCK_BOOTTIME) - before < NO_PAUSE:
-            break
-    return at, round(before, 6)
+        tries -= 1
+        if time.clock_gettime(time.CLOCK_BOOTTIME) - before < NO_PAUSE or tries == 0:
+            return at, round(before, 6)
 
 
 class Output:

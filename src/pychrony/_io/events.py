@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
@@ -254,7 +253,7 @@ class Calls:
                 pause = max(0, wait.until - time.monotonic_ns())
                 timer = events.call_later(pause / 1e9, wake, future)
             if wait.look_up is not None:
-                names.notify(wait.look_up, partial(events.call_soon_threadsafe, wake, future))
+                names.notify(wait.look_up, lambda: events.call_soon_threadsafe(wake, future))
             self.driver.expect(wait.clients, future)
             await future
         finally:
