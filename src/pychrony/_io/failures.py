@@ -62,7 +62,7 @@ def failure(
         outcome, advice = f"no answer within {waited:g} s", _why_silent(address)
         return ChronyTimeoutError._compose(action, label, outcome, advice)
     if code == lib.SHIM_CHANGING:
-        outcome = f"its sources kept changing for {waited:g} s"
+        outcome = "its sources kept changing" + (f" for {waited:g} s" if waited >= 0 else "")
         return ChronyTimeoutError._compose(action, label, outcome, "ask again")
     if code in (*_SYSTEM, NO_MEMORY, NO_RANDOM, RANDOM_FAILED):
         return _unreachable(action, label, address, code, system)
