@@ -28,7 +28,7 @@
 #include <stdlib.h>
 
 enum {
-    MOST_ROUNDS = 1000, /* for callers without a deadline */
+    MOST_ROUNDS = 1000, /* without a deadline, give up after so many */
     MANY_ROUNDS = 3,    /* after so many, report "the sources kept changing" instead of a timeout */
     FEW_PLACES = 64     /* enough for most lists */
 };
@@ -151,8 +151,8 @@ static bool make_places(struct batch *batch, int ask, int number)
     return true;
 }
 
-/* Return the place of a record that has arrived; NULL without memory. What chronyd claims to have
-   takes no memory, only what it sends. */
+/* Return the place of a record that has arrived; NULL without memory. The memory grows with what has
+   arrived, not with the number of records that chronyd claims to have. */
 static shim_place *take_place(struct batch *batch, int ask, int record)
 {
     shim_place *place = find_place(batch, ask, record);

@@ -10,8 +10,8 @@
 enum {
     LEAST_PATIENCE = 200 * MILLISECOND, /* as in TCP: a busy machine may need that long */
     MOST_PATIENCE = 250 * MILLISECOND,  /* before a first repetition, if no round trip is known */
-    FAR = 5 * MILLISECOND,     /* a round trip that makes a socket for each request worthwhile */
-    CROWDED = 10 * MILLISECOND /* until a request is sent again that the kernel had no memory for */
+    FAR = 5 * MILLISECOND,     /* from this round trip on, a socket for each request is worth it */
+    CROWDED = 10 * MILLISECOND /* wait this long after ENOBUFS before a request is sent again */
 };
 static const int64_t MOST_INTERVAL = 4 * (int64_t)SECOND;
 
@@ -141,7 +141,7 @@ struct slot *vacant(struct peer *peer, int wanted)
     int error = slot != NULL ? open_slot(slot) : NO_MEMORY;
     if (error == OK)
         return slot;
-    peer->full = error != NO_BUDGET; /* which others return: try again after the next answer */
+    peer->full = error != NO_BUDGET; /* others return their sockets: try again at the next step */
     return NULL;
 }
 
@@ -163,7 +163,7 @@ static void close_excess(struct peer *peer)
 
 void return_idle(struct peer *peer)
 {
-    if (is_far(peer)) /* the others have few sockets, which are soon in use again */
+    if (is_far(peer)) /* nearby clients have few sockets, and use them again soon */
         close_excess(peer);
 }
 
@@ -188,12 +188,12 @@ void close_peer(struct peer *peer)
         close_slot(slot);
 }
 
-void free_peer(struct peer *peer, bool spare)
+void free_peer(struct peer *peer)
 {
     for (struct slot *slot; (slot = peer->slots) != NULL;) {
         peer->slots = slot->next;
         bool clean = slot->socket != NULL && slot->state == IDLE && !slot->dirty && !peer->ordered;
-        if (spare && clean && spare_socket(peer->hub, slot->socket))
+        if (clean && spare_socket(peer->hub, slot->socket))
             forget_socket(slot);
         close_slot(slot);
         free(slot);
@@ -358,7 +358,7 @@ static enum event fail_to_send(struct slot *slot, int64_t now)
         set_state(slot, BLOCKED);
         if (errno == EAGAIN)
             watch_writing(slot->peer->hub, slot->socket, true);
-        else /* memory, not the socket: that one is writable all the time */
+        else /* the socket itself is always writable, so epoll cannot tell when to send again */
             slot->again = now + CROWDED;
         return NOTHING;
     }

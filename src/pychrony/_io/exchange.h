@@ -95,8 +95,8 @@ int open_peer(struct peer *peer, const char *address);
 /* Close all sockets. */
 void close_peer(struct peer *peer);
 
-/* Free the slots. If `spare`, clean sessions may become spares of the hub. */
-void free_peer(struct peer *peer, bool spare);
+/* Free the slots. Clean sessions may become spares of the hub. */
+void free_peer(struct peer *peer);
 
 /* In a forked child: close the parent's sockets. */
 void leave_peer_to_parent(struct peer *peer);
@@ -113,7 +113,8 @@ void release(struct slot *slot);
 /* Return a slot for one of `wanted` requests; NULL if they must wait for others to be answered. */
 struct slot *vacant(struct peer *peer, int wanted);
 
-/* There is nothing to send for now: close idle sockets to a distant chronyd if others lack them. */
+/* Call this when there is nothing more to send for now. Closes idle sockets to a distant chronyd if
+   other clients lack sockets. */
 void return_idle(struct peer *peer);
 
 /* Send the first request for an item. */

@@ -343,7 +343,7 @@ void shim_client_free(shim_client *client)
         return;
     shim_loop *loop = client->loop;
     lock_loop(loop);
-    free_peer(&client->batch.peer, true);
+    free_peer(&client->batch.peer);
     remove_finished(client);
     detach(&client->among_ready);
     detach(&client->among_all);

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After so many rounds in which the same source is missing from the same number of sources, it is
-   not the sources that change: chronyd refuses this record. */
+/* If the same source is missing in so many rounds in a row, the sources are not changing: chronyd
+   refuses this record. */
 enum { MOST_GONE = 10 };
 
 void forget_rounds(struct round *round)
@@ -49,8 +49,8 @@ void confirm_number(struct round *round, int stamp)
 
 /* ---- Sources ---- */
 
-/* Where the address of a source is noted; NULL without memory. There is memory for what has
-   arrived, whatever number of sources chronyd claims to have. */
+/* Where the address of a source is noted; NULL without memory. The memory grows with what has
+   arrived, not with the number of sources that chronyd claims to have. */
 static uint64_t *address_of(struct round *round, int record)
 {
     if (record == round->number - 1)

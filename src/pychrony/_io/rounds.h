@@ -74,15 +74,15 @@ bool note_source(struct round *round, int record, int ask, struct identity sourc
 /* The closing was answered. */
 void note_closing(struct round *round, struct identity source, int stamp);
 
-/* A source that was counted does not exist. Returns whether chronyd always says that, and nothing
-   else changes, so that it must be an error of another kind. */
+/* A source that was counted does not exist. Returns true if the same source was missing in many
+   rounds in a row while nothing else changed: then chronyd refuses that record for another reason. */
 bool note_gone(struct round *round, int record);
 
-/* After a source was missing, the number is asked for several times, to see whether it changes.
-   Returns whether to ask again, after this number. */
+/* After a round in which a source was missing, ask for the number several times, to see whether it
+   changes. Returns whether to ask for it again. */
 bool is_count_doubtful(struct round *round, int number);
 
-/* Whether all requests of the round but the closing are answered, as far as the round knows. */
+/* Whether both the number and the opening are known. */
 bool is_enclosed(const struct round *round);
 
 /* What to do about a round in which all requests that were sent are answered. */

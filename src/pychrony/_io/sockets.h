@@ -14,7 +14,7 @@ struct socket {
     int fd; /* negative: closed */
     chrony_session *session;
     unsigned number; /* of the session, in the order in which the hub created them */
-    void *owner;     /* who is told of its events; NULL: nobody */
+    void *owner;     /* what take_event() returns for its events */
     struct socket *next; /* in the hub's list of closed ones */
     bool further; /* it is part of the budget */
     bool ready;   /* epoll has reported it */
@@ -47,8 +47,9 @@ int open_socket(struct hub *hub, const char *address, bool further, void *owner,
 /* The error of open_socket() if the budget is used up, for now. */
 enum { NO_BUDGET = -2 };
 
-/* Half of the budget is for those who cannot do without. Returns how many sockets others may still
-   open; if negative, how many idle ones should be closed. */
+/* Half of the budget is reserved for distant daemons, which need a socket for each request. Returns
+   how many sockets may still be opened for nearby ones; a negative number is how many idle sockets
+   should be closed. */
 int budget_to_spare(void);
 
 void close_socket(struct hub *hub, struct socket *socket);
