@@ -576,12 +576,12 @@ def test_a_restarted_chronyd_bounds_the_time_once_it_is_synchronized(
 @pytest.fixture
 def self_reliant(server: PrivateChronyd) -> Iterator[PrivateChronyd]:
     """A chronyd that becomes its own reference soon after it has lost its server."""
-    lines = "local stratum 10 distance 0.001", "maxclockerror 2000"
+    lines = "local stratum 10 distance 0.005", "maxclockerror 2000"
     with (
         PrivateChronyd(server.as_source(), *lines) as chronyd,
         ChronyConnection(chronyd.address, timeout=HANG) as connection,
     ):
-        connection.wait_synchronized()
+        connection.wait_synchronized(max_error=0.001)
         yield chronyd
 
 
@@ -595,18 +595,15 @@ def test_a_chronyd_that_becomes_its_own_reference_gives_no_time(
     ):
         assert clock.now()
         self_reliant.chronyc("offline")
-        widest = 0.0
 
         def observe() -> None:
-            nonlocal widest
             while True:
-                widest = max(widest, clock.now().error_bound)
+                clock.now()
                 time.sleep(0.05)
 
         with pytest.raises(ChronyNotSynchronizedError, match="chronyd is its own reference"):
             observe()
-        assert widest > 0.0005
-        assert trusting.now().error_bound < 0.0005
+        assert trusting.now().error_bound < 0.001
 
 
 def test_a_chronyd_without_sources_is_trusted_only_if_allowed(server: PrivateChronyd) -> None:
