@@ -16,14 +16,14 @@ from .exceptions import (
 from .models import TrackingStatus
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
-"""Seconds between two questions, at first and at most: the wait may take moments or minutes."""
+"""The first and the longest pause between two questions, in seconds; pauses double in between."""
 
 SHORTEST_QUESTION = 0.25
 """Seconds that a question may take even if no time is left."""
 
 
 def _may_pass(error: object) -> TypeGuard[ChronyPermissionError]:
-    """Whether the system denies access: at boot, the socket's folder may become open later."""
+    """Whether the system denies access: at boot, the socket's folder may be opened later."""
     return isinstance(error, ChronyPermissionError) and error.errno is not None
 
 
@@ -62,7 +62,7 @@ class Waiting:
         return left if most is None else min(left, most)
 
     def for_question(self, usual: int) -> int:
-        """Return the timeout of the next question, in nanoseconds; negative for none."""
+        """Return the timeout of the next question, in nanoseconds; negative: no limit."""
         left = self.left()
         if left is None:
             return usual

@@ -1,8 +1,8 @@
 """Reads chronyd's reports from asyncio programs, with the standard event loop or uvloop.
 
 Each name has the arguments, the result and the errors of the same name in `pychrony`. Nothing
-blocks the event loop. No thread is started, except to look up a host name. A
-cancelled call ends at once and leaves no socket behind, and its connection remains usable.
+blocks the event loop. No thread is started, except to look up a host name. A cancelled call ends
+at once and leaves no socket behind, and its connection remains usable.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ChronyConnection(Connection):
 
     @property
     def address(self) -> str | None:
-        """The address as given, or where chronyd was found if none was; `None` if not connected."""
+        """The given address, or else where chronyd was found; `None` if not connected."""
         return self._address()
 
     @property
@@ -186,7 +186,7 @@ class ChronyConnection(Connection):
 
 
 class _Once(ChronyConnection):
-    """A connection for one call, whose timeout runs from its opening on."""
+    """A connection for one call; opening it counts towards the timeout."""
 
     async def __aenter__(self) -> ChronyConnection:
         self._start = time.monotonic_ns()

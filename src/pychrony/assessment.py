@@ -194,12 +194,12 @@ def _judge_age(reports: AllReports, tracking: TrackingStatus) -> Iterator[Findin
 
 
 def _is_own(address: str) -> bool:
-    """Whether a chronyd runs on this machine; reports without an address were made up."""
+    """Whether a chronyd runs on this machine; reports without an address are a test's."""
     return not address or address.startswith(("/", "127.", "[::1]"))
 
 
 def _expected_interval(reports: AllReports, tracking: TrackingStatus) -> float:
-    """A source is polled every `poll`; an update interval may be that of a burst at the start."""
+    """The longest interval counts: the last update may have been in a burst at the start."""
     polls = [s.poll for s in reports.sources or () if s.is_usable()]
     return max([tracking.update_interval, *(2.0 ** min(poll, MAX_POLL) for poll in polls)])
 

@@ -39,18 +39,19 @@ LEAP_NOTICE = SECOND
 """chronyd is expected to announce a leap second at least this long before it."""
 
 SAME_RATE = 3 * PPM
-"""A kernel's clock counts as controlled by chronyd if its rate differs by less from chronyd's.
+"""The kernel's clock counts as controlled by chronyd if their rates differ by less than this.
 
-Readings of the clocks a second or two apart tell this much.
+Readings a second or two apart are precise enough to show such a difference.
 """
 
 STEPS_NS = 100
 """Clocks count in steps, for example of 42 ns where the hardware has a counter of 24 MHz."""
 
 MAX_SLEW = 0.15
-"""A rate above the fastest slew (`maxslewrate` of chronyd, and 10 % of the kernel)."""
+"""No slew is faster, neither chronyd's (`maxslewrate`) nor the kernel's (10 %)."""
+
 SUSPENDED_NS = 1_000_000
-"""A larger difference means that the machine was suspended, which its clocks measure roughly."""
+"""A larger difference means that the machine was suspended: clocks measure that only roughly."""
 
 BRACKETS = 5  # attempts to read the clocks without an interruption in between
 QUERIES = 3  # attempts to read a report without a step or slew in the meantime
@@ -100,7 +101,7 @@ class Anchor(NamedTuple):
     at: CrossTimestamp
     """The time for which the interval holds."""
     since: CrossTimestamp
-    """From when on the rate of the kernel's clock is compared with chronyd's."""
+    """Start of the comparison between the rate of the kernel's clock and chronyd's."""
     controlled: bool
     """Whether the comparison has shown that chronyd controls the kernel's clock."""
     low: float
@@ -110,7 +111,7 @@ class Anchor(NamedTuple):
     base: int
     """A time near that interval, since a float cannot hold nanoseconds since 1970."""
     asked: int
-    """CrossTimestamp of the raw clock before chronyd was asked; the report is not older."""
+    """Reading of the raw clock before chronyd was asked; the report is not older than that."""
     frequency: float
     """How much faster than true time the uncorrected clock runs, as a ratio."""
     growth: float
@@ -118,9 +119,9 @@ class Anchor(NamedTuple):
     leap_margin: int
     """How close to midnight a leap second may be in progress."""
     leap_due: bool
-    """Whether chronyd has announced one, or is applying it."""
+    """Whether chronyd has announced a leap second, or is applying it."""
     no_leap_until: int
-    """Reading of the boot clock before which it is not that close to midnight."""
+    """Until the boot clock reaches this reading, it is not that close to midnight."""
 
     def interval(self) -> TimeInterval:
         """Return the interval that contained true time when the report was read."""
@@ -341,8 +342,8 @@ class BoundedClock:
 class _Reports:
     """Reads chronyd's reports for a clock, from when it is opened until it is closed.
 
-    Threads and signal handlers may interrupt each other anywhere. So each call asks for itself, and
-    none waits for another, or sees what another has half done.
+    Threads and signal handlers may interrupt each other anywhere. So each call asks chronyd itself,
+    does not wait for other calls, and never sees their unfinished work.
     """
 
     last: Anchor | None = None
@@ -395,8 +396,8 @@ def _anchor(
 
     chronyd made the report at an unknown time between `before` and `after`. That time does not
     matter if the system clock kept its distance from true time. Otherwise, the interval covers each
-    distance that it may have had: from before a step or after, and with no, some or all of what
-    was slewed, or of what a clock that chronyd does not control gained or lost.
+    distance that it may have had: before or after a step, and with none, some or all of the slew,
+    or of the time that a clock which chronyd does not control has gained or lost.
     """
     if not tracking.is_synchronized():
         raise _unsynchronized()

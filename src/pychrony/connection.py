@@ -63,7 +63,7 @@ class Connection:
 
     _kind = "ChronyConnection"  # its name in messages
     _daemon: Daemon | None = None  # while it is open
-    _stays = False  # whether it asks no other address once one has answered
+    _stays = False  # whether it keeps to the first address that has answered
 
     def __init__(self, address: AnyAddress = None, *, timeout: float | None = 5.0) -> None:
         self._wanted = parse_address(address)
@@ -143,7 +143,7 @@ class ChronyConnection(Connection):
 
     @property
     def address(self) -> str | None:
-        """The address as given, or where chronyd was found if none was; `None` if not connected."""
+        """The given address, or else where chronyd was found; `None` if not connected."""
         return self._address()
 
     @property
@@ -209,8 +209,8 @@ class ChronyConnection(Connection):
         """Return several reports, read together; without names, return every report.
 
         The names are libchrony's, such as "sourcestats"; others raise `ValueError`. All lists are
-        about the same sources, unless the sources change all the time. A report that is `None` is
-        not permitted, turned off or unusable; `missing` has the error. If chronyd cannot be
+        about the same sources, unless the sources change all the time. A report is `None` if it is
+        not permitted, turned off or unusable; `missing` then has the error. If chronyd cannot be
         reached, the call raises the error instead.
         """
         answers = self._ask(Together(named_models(names)))
@@ -230,7 +230,7 @@ class ChronyConnection(Connection):
         """Wait until the clock is synchronised to a source, and return the report that says so.
 
         With `max_error`, it also waits until `error_bound` is at most that many seconds. A chronyd
-        that is its own reference is not synchronised to a source. chronyd may restart meanwhile.
+        that is its own reference does not count as synchronised. chronyd may restart meanwhile.
         `timeout` limits the whole wait, in seconds; `None` waits for ever.
 
         Raises `ChronyNotSynchronizedError` when the timeout has passed.
@@ -255,7 +255,7 @@ class ChronyConnection(Connection):
 
 
 class _Once(ChronyConnection):
-    """A connection for one call, whose timeout runs from its opening on."""
+    """A connection for one call; opening it counts towards the timeout."""
 
     def __enter__(self) -> ChronyConnection:
         self._start = time.monotonic_ns()

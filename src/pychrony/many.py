@@ -21,13 +21,13 @@ def get_many(
     """Read reports from any number of daemons at once; yield each `Answer` as it arrives.
 
     The reports are those of `get_all(*names)`. An address may be anything that `ChronyConnection`
-    takes, except `None`. A daemon that does not answer, and even an invalid address, results in an
-    answer with an `error`, and does not affect the others.
+    takes, except `None`. For a daemon that does not answer, or even an invalid address, you get an
+    answer with an `error`; the others are not affected.
 
-    `addresses` may be endless: the iterator takes them as it can ask them, up to 2000 at a time, or
-    fewer if the process may not open two files for each. `timeout` limits the time for each daemon,
-    in seconds, including the resolution of its name; `None` waits for ever. Time that the caller
-    spends between two answers does not count.
+    `addresses` may be an infinite iterator: it is consumed as capacity frees up. Up to 2000 daemons
+    are asked at the same time, or fewer if the process may not open two files for each. `timeout`
+    limits the time for each daemon, in seconds, including the resolution of its name; `None` waits
+    for ever. Time that the caller spends between two answers does not count.
 
     Closing or dropping the iterator stops all requests.
 

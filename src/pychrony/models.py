@@ -658,7 +658,7 @@ class SelectData(Report):
     score: float = field(metadata=of("score", content=C.RATIO))
     """Score of the source relative to the selected source, a ratio.
 
-    Above 10, chronyd selects a source anew.
+    When it exceeds 10, chronyd selects the best source again.
     """
     low_limit: float = field(
         metadata=of("low limit", content=C.INTERVAL_SECONDS, positive="system clock is ahead")
@@ -1075,7 +1075,7 @@ ReportName = Literal[
 class AllReports:
     """Several reports of one chronyd, read together.
 
-    A report is `None` if it was not asked for or could not be read; `missing` then has the error.
+    A report is `None` if it was not asked for, or could not be read; `missing` has the errors.
     """
 
     tracking: TrackingStatus | None = None
@@ -1125,7 +1125,7 @@ class AllReports:
         `ValueError` for a report that was not asked for.
         """
         if name in self.missing:
-            raise self.missing[name].with_traceback(None)  # which would grow with each call
+            raise self.missing[name].with_traceback(None)  # or it would grow with each call
         if name not in MODELS:
             raise ValueError(f"unknown report {name!r}; choose from {', '.join(MODELS)}")
         report: object = getattr(self, name)
@@ -1156,7 +1156,7 @@ class Answer:
         """Return `reports`, or raise `error`."""
         if self.reports is None:
             error = self.error or ValueError("an Answer has either reports or an error")
-            raise error.with_traceback(None)  # which would grow with each call
+            raise error.with_traceback(None)  # or it would grow with each call
         return self.reports
 
 

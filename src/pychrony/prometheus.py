@@ -5,7 +5,7 @@
 
     REGISTRY.register(ChronyCollector())
 
-Metrics that other exporters for chrony have keep their names, labels and values.
+Metrics that other exporters for chrony also have use the same names, labels and values.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class ChronyCollector(Collector):
     """Reads a chronyd's reports at every scrape, and exports their values.
 
     `address` and `timeout` are those of `ChronyConnection`. `reports` has libchrony's names of the
-    reports to read. By default, these are the reports with metrics that dashboards for chrony use,
-    and of these reports, only these metrics are exported. `all_metrics` adds all others; a report
-    without any of these metrics, such as `selectdata`, is exported whole if it is in `reports`.
+    reports to read. By default, only metrics that dashboards for chrony use are exported, and only
+    the reports with such metrics are read. `all_metrics` adds all others. A report without any such
+    metric, for example `selectdata`, is exported completely if it is in `reports`.
 
     A scrape never fails: `chrony_up` is 0 if chronyd does not answer, and
     `chrony_report_missing_info` says why a report could not be read. A registry can have one

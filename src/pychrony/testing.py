@@ -1,8 +1,8 @@
 """Provides plausible reports and a private chronyd for testing programs that use pychrony.
 
 `make_tracking()` and the other factories return a plausible report, in which the given fields
-replace the defaults; the defaults are in `TRACKING_DEFAULTS` and its siblings. An
-unknown field raises `TypeError`. Give either a time or its `_ns` field; the other one is derived.
+replace the defaults (`TRACKING_DEFAULTS` and so on). An unknown field raises `TypeError`. Give
+either a time or its `_ns` field; the other one is derived.
 
 The pytest fixtures `tracking_status`, `source`, `source_stats` and `rtc_data` return what the
 factories do. pytest finds them without an import; they can also be imported from here.

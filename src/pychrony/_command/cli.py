@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # Imported when needed, so that no command waits for the imports of others, and by statements,
-    # which PyInstaller and the like can see.
+    # Imported when needed, so that no command waits for the imports of others, and by import
+    # statements, so that PyInstaller and the like see them.
     match arguments:
         case ["check", *options]:
             from .check import run

@@ -65,7 +65,7 @@ class Visit:
     off: list[str] = field(default_factory=list)
     """Reports that are turned off in this chronyd."""
     untried: list[str] = field(default_factory=list)
-    """Reports that were not asked for, since chronyd has no source that they could be about."""
+    """Reports that were not asked for, because chronyd has no sources of that kind."""
     unreadable: dict[str, ChronyError] = field(default_factory=dict)
     """Reports that cannot be read, each with the error."""
 

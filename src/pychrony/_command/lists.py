@@ -99,7 +99,7 @@ SHORTEST = 16
 
 
 def table(model: type[Report], records: Sequence[Report], width: int) -> list[str] | None:
-    """Return the lines of a table; `None` if there is none, or none so narrow."""
+    """Return the lines of a table; `None` if the report has none that fits."""
     layout = LAYOUTS.get(model._report)
     if layout is None:
         return None

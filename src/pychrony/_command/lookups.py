@@ -16,11 +16,11 @@ from .._io.failures import lookup_failure
 from .._io.names import LookUp
 
 AT_ONCE = 32
-"""The most threads."""
+"""Maximum number of threads."""
 KEPT = 3600.0
-"""Seconds for which the name of an address is kept, or that it has none."""
+"""Seconds to remember the name of an address, or that it has none."""
 CACHE = 100_000
-"""The most names of addresses to keep."""
+"""Maximum number of names to remember."""
 
 R = TypeVar("R")
 
@@ -41,7 +41,7 @@ class Lookups:
         return look_up.found
 
     async def names(self, addresses: Collection[str], timeout: float) -> Mapping[str, str]:
-        """Return the names of addresses, as far as they are found within so many seconds."""
+        """Return the names of addresses that are found within `timeout` seconds."""
         now = time.monotonic()
         kept = {a: entry for a in addresses if (entry := self._names.get(a)) and entry[0] > now}
         tasks = [asyncio.ensure_future(self._look_up(a)) for a in addresses if a not in kept]

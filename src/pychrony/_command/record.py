@@ -70,7 +70,7 @@ class Output:
         if name is not None:
             with open(name, "a"):
                 pass
-            # The file is opened for each line: the signal only must not end the program.
+            # The file is opened for each line, so SIGHUP only has to be kept from ending us.
             signal.signal(signal.SIGHUP, lambda *_: None)
 
     def write(self, line: str) -> None:

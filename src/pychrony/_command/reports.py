@@ -115,7 +115,7 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
 
 
 def _parser(others: Mapping[str, str], *, explain: bool) -> Parser:
-    """Return the parser; to explain the fields of the reports takes too long for every call."""
+    """Build the parser; field descriptions are slow to load, so only `--help` asks for them."""
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(common)
     parser = Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 
 def prepare() -> None:
-    """Open the streams that are closed, and let nothing that goes to stderr be an error.
+    """Open the streams that are closed, and ignore errors of writing to stderr.
 
     If a stream is closed ('2>&-'), the next socket would get its number, and `print()` would write
     to stdout what is meant for stderr.
@@ -36,7 +36,7 @@ def discard_output() -> None:
 
 
 def _open(number: int, mode: int) -> None:
-    """Open a file descriptor if it is closed; it is the lowest one that is."""
+    """Open this file descriptor if it is closed, provided that all lower ones are open."""
     try:
         os.fstat(number)
     except OSError:

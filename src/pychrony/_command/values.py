@@ -106,7 +106,7 @@ def ppm(value: float, *, sign: str = "", precise: bool = False) -> str:
 
 
 def time(*values: float) -> str:
-    """Return a time, of which the last value is exact; 0 is chronyd's "not yet"."""
+    """Return a time as text, from the last value, in nanoseconds; 0 is chronyd's "not yet"."""
     nanoseconds = int(values[-1])
     if not nanoseconds:
         return NOTHING

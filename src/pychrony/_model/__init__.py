@@ -1,1 +1,1 @@
-"""Says what a report is: the tables' vocabulary, the decoder, descriptions, and plain values."""
+"""Defines what a report is: vocabulary of the tables, decoder, descriptions, and plain values."""

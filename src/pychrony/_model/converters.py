@@ -26,7 +26,7 @@ def unless_zero(raw: int) -> int | None:
 
 
 def yes_or_no(raw: int) -> bool:
-    """A boolean has 8 or 16 bits on the wire."""
+    """A boolean has 8 or 16 bits on the wire, so it could have other values."""
     if raw > 1:
         raise ValueError("neither 0 nor 1")
     return raw == 1
@@ -35,8 +35,8 @@ def yes_or_no(raw: int) -> bool:
 def nanoseconds(seconds: int, fraction: int) -> int:
     """Return a time in nanoseconds.
 
-    A chronyd with 32-bit time marks the high half of the seconds; chronyd and libchrony do not
-    check the fraction.
+    A chronyd with 32-bit times sends 0x7fffffff as the high half of the seconds. Neither chronyd
+    nor libchrony checks the fraction.
     """
     if seconds >> 32 == 0x7FFF_FFFF:
         seconds &= 0xFFFF_FFFF
@@ -61,12 +61,12 @@ def to_nanoseconds(seconds: float) -> int:
 
 @lru_cache(1024)
 def clock_name(raw: int) -> str:
-    """A reference clock's ID is up to four ASCII characters; like chronyc, skip what is not."""
+    """A reference clock's ID is up to four ASCII characters; like chronyc, skip other bytes."""
     return "".join(chr(byte) for byte in raw.to_bytes(4, "big") if 0x20 <= byte < 0x7F)
 
 
 def dotted(raw: int) -> str:
-    """A reference ID that is no text is an IPv4 address, or looks like one."""
+    """A reference ID that is not text is an IPv4 address, or is written like one."""
     return ".".join(map(str, raw.to_bytes(4, "big"))) if raw else ""
 
 
@@ -79,10 +79,10 @@ LOCAL_REFERENCE = 0x7F7F_0101  # NTP_REFID_LOCAL of chrony: its `local` directiv
 
 
 def tracked_name(raw: int, address: str) -> str:
-    """Only a reference clock is tracked without an address, besides chronyd itself."""
+    """Without an address, chronyd tracks a reference clock, unless it is its own reference."""
     return dotted(raw) if address or raw == LOCAL_REFERENCE else clock_name(raw)
 
 
 def upstream_name(raw: int, stratum: int) -> str:
-    """A stratum 1 server follows a reference clock; stratum 0 is a kiss code (RFC 5905, 7.3)."""
+    """A stratum 1 server follows a reference clock; stratum 0 has a kiss code (RFC 5905, 7.4)."""
     return clock_name(raw) if stratum <= 1 else dotted(raw)

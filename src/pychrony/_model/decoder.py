@@ -34,10 +34,10 @@ _CODES = {
 }
 
 _PREPARED = {FieldType.STRING: "{0} = {0}.decode()", FieldType.TIMESPEC: "{0} = time({0}, {1})"}
-"""What makes one value of a field's raw values, for types that need it."""
+"""Code that turns the raw values of a field into one value, for the types that need it."""
 
 _RECURRING = {FieldContent.ENUM, FieldContent.FLAGS, FieldContent.REFERENCE_ID}
-"""Contents with few different values, so that it pays to remember what they convert to."""
+"""Contents with few different values, whose conversions are therefore cached."""
 
 _READ = """
 def read(buffer, offset):
@@ -103,9 +103,9 @@ def reader(model: type[R], shape: Shape) -> Callable[[Any, int], R]:
 def _sources(
     model: type[Report], positions: Mapping[str, tuple[int, ...]]
 ) -> Iterator[tuple[dataclasses.Field[Any], Callable[..., Any] | None, tuple[str, ...]]]:
-    """Yield each field, its converter, and libchrony's names of what that takes.
+    """Yield each field, its converter, and libchrony's names of the values to convert.
 
-    There are no names if the record lacks them, so that the field has its default.
+    If the record lacks one of these, there are no names, and the field gets its default.
     """
     for field in dataclasses.fields(model):
         origin: Origin = field.metadata["origin"]

@@ -78,7 +78,7 @@ class ReportField(NamedTuple):
     content: FieldContent
     """What the value means, and its unit; `NONE` for a reserved field or an address not set."""
     names: tuple[str, ...]
-    """libchrony's names for the value, of a constant or of each flag that is set; often empty."""
+    """libchrony's name of the constant, or of each flag that is set; often empty."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ def of(
     that it cannot represent. `positive` says what a value above zero means, such as "system clock
     is behind"; a value below zero means the opposite. `since` is the first version of chronyd that
     sends the field; before, it is `None`. `none` says when it is `None` for another reason. A field
-    of the model that has a default is one that some records lack.
+    that some records lack must have a default.
     """
     return {"origin": Origin(names, content, convert, given, positive, since, none)}
 

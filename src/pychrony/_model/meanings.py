@@ -33,13 +33,13 @@ class Meaning(NamedTuple):
     text: str
     """Its description, in whole sentences."""
     unit: str
-    """Its unit, such as `s`; empty for a count and for what is no number."""
+    """Its unit, such as `s`; empty for a count and for anything but a number."""
     positive: str
     """What a value above zero means, such as "system clock is behind"; empty if it has no sign."""
     none: str
     """When the field is `None`, such as "without a key"; empty if it never is."""
     since: str
-    """The first version of chronyd that sends it; empty if all that have the report do."""
+    """The first version of chronyd that sends it; empty if each that has the report does."""
     names: tuple[str, ...]
     """libchrony's names of the field, the first of which a record usually has."""
 

@@ -1,4 +1,4 @@
-"""Tells which fields of a report hold a placeholder, since chronyd does not know the value."""
+"""Tells which fields of a report hold a placeholder because chronyd does not know the value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .fields import Report, origins
 def unknown(record: Report) -> frozenset[str]:
     """Return the fields that hold a placeholder.
 
-    They are numbers for programs that were written for pychrony 2: tables and metrics leave them
+    Programs written for pychrony 2 expect numbers in these fields. Tables and metrics leave them
     out.
     """
     find = _FINDERS.get(record._report)

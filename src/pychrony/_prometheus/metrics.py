@@ -81,8 +81,8 @@ NAMES = {
 }
 """Names that dashboards for chrony use already, by report and attribute.
 
-These metrics are exported by default. Those of other attributes have to be asked for, if their
-report has any that are.
+These metrics are exported by default. The metrics of other attributes must be asked for, unless
+their report has none that are exported by default.
 """
 
 USUAL_REPORTS = ("tracking", "sources", "sourcestats", "ntpdata", "serverstats")

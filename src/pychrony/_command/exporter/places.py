@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 MOST = 2000
-"""The most targets to ask at the same time."""
+"""Maximum number of targets to ask at the same time."""
 FILES = 5 * MOST
 """Descriptors needed for this: half of them for HTTP connections, a quarter for more sockets of
 targets with long lists, and a fifth for the first socket of each target."""
 REMEMBERED = 100_000
-"""The most targets to remember."""
+"""Maximum number of targets to remember."""
 
 
 class NoPlaceError(Exception):
@@ -30,7 +30,7 @@ class Places:
         self._number = number
         self.taken = 0
         self._strangers = 0
-        self._answered: dict[str, bool] = {}  # the longest first
+        self._answered: dict[str, bool] = {}  # the least recent first
 
     @contextmanager
     def place(self, target: str) -> Iterator[None]:
@@ -51,7 +51,7 @@ class Places:
     def note(self, target: str, *, answered: bool) -> bool:
         """Remember whether the target answered; return whether this is news.
 
-        The first answer of a target is no news.
+        A target's first answer is not news.
         """
         before = self._answered.pop(target, True)
         self._answered[target] = answered
@@ -68,7 +68,7 @@ class Limits(NamedTuple):
 
 
 def limits() -> Limits:
-    """Raise the limit on open files as far as needed, and divide them."""
+    """Raise the limit on open files as far as needed, and divide it among their uses."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < FILES:
         wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)

@@ -29,7 +29,7 @@ MARGIN = 0.25
 LEAST_MARGIN = 0.5
 """The least to reserve, in seconds, as Prometheus' blackbox exporter does."""
 REFUSALS = 1000
-"""The most refused targets to log, each once."""
+"""Maximum number of refused targets to log; each is logged once."""
 
 HOME = """\
 pychrony exporter
@@ -177,6 +177,6 @@ def time_for_a_scrape(headers: Mapping[str, str]) -> float:
         seconds = float(headers.get("X-Prometheus-Scrape-Timeout-Seconds", "inf"))
     except ValueError:
         return math.inf
-    if not seconds > 0:  # nor a number
+    if not seconds > 0:  # or not a number
         return math.inf
     return max(seconds - max(LEAST_MARGIN, MARGIN * seconds), seconds / 2)

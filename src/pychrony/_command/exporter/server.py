@@ -1,7 +1,8 @@
-"""An HTTP server that slow and hostile clients cannot block: aiohttp's, with what it lacks.
+"""An HTTP server that slow and hostile clients cannot block, based on aiohttp's.
 
-Its timeout of idle connections runs from a connection's start, or from the last answer, until the
-whole head of a request has arrived. It has no limit on connections, and its log has tracebacks.
+aiohttp's timeout for idle connections runs from the connection's start, or from the last answer,
+until the whole head of a request has arrived. What aiohttp lacks is a limit on connections, and a
+log without tracebacks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from aiohttp import web
 NAME = "pychrony"
 BACKLOG = 1024
 HEAD = 10.0
-"""Seconds that a client has for a TLS handshake, for the head of a request, to accept more of an
-answer, and between two requests."""
+"""Seconds that a client may take for a TLS handshake, for the head of a request, to accept more of
+an answer, and between two requests."""
 
 log = logging.getLogger("pychrony.exporter")
 

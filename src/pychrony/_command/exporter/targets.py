@@ -92,7 +92,7 @@ def _is_elsewhere(host: IP) -> bool:
 
 
 def _unmapped(host: str) -> IP:
-    """Return an address, and the IPv4 address for an IPv6 address that stands for one."""
+    """Return an address; for an IPv4-mapped IPv6 address, the IPv4 address."""
     address = ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address
 

@@ -36,7 +36,7 @@ class ConfigError(Exception):
 
 
 class WebConfig:
-    """What the file says when it is read. Without a file, there is no TLS and no password."""
+    """The settings in the file. Without a file, there is no TLS, and no password is needed."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Read the file and the certificates; raise `ConfigError`."""
@@ -51,7 +51,7 @@ class WebConfig:
             self._users = _users(found.get("basic_auth_users") or {})
             if found.get("tls_server_config"):
                 self.tls = _tls(_table(found["tls_server_config"], TLS_KEYS), path.parent)
-            _table(found.get("http_server_config") or {}, ("http2",))  # HTTP/1.1 is always there
+            _table(found.get("http_server_config") or {}, ("http2",))  # HTTP/1.1 always works
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
 

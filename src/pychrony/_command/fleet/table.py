@@ -26,7 +26,7 @@ LEAST_IMPORTANT = ("reference", "stratum", "offset", "usable", "bound")
 """What a narrow terminal does not show, in this order."""
 
 REASON = 30
-"""Columns that the reason gets at least, if it is that long."""
+"""Minimum width of the reasons, if they are that long."""
 
 
 def table(rows: Sequence[Row], width: int | None) -> list[str]:

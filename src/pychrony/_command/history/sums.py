@@ -24,11 +24,11 @@ AGAINST = ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES = (
     "unanswered",
     "without_lines",
 )
-"""What counts against a clock, with the times that it lasted."""
+"""What counts against a clock; a sum has the seconds that each of these lasted."""
 
 
 class Sum:
-    """What the lines of a day, or all of them, come to."""
+    """The sums of one day, or of all lines."""
 
     def __init__(self) -> None:
         self.lines = 0

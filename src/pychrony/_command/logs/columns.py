@@ -173,9 +173,9 @@ def _merged(history: History, parts: list[tuple[bool, list[int]]]) -> list[list[
 def steps(history: History, lines: Sequence[int]) -> list[Step]:
     """Return where the clock of the machine that wrote the log was set.
 
-    There, it moved more or less than the time since boot, which chronyd's corrections of the rate
-    affect as well. In logs without that time, only a step back can be seen, and one out of the last
-    millennium.
+    At a step, the clock moves by more or less than the time since boot does. (chronyd's corrections
+    of the rate affect both alike.) In logs without that time, only a step back can be seen, and one
+    from before 2000.
     """
     found = []
     for before, after in pairwise(lines):
