@@ -17,14 +17,14 @@ from methods import REPORTS
 INTRODUCTION = """\
 # Faults
 
-What happens to a call when chronyd, or the network, misbehaves: each row is a fault of a scripted
-chronyd, and the outcome of a call for each report, or for all reports together (*all*,
-`get_all()`). An outcome without names is that of every call.
+What happens to a call when chronyd or the network misbehaves. Each row is a fault that a scripted
+chronyd produces, with the outcome of a call for each report, and for all reports together (*all*,
+`get_all()`). An outcome without names holds for every call.
 
-Each outcome holds for every way to ask: new, reused and one-shot connections and `get_many()`, all
-of these in `pychrony.aio`, too, and the command. The everyday tests try one way for each report and
-fault, such that each report is asked for in a blocking way and in an event loop; the long tests try
-all nine. The tests also fail if a call takes longer than allowed, if a value differs from what
+Each outcome also holds for every way to ask: new, reused and one-shot connections and `get_many()`,
+the same in `pychrony.aio`, and the command. The everyday tests try one of these nine ways for each
+report and fault, so that every report is read both by blocking calls and in an event loop; the long
+tests try all nine. The tests also fail if a call takes longer than allowed, if a value differs from what
 chronyd sent, if a message does not begin with what was tried and where, or if the next call after
 the fault does not return the right values.
 

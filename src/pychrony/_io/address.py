@@ -143,7 +143,7 @@ def _parse_port(text: str, port: str | None) -> int:
 
 
 def _needs_scope(host: str) -> bool:
-    """Whether an IP address is link-local: the system only accepts it with an interface."""
+    """Whether an IP address is link-local, which the system accepts only with an interface."""
     return "%" in host or re.match("fe[89ab][0-9a-f]:", host, re.IGNORECASE) is not None
 
 

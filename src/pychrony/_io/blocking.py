@@ -33,7 +33,7 @@ def ask(daemon: Daemon, question: Question[A], timeout: int) -> A:
     client = daemon.take()
     asked = client is not None and daemon.is_found
     if client is not None and asked:
-        # As a rule, this is all: one crossing from Python to C, since each has its cost.
+        # This is usually all: a single crossing from Python to C, because each one costs time.
         try:
             if client.run(question, timeout, SLICE):
                 try:
@@ -67,7 +67,7 @@ def drive(waits: Waits[A]) -> A:
 
 
 def _wait_for_clients(wait: Wait, pause: int) -> None:
-    loop = wait.clients[0].loop  # the same for all of a conversation
+    loop = wait.clients[0].loop  # all clients of a conversation share it
     assert loop is not None
     lib.shim_run(loop, pause)
     while (tag := lib.shim_finished(loop)) >= 0:

@@ -1,14 +1,14 @@
-"""Makes what the sources do not have when a wheel is built, as a build hook of hatchling.
+"""Makes the generated files of a wheel, as a build hook of hatchling.
 
-That is the compiled extension module `_shim`, the docstrings of the reports as data, and the
-version. It refuses what cannot be built.
+These are the compiled extension module `_shim`, the docstrings of the reports as data, and the
+version. Where a wheel could not work, the build stops with an error.
 
 CFFI reads `shim.h` and generates the C source of the Python module; the C compiler links that and
 the C files in this folder into one extension. libchrony is not needed: the shim loads it at run
 time. The installed package never imports this module.
 """
 
-from __future__ import annotations  # for older Pythons, which are to get a message
+from __future__ import annotations  # so that older Pythons get as far as the message
 
 import ast
 import json
@@ -55,7 +55,7 @@ def stable_abi() -> StableABI | None:
     """Return the stable ABI; `None` for a free-threaded Python before 3.15, which has none."""
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     if "Py_TARGET_ABI3T" in os.environ.get("CPPFLAGS", ""):
-        free_threaded = True  # cross-compiled: the Python that runs this may be of the other kind
+        free_threaded = True  # cross-compiling: the Python that runs this need not be free-threaded
     if not free_threaded:
         return StableABI("abi3", OLDEST, "Py_LIMITED_API")
     if sys.version_info >= FREE_THREADED:
@@ -90,7 +90,7 @@ def describe(models: str) -> str:
 
 def members(report: ast.ClassDef) -> Iterator[tuple[str, str]]:
     """Yield the name and the docstring of each field, property and method, each as one line."""
-    # In the syntax of older Pythons, which read this file before they are refused.
+    # Old syntax on purpose: older Pythons must read this file before it refuses them.
     for member, below in zip_longest(report.body, report.body[1:]):
         if isinstance(member, ast.FunctionDef):
             yield member.name, " ".join((ast.get_docstring(member) or "").split())
@@ -149,7 +149,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
     """Puts what it makes into the wheel, or beside the sources of an editable install."""
 
     def dependencies(self) -> list[str]:
-        """Stop before pip installs what the build needs; there is no more than that."""
+        """Stop here if the build cannot work; it needs no further packages."""
         self.require_platform()
         return []
 
@@ -159,7 +159,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         self.require_platform()
-        # It is also removed if the build stops before `finalize()`.
+        # It is removed even if the build stops before `finalize()`.
         self.scratch = tempfile.TemporaryDirectory(prefix="pychrony-build-")
         folder = Path(self.scratch.name)
         abi = stable_abi()
@@ -180,7 +180,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
             for source, target in made.items():
                 self.place(source, PACKAGE / target)
             return
-        for source, target in made.items():  # not through the source tree, which may be read-only
+        for source, target in made.items():  # the source tree may be read-only
             build_data["force_include"][str(source)] = f"pychrony/{target}"
         build_data["pure_python"] = False
         if abi:
@@ -189,7 +189,7 @@ class ShimBuildHook(BuildHookInterface[Any]):
             build_data["infer_tag"] = True
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove the files, which the wheel has by now."""
+        """Remove the files, which are in the wheel by now."""
         if self.target_name == "wheel":
             self.scratch.cleanup()
 

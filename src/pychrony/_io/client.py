@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .questions import Question
 
 KEPT = 16
-"""The most sockets that a client keeps; with more than eight, chronyd itself is the bottleneck."""
+"""Maximum number of sockets that a client keeps; from eight on, chronyd is the bottleneck."""
 
 _PLACE = Struct("=iII")
 
@@ -54,7 +54,7 @@ class Client:
         self.bytes = self._places = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
         self.due = 0
-        """The nanoseconds from `start()` until the next step of the loop is due."""
+        """When the next step of the loop is due, in nanoseconds from `start()`."""
 
     @property
     def closed(self) -> bool:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 
 NEVER = 1 << 62
-"""A time that does not come, on the monotonic clock in nanoseconds."""
+"""A time on the monotonic clock, in nanoseconds, that is never reached."""
 PATIENCE = 300_000_000
 """The longest wait in nanoseconds for an address whose round trip is not known."""
 NO_FILES = (errno.EMFILE, errno.ENFILE)
@@ -54,8 +54,8 @@ class Wait(NamedTuple):
     look_up: names.LookUp | None = None
     """A look-up that is done."""
     turn: str = ""
-    """Something of which there is only so much. The driver resumes with `True` once there is some,
-    and with anything else if there will be none."""
+    """A limited resource. The driver resumes with `True` once one is free, and with anything else
+    if none will be."""
 
 
 FILES = "a file descriptor"
@@ -111,12 +111,12 @@ class Daemon:
         """Where chronyd has answered last; before that, the first address that could be opened."""
         self.answered = False
         self.stays = False
-        """Whether to ask no other address once one has answered."""
+        """Whether to keep to the first address that has answered."""
         self.closed = ""
         """Who has closed the connection, in words."""
         self.loop = loop
         self.finalizer: weakref.finalize[Any, Any] | None = None
-        """What closes it once its connection is dropped."""
+        """Closes it once its connection is dropped."""
         self._idle: list[Client] = []
         self._first: Callable[[], Client | None] = lambda: None
 
@@ -136,7 +136,7 @@ class Daemon:
         return [address, *(place for place in self.places if place != address)]
 
     def open_first(self) -> None:
-        """Open a client for the first address where that is possible."""
+        """Open a client for the first address that can be opened."""
         failed: dict[str, ChronyError] = {}
         loop = self.loop or new_loop()
         for place in self.places:
@@ -321,7 +321,7 @@ class Conversation(Generic[A]):
         self._keep = client
 
     def _note(self, place: str, error: ChronyError) -> None:
-        """Note that chronyd is not at an address, without what refers back to this call."""
+        """Note that chronyd is not at an address; drop the traceback, which refers to this call."""
         self._failed[place] = error.with_traceback(None)
         if self._refusal is None:
             self._due = 0
@@ -418,6 +418,6 @@ class Conversation(Generic[A]):
 
 
 def _is_away(client: Client, error: ChronyError) -> bool:
-    """Whether no chronyd is there, as opposed to one whose answer takes too long."""
+    """Whether no chronyd is there; one whose answer takes too long does not count."""
     late = isinstance(error, ChronyTimeoutError) and client.batch.answered
     return is_away(error) and not late

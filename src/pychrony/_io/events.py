@@ -1,4 +1,4 @@
-"""Drives conversations in asyncio event loops: those of all connections through one descriptor."""
+"""Drives conversations in asyncio event loops; all connections share one descriptor."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 
 AT_ONCE = 16
-"""The most calls of a connection that are served at the same time; with more than eight, chronyd
-itself is the bottleneck."""
+"""Maximum number of calls that a connection serves at the same time; from eight on, chronyd itself
+is the bottleneck."""
 TOGETHER = 4096
 """Close up to this many sockets in one batch."""
 OPENING = 10_000_000
-"""Open sockets for so many nanoseconds before other callbacks run: one can take milliseconds."""
+"""Nanoseconds to spend on opening sockets before other callbacks run: one can take milliseconds."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -91,7 +91,7 @@ class Driver:
             raise RuntimeError("this ChronyConnection was opened in another event loop")
 
     def watch(self) -> None:
-        """Let the event loop watch the descriptor, which exists once a socket is open."""
+        """Let the event loop watch the descriptor, which exists once a socket has been opened."""
         if self._watched < 0:
             self._watched = lib.shim_loop_fd(self.loop)
             self.events.add_reader(self._watched, self._drive)
@@ -135,7 +135,7 @@ class Driver:
             self._take(due)
 
     def forget(self, clients: Iterable[Client]) -> None:
-        """End that."""
+        """Do not set it any more."""
         for client in clients:
             self._waiting.pop(client.tag, None)
 
@@ -155,7 +155,7 @@ class Driver:
             self._set_timer(due)
 
     def _set_timer(self, due: int) -> None:
-        """Make sure that a step comes by then; an earlier timer will do, and saves a new one."""
+        """Make sure that there is a step by then; an earlier timer is good enough."""
         at = time.monotonic_ns() + due
         if self._timer is not None:
             if self._due <= at:
@@ -310,7 +310,7 @@ class Waiter:
         self._future: asyncio.Future[None] | None = None
 
     async def wait(self, loop: Loop, nanoseconds: int) -> None:
-        """Wait until the loop is ready, `wake()` is called, or a time (if not negative) is over."""
+        """Wait until the loop is ready, or `wake()` is called, or (if not negative) a time is over."""
         future = self._future = self._events.create_future()
         descriptor = lib.shim_loop_fd(loop)
         timer = None

@@ -21,7 +21,7 @@ NO_MEMORY, NO_RANDOM, RANDOM_FAILED = 1, 2, 4
 UNAUTHORIZED, DISABLED, UNEXPECTED_STATUS = 9, 10, 11
 OLD_SERVER, NEW_SERVER, INVALID_RESPONSE = 12, 13, 14
 
-# The version of chronyd that brought a report, where it is later than protocol version 6.
+# The first version of chronyd with a report, where it is later than that of protocol version 6.
 SINCE = {
     "authdata": "4.0",
     "ntpdata": "3.0",
@@ -131,7 +131,7 @@ def refused(error: ChronyError) -> bool:
 
 
 def is_away(error: ChronyError) -> bool:
-    """Whether no chronyd has answered at this address, so that another may be worth a try."""
+    """Whether no chronyd has answered at this address, so that another one is worth a try."""
     kinds = ChronyConnectionError, ChronyPermissionError
     return isinstance(error, kinds) and not refused(error)
 

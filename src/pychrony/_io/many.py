@@ -22,17 +22,17 @@ from .failures import unresolved
 from .questions import Answers, Together
 
 MOST = 2000
-"""The most daemons to ask at the same time; each takes some kilobytes of memory."""
+"""Maximum number of daemons to ask at the same time; each takes some kilobytes of memory."""
 YOUNG = 64
-"""The most daemons asked within `YOUTH` that have not answered yet. A larger burst would overflow
-queues on the way; chronyd's own queue holds fewer than 300 requests."""
+"""Maximum number of unanswered daemons that were asked within the last `YOUTH` nanoseconds. A
+larger burst would overflow queues on the way; chronyd's own queue holds fewer than 300 requests."""
 YOUTH = 10_000_000  # nanoseconds
 SPARES = 64
-"""The most sessions of daemons that have answered, to be used for others."""
+"""Maximum number of finished sessions to keep for further daemons."""
 NAMES = 64
-"""The most names to look up at the same time."""
+"""Maximum number of names to look up at the same time."""
 WAITING = 1000
-"""The most names that wait for their look-up."""
+"""Maximum number of names that wait for their look-up."""
 SLICE = 200_000_000
 """The longest wait in nanoseconds, so that signal handlers can run."""
 NAME_SLICE = 5_000_000
@@ -76,7 +76,7 @@ class Many:
         timeout: int,
         wake: Callable[[], object] = lambda: None,
     ) -> None:
-        """`timeout` is that of each daemon, in nanoseconds; negative for none.
+        """`timeout` is that of each daemon, in nanoseconds; negative: no limit.
 
         `wake` is called from any thread when a name has been looked up.
         """
@@ -97,7 +97,7 @@ class Many:
         self._pushed = 0
         self._asked: dict[int, tuple[Member, Client]] = {}
         self._young: dict[int, int] = {}  # when each was asked, the oldest first
-        self._looked = 0  # when all that had arrived was taken in
+        self._looked = 0  # when everything that had arrived was last taken in
         self._pauses = self._unnoted = 0  # time that the caller took, and its part to be noted
         self._process = os.getpid()
 
@@ -182,7 +182,7 @@ class Many:
                 return True  # what has arrived during a pause comes first
 
     def _due(self) -> int:
-        """Return the nanoseconds until something can go on, whatever arrives."""
+        """Return the nanoseconds until something can go on even if nothing arrives."""
         dues = [NEVER]
         if self._dues:
             dues.append(self._dues[0][0] - self.now())
@@ -236,7 +236,7 @@ class Many:
         self._resume(member)
 
     def _begin_again(self) -> None:
-        """Ask everything again in a forked child, from which nobody has asked anything yet."""
+        """In a forked child, ask all daemons again: the parent's answers do not arrive here."""
         self._process = os.getpid()
         members = [*self._members]
         for member in members:
@@ -284,7 +284,7 @@ class Many:
             self._resume(member, turn=True)
 
     def _resume(self, member: Member, *, turn: bool = False) -> None:
-        """Let a conversation go on, and see what it waits for now, or what came of it."""
+        """Resume a conversation; note what it waits for now, or its outcome."""
         if member.waits is None:
             return
         try:

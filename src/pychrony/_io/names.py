@@ -14,11 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 USUAL = 16
-"""The most threads as long as look-ups end."""
+"""Maximum number of threads while look-ups make progress."""
 MOST = 64
-"""The most threads while all of the usual ones are stuck."""
+"""Maximum number of threads if all of the usual ones are stuck."""
 STUCK = 20_000_000
-"""Nanoseconds without the end of any look-up, after which further threads may start."""
+"""Further threads may start if no look-up has ended for so many nanoseconds."""
 
 
 class LookUp:
@@ -136,7 +136,7 @@ class _Threads:
         self._call_back(look_up)
 
     def _call_back(self, look_up: LookUp) -> None:
-        """Make each call that was asked for once, in whichever thread comes first."""
+        """Call each callback once, in whichever thread comes first."""
         while look_up.waiting:
             try:
                 callback = look_up.waiting.pop()
@@ -174,5 +174,5 @@ def notify(waiting_for: LookUp, callback: Callable[[], object]) -> None:
 
 
 def tend() -> None:
-    """Let names that wait behind stuck ones have threads of their own."""
+    """Start further threads if names wait behind stuck look-ups."""
     _threads.tend()

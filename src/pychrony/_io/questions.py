@@ -108,7 +108,7 @@ class Together(Question[Answers]):
                 answers[model._report] = records(client, model, ask)
             except (ChronyPermissionError, ChronyDataError) as error:
                 if not refused(error) and isinstance(error, ChronyPermissionError):
-                    raise  # the system, not chronyd, allows no request
+                    raise  # the system, not chronyd, refuses all requests
                 answers[model._report] = error
         return Answers(answers, client.address)
 

@@ -1,8 +1,8 @@
 """Removes libchrony's sockets beside chronyd's when a `multiprocessing` worker ends.
 
 `multiprocessing` ends its workers with `os._exit()`, which runs neither `atexit` handlers nor
-destructors of C libraries, but it runs its own finalizers before. Nothing can be cleaned up at a
-plain `os._exit()`, at `exec`, or when a signal kills the process.
+destructors of C libraries, but it runs its own finalizers before. Nothing can be cleaned up on a
+plain `os._exit()`, on `exec`, or when a signal kills the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Token:
 
 
 _token = _Token()
-_watched: set[int] = set()  # the process that has a finalizer
+_watched: set[int] = set()  # IDs of the processes that have a finalizer
 
 
 def watch_process() -> None:
@@ -30,7 +30,7 @@ def watch_process() -> None:
 
 
 def _util() -> ModuleType | None:
-    """Return a module that is loaded in every worker, if it is loaded here.
+    """Return `multiprocessing.util`, which every worker loads; `None` if it is not loaded here.
 
     `sys.modules.get()` would lock the dictionary on a Python without a GIL, and a child that is
     forked at that moment waits for ever.
