@@ -18,7 +18,7 @@ from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
 if TYPE_CHECKING:
-    pass
+    from _typeshed import SupportsWrite
 
 TIMEOUT = 5.0  # seconds, as in the functions
 
@@ -92,6 +92,10 @@ class Parser(argparse.ArgumentParser):
         """Refuse `-h HOST`, for which argparse would show the help."""
         here = f"here it is '{self.host_as.format(host)}'" if self.host_as else "none is needed"
         self.error(f"'-h {host}' is how chronyc names a host; {here}, and -h shows the help")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Write, and raise an error of that, which argparse hides."""
+        (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
