@@ -24,9 +24,9 @@ chronyd produces, with the outcome of a call for each report, and for all report
 Each outcome also holds for every way to ask: new, reused and one-shot connections and `get_many()`,
 the same in `pychrony.aio`, and the command. The everyday tests try one of these nine ways for each
 report and fault, so that every report is read both by blocking calls and in an event loop; the long
-tests try all nine. The tests also fail if a call takes longer than allowed, if a value differs from what
-chronyd sent, if a message does not begin with what was tried and where, or if the next call after
-the fault does not return the right values.
+tests try all nine. The tests also fail if a call takes longer than allowed, if a value differs from
+what chronyd sent, if a message does not begin with what was tried and where, or if the next call
+after the fault does not return the right values.
 
 `tools/run faults` writes this page from what `tests/test_faults.py` sees.
 

@@ -310,7 +310,7 @@ class Waiter:
         self._future: asyncio.Future[None] | None = None
 
     async def wait(self, loop: Loop, nanoseconds: int) -> None:
-        """Wait until the loop is ready, or `wake()` is called, or (if not negative) a time is over."""
+        """Wait for the loop, for `wake()`, or for so many nanoseconds (negative: without limit)."""
         future = self._future = self._events.create_future()
         descriptor = lib.shim_loop_fd(loop)
         timer = None
