@@ -18,9 +18,9 @@
  * reason; the first request stays in flight, since its answer may only be slow. An exchange that
  * did not end cleanly could affect the next answer, so its session is replaced. A Unix socket loses
  * no request, but does not survive a restart of chronyd: all sockets are then replaced, and the
- * lists begin again. The number of sockets depends on how long a round trip takes compared with opening a
- * socket: a few on the same machine, and one for each request that can be in flight to a distant
- * chronyd.
+ * lists begin again. The number of sockets depends on how long a round trip takes compared with
+ * opening a socket: a few on the same machine, and one for each request that can be in flight to a
+ * distant chronyd.
  */
 #include "batch.h"
 
@@ -151,8 +151,8 @@ static bool make_places(struct batch *batch, int ask, int number)
     return true;
 }
 
-/* Return the place of a record that has arrived; NULL without memory. The memory grows with what has
-   arrived, not with the number of records that chronyd claims to have. */
+/* Return the place of a record that has arrived; NULL without memory. The memory grows with what
+   has arrived, not with the number of records that chronyd claims to have. */
 static shim_place *take_place(struct batch *batch, int ask, int record)
 {
     shim_place *place = find_place(batch, ask, record);

@@ -1,6 +1,6 @@
 /*
- * Sixth layer (batch.c): batches. A batch is a set of reports to ask for (the asks) and one deadline
- * for all of them.
+ * Sixth layer (batch.c): batches. A batch is a set of reports to ask for (the asks) and one
+ * deadline for all of them.
  */
 #pragma once
 #include "exchange.h"

@@ -118,8 +118,8 @@ static struct slot *empty_slot(struct peer *peer)
    trips of a list. */
 static bool is_far(const struct peer *peer) { return !peer->ordered && peer->best >= FAR; }
 
-/* Opening a socket takes as long as a few requests: on the same machine, further ones are only worth
-   it for long lists, or after several batches, and while there are plenty. */
+/* Opening a socket takes as long as a few requests: on the same machine, further ones are only
+   worth it for long lists, or after several batches, and while there are plenty. */
 static bool wants_further(const struct peer *peer, int wanted)
 {
     if (is_far(peer))
@@ -389,8 +389,8 @@ enum event send_request(struct slot *slot, int64_t now)
         slot->dirty = true;
         return refuse(slot, error);
     }
-    /* libchrony itself may have answered: with the number of records of a report that is not a list,
-       or because reference clocks have no such record. */
+    /* libchrony itself may have answered: with the number of records of a report that is not a
+       list, or because reference clocks have no such record. */
     if (!chrony.needs_response(slot->socket->session))
         return conclude(slot, ANSWERED);
     set_state(slot, WAITING);
@@ -471,9 +471,9 @@ void look_again(struct peer *peer)
 /* ---- Repetitions ---- */
 
 /* Return the slot in which to repeat a request that waits: once, a new one. With a second socket,
-   the request and its repetition can both be answered, which the few round trips of lists need where
-   datagrams are late or lost. After that, or if no socket can be opened, a repetition replaces the
-   request in its own session, so that a working socket is never closed. */
+   the request and its repetition can both be answered, which the few round trips of lists need
+   where datagrams are late or lost. After that, or if no socket can be opened, a repetition
+   replaces the request in its own session, so that a working socket is never closed. */
 static struct slot *place_to_repeat(struct slot *slot)
 {
     struct slot *twin = slot->tries == 1 ? empty_slot(slot->peer) : NULL;

@@ -1,6 +1,6 @@
 /*
- * Fourth layer (exchange.c): single requests to one chronyd, the peer. It sends, receives and repeats
- * them, and returns what happened as events, for the layer above to handle.
+ * Fourth layer (exchange.c): single requests to one chronyd, the peer. It sends, receives and
+ * repeats them, and returns what happened as events, for the layer above to handle.
  */
 #pragma once
 #include "records.h"

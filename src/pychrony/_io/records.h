@@ -27,8 +27,8 @@ int copy_record(struct store *store, shim_place *place, chrony_session *session,
 
 #define NO_ADDRESS 1 /* of a reference clock */
 
-/* The source that a record belongs to, as hashes: thousands of them are compared with those of other
-   lists. */
+/* The source that a record belongs to, as hashes: thousands of them are compared with those of
+   other lists. */
 struct identity {
     uint64_t address; /* of its address, or NO_ADDRESS; never 0 */
     uint64_t whole;   /* of its address and reference ID */

@@ -23,8 +23,8 @@
  * Over UDP, each of these steps waits for the answers of the one before. chronyd serves the
  * requests on a Unix socket in the order in which they were sent, so there the whole round can be
  * in flight at once. In both cases requests carry stamps, numbers in the order of sending. The
- * stamps of the requests that were answered prove that opening and closing enclose the others,
- * even when requests were lost and repeated. chronyd can also replace a source by another one at the
+ * stamps of the requests that were answered prove that opening and closing enclose the others, even
+ * when requests were lost and repeated. chronyd can also replace a source by another one at the
  * same index. So one more check is that all lists are about the same sources: if not, they are read
  * again, until they are, or until two rounds are the same.
  */
@@ -63,7 +63,8 @@ void begin_round(struct round *round);
 /* The number of sources is known. */
 void set_number(struct round *round, int number);
 
-/* The number was counted between opening and closing, by the request with this stamp, and agrees. */
+/* The number was counted between opening and closing, by the request with this stamp, and agrees.
+   */
 void confirm_number(struct round *round, int stamp);
 
 /* A record of this source was read by its index. `opening`: that request was the opening. Returns
@@ -75,7 +76,8 @@ bool note_source(struct round *round, int record, int ask, struct identity sourc
 void note_closing(struct round *round, struct identity source, int stamp);
 
 /* A source that was counted does not exist. Returns true if the same source was missing in many
-   rounds in a row while nothing else changed: then chronyd refuses that record for another reason. */
+   rounds in a row while nothing else changed: then chronyd refuses that record for another reason.
+   */
 bool note_gone(struct round *round, int record);
 
 /* After a round in which a source was missing, ask for the number several times, to see whether it

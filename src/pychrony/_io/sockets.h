@@ -7,9 +7,9 @@
 
 struct epoll_event;
 
-/* epoll's events point to sockets, and may come late: closing a socket does not end its events while
-   a new process still holds a copy of it, before its exec. So the memory of a socket remains a
-   socket until the loop ends, and an event for which there is no reason does no harm. */
+/* epoll's events point to sockets, and may come late: closing a socket does not end its events
+   while a new process still holds a copy of it, before its exec. So the memory of a socket remains
+   a socket until the loop ends, and an event for which there is no reason does no harm. */
 struct socket {
     int fd; /* negative: closed */
     chrony_session *session;
@@ -32,7 +32,8 @@ struct hub {
     int spare_room; /* number of them there is memory for */
 };
 
-/* Close what is open in a hub whose other sockets are closed: epoll's descriptor, and the spares. */
+/* Close what is open in a hub whose other sockets are closed: epoll's descriptor, and the spares.
+   */
 void close_hub(struct hub *hub);
 void free_hub(struct hub *hub);
 
