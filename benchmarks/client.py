@@ -54,7 +54,7 @@ def blocking(address: str, resources: ExitStack) -> Calls:
 
 
 def undecoded(connection: Any) -> Callable[[], None]:
-    """Return a call that reads the sources as `get_sources()` does, but makes nothing of them."""
+    """Return a call that reads the sources as `get_sources()` does, but does not decode them."""
     from pychrony._io.questions import Question
 
     class Undecoded(Question[None]):

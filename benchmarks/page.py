@@ -143,7 +143,7 @@ def targets(results: Results) -> str:
 
 
 def wake(results: Results) -> float:
-    """Seconds that a call of the C loop takes longer where it has to wake another CPU."""
+    """By how many seconds waking another CPU makes a call of the C loop longer."""
     same, different = (
         results.median(Label(C, "tracking", "wall", placement, SOURCES[0]))
         for placement in (SAME, DIFFERENT)

@@ -35,7 +35,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(session.config, "workerinput"):
-        return  # of pytest-xdist, whose controller has looked
+        return  # a worker of pytest-xdist: its controller has checked this
     try:
         with PrivateChronyd() as chronyd:
             chronyd.chronyc("activity")
@@ -46,7 +46,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def compile_tests() -> None:
-    """Let pytest rewrite the assertions before the workers start, each of which would do it all."""
+    """Let pytest rewrite the assertions now; otherwise, each worker would rewrite all of them."""
     for file in Path(__file__).parent.glob("test_*.py"):
         with suppress(Exception):  # the workers tell of it
             import_module(file.stem)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-BUSY = 0.001  # seconds after which to look again whether the client waits
+BUSY = 0.001  # seconds between two checks whether the client waits
 
 
 class Relay:

@@ -185,7 +185,7 @@ def test_parent_and_child_both_go_on_after_a_fork(transport: Transport) -> None:
     with ScriptedChronyd(MANY, transport) as chronyd:
         assert output(FORK + code, chronyd.address) == "True\n"
     sequences = [request.sequence for request in chronyd.requests if request.raw]
-    by_chance = 2  # of some thousand among 2**32
+    by_chance = 2  # equal numbers: there are some thousand random ones of 32 bits
     assert len(set(sequences)) >= len(sequences) - by_chance
 
 

@@ -28,7 +28,7 @@ Python = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def libchrony() -> Path:
-    """The one that the tests use."""
+    """The libchrony that the tests use."""
     return Path(pychrony.library_path()).resolve()
 
 

@@ -27,7 +27,7 @@ class Machine:
 
     def __init__(self, *, controlled: bool = True, hardware: int = 0, kernel: int = 0) -> None:
         """`kernel` is the adjustment of the kernel's clock, if chronyd does not control it."""
-        self.true = NOON  # counts each second, also a leap second
+        self.true = NOON  # counts every second, even a leap second
         self.raw = 5_000 * SECOND
         self.boot = 7_000 * SECOND
         self.suspended = 1_000 * SECOND

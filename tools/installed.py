@@ -88,7 +88,7 @@ class Environment:
         """Create it without pip; the pip of this environment is newer, and installs into it."""
         self.folder = folder
         self.variables: dict[str, str] = {}
-        self.path = ""  # of a folder with more programs
+        self.path = ""  # a folder with further programs, if any
         folder.mkdir(parents=True, exist_ok=True)
         call([python, "-m", "venv", "--clear", "--without-pip", str(folder / "venv")], folder)
         self.python = str(folder / "venv/bin/python")

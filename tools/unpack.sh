@@ -9,8 +9,8 @@ fail() {
     exit 1
 }
 
-# Leave programs of a package, named by their paths below /usr, in the folder, unless they run there
-# already.
+# Put programs of a package, named by their paths below /usr, into the folder, unless they already run
+# there.
 provide() { # PACKAGE FOLDER PROGRAM...
     local package=$1 folder=$2 name=${3##*/}
     mkdir -p "$folder"

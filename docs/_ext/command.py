@@ -30,7 +30,7 @@ COMPLETIONS = {
 """Where each shell looks for completions, below `share`."""
 
 FILES = ("FILE", "LOG")
-"""What an argument that takes the path of a file is called."""
+"""The names of arguments that take the path of a file."""
 
 
 def whole_parser() -> argparse.ArgumentParser:

@@ -27,7 +27,7 @@ BACK = {
     2: "fields.py: bytes become a dataclass",
     0: "list[Source]",
 }
-"""What comes back up, next to the station where it arrives."""
+"""What comes back up, by the station where it arrives."""
 ALT = "A call goes down through connection, conversation, client, loop, batch, exchange and \
 libchrony to chronyd; bytes and then a dataclass come back up"
 

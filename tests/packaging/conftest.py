@@ -12,7 +12,7 @@ import pytest
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """A part of the time the tests wait, for downloads and for timeouts to pass."""
+    """Run more workers than CPUs: some tests wait for downloads and timeouts."""
     return len(os.sched_getaffinity(0)) + 1
 
 

@@ -31,7 +31,7 @@ def newest() -> str:
     return installed.pythons()[-1]
 
 
-ALONE = ["-n", "0"]  # to start workers takes longer than a few files of tests
+ALONE = ["-n", "0"]  # starting workers takes longer than a few files of tests
 REPORTS = [*ALONE, "tests/test_reports.py"]
 MOST = [*ALONE, *(f"tests/test_{name}.py" for name in ("connection", "reports"))]
 

@@ -121,7 +121,7 @@ def garbage(seed: int = 0) -> Fault:
 
 
 def drip(every: float = 0.01, *, junk: Fault | None = None, count: int | None = None) -> Fault:
-    """Junk again and again, after `count` times the answer; without a count, never.
+    """Send junk again and again, and the answer after `count` times; without a count, never.
 
     The junk is what another fault makes of the answer, by default one with a wrong sequence.
     """

@@ -162,7 +162,7 @@ class Stage:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder."""
+    """Serves a folder, without logging each request."""
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
