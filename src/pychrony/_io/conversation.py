@@ -16,6 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ..exceptions import (
@@ -262,14 +263,15 @@ class Conversation(Generic[A]):
         self._loop = client.loop if client and client.loop else daemon.loop or new_loop()
         self._clients = {client.address: client} if client else {}  # all of this call
         self._asking: list[Client] = []
-        already = client.address if client and asked else None
-        self._left = deque(place for place in daemon.order if place != already)
+        self._left = deque(daemon.order)
         self._due = 0  # when to ask the next address
         self._failed: dict[str, ChronyError] = {}
         self._refusal: tuple[Client, A | ChronyError] | None = None
         self._keep: Client | None = None  # for the next call
         self._answer: A
         if client and asked:
+            with suppress(ValueError):  # another thread has just found chronyd elsewhere
+                self._left.remove(client.address)
             self._asking.append(client)
             self._due = self._start + self._patience()
 
@@ -342,12 +344,11 @@ class Conversation(Generic[A]):
             self._asking.clear()
         while self._left and (not self._asking or self._is_silent()):
             place = self._left.popleft()
-            if not self._ask(place) and self._failed[place].errno in NO_FILES:
-                if (yield Wait(NEVER, turn=FILES)):
-                    del self._failed[place]
-                    self._left.appendleft(place)
-                continue
-            self._due = self._now() + self._patience()
+            if self._ask(place):
+                self._due = self._now() + self._patience() if self._left else NEVER
+            elif self._failed[place].errno in NO_FILES and (yield Wait(NEVER, turn=FILES)):
+                del self._failed[place]
+                self._left.appendleft(place)
         if not self._left and not self._refusal:
             self._due = NEVER
 
