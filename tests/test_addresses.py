@@ -240,3 +240,26 @@ def test_every_command_finds_the_address_that_answers(command: str, alone: Alone
         """
     )
     assert said == ["1 " if command.startswith(("check", "fleet")) else "0 "]
+
+
+@needs_ipv6_in_kernel
+def test_a_link_local_address_is_told_to_need_a_scope(alone: Alone) -> None:
+    said = alone(
+        """
+        name(neighbour="fe80::1", both="fe80::1 127.0.0.2")
+        with at("127.0.0.2", 3):
+            print(pychrony.get_tracking("both").stratum)
+        for address in ("neighbour", "fe80::1"):
+            try:
+                pychrony.get_tracking(address)
+            except pychrony.ChronyConnectionError as error:
+                print(error)
+        """
+    )
+    assert said == [
+        "3",
+        "resolving neighbour: it only has fe80::1, which needs a scope; libchrony does not support "
+        "scopes; give another address of the host",
+        "connecting to [fe80::1]:323: invalid argument; libchrony does not support scopes, which "
+        "link-local addresses need; give another address of the host",
+    ]

@@ -193,7 +193,8 @@ def _what_to_do(address: str, system: int) -> str:
     if system == errno.ECONNREFUSED:
         return f"chronyd does not listen there; {START}, or check cmdport and bindcmdaddress"
     if system == errno.EINVAL and address.startswith("[fe80:"):
-        return "libchrony does not support scopes, which a link-local address needs; use another"
+        needs = "libchrony does not support scopes, which link-local addresses need"
+        return f"{needs}; give another address of the host"
     return "check the address and the network"
 
 
