@@ -29,7 +29,7 @@ struct batch {
     bool running;
     int64_t deadline;
     int known; /* the number of sources when last read; -1: never */
-    int guard; /* the ask whose last record is read first; -1: there is no open list */
+    int guard; /* the ask whose last record is read first; -1: no list is being read */
     struct round round;
 };
 

@@ -32,8 +32,8 @@ static bool is_addressed(const struct item *item)
     return item->addressed && (item->kind == RECORD || item->kind == ADDRESS);
 }
 
-/* libchrony ignores a late answer, by its sequence number. But if a session was about to ask by
-   address, the next request in it would be affected. */
+/* libchrony recognises a late answer by its sequence number, and ignores it. But a session that was
+   about to ask by address keeps that state, which would affect its next request. */
 static bool leaves_traces(const struct item *item)
 {
     return item->addressed && item->kind == RECORD;
@@ -43,7 +43,7 @@ void release(struct slot *slot)
 {
     slot->dirty |= slot->state == WAITING && leaves_traces(&slot->item);
     set_state(slot, IDLE);
-    if (slot->socket != NULL) /* epoll would report a writable socket all the time */
+    if (slot->socket != NULL) /* else epoll would report a writable socket all the time */
         watch_writing(slot->peer->hub, slot->socket, false);
 }
 
@@ -54,7 +54,7 @@ static bool same_source(const struct item *one, const struct item *other)
     return same_kind && one->ask == other->ask && one->record == other->record;
 }
 
-/* End a request, which has been answered or refused, in all slots that have it. */
+/* A request was answered or refused: end it in all slots that have it. */
 static enum event conclude(struct slot *slot, enum event event)
 {
     set_state(slot, IDLE);
@@ -81,7 +81,7 @@ static int open_slot(struct slot *slot)
     return OK;
 }
 
-/* Let go of the socket, which the caller has closed. */
+/* Remove the socket from its slot; the caller has closed it. */
 static void forget_socket(struct slot *slot)
 {
     set_state(slot, IDLE);
@@ -114,12 +114,12 @@ static struct slot *empty_slot(struct peer *peer)
     return slot;
 }
 
-/* A distant chronyd gets a socket for each request that can be in flight: that makes the few round
-   trips of a list. */
+/* A distant chronyd gets a socket for each request that can be in flight, so that a list takes few
+   round trips. */
 static bool is_far(const struct peer *peer) { return !peer->ordered && peer->best >= FAR; }
 
-/* Opening a socket takes as long as a few requests: on the same machine, further ones are only
-   worth it for long lists, or after several batches, and while there are plenty. */
+/* Opening a socket takes as long as a few requests. So on the same machine, further sockets are
+   opened only for long lists or after several batches, and only while there are plenty. */
 static bool wants_further(const struct peer *peer, int wanted)
 {
     if (is_far(peer))
@@ -153,7 +153,7 @@ static void close_idle(struct peer *peer, int most)
             close_slot(slot);
 }
 
-/* Close idle sockets if others lack them. */
+/* Close idle sockets if other clients need more. */
 static void close_excess(struct peer *peer)
 {
     int excess = peer->open > 1 ? -budget_to_spare() : 0;
@@ -248,7 +248,7 @@ int64_t next_repetition(const struct peer *peer)
 
 /* ---- Round trips ---- */
 
-/* As RFC 6298 has it. */
+/* Update the estimates of the round trip as in RFC 6298. */
 static void measure(struct peer *peer, int64_t time)
 {
     if (peer->best == 0 || time < peer->best)
@@ -282,7 +282,7 @@ static enum event start_over(struct peer *peer)
 }
 
 /* chronyd is not there. A batch that has reached it before waits for it to come back; any other
-   batch fails at once. So does one that has no memory, which is not worth waiting for. */
+   batch fails at once. So does a batch without memory: waiting would not help. */
 static enum event miss(struct slot *slot, int error, int system)
 {
     struct peer *peer = slot->peer;
@@ -305,7 +305,7 @@ void note_absence(struct peer *peer)
         close_slot(slot);
         peer->error = open_slot(slot);
         peer->system = errno;
-        return; /* if that succeeded, chronyd has just come back, too late for an answer */
+        return; /* if it could be opened, chronyd has just come back: too late for an answer */
     }
 }
 
@@ -329,8 +329,8 @@ static int request(const struct slot *slot)
     return error;
 }
 
-/* Let an exchange that was cut short begin with the address again, since its session does not hold
-   the address any more. */
+/* An interrupted exchange by address must ask for the address again, since its session no longer
+   holds it. */
 static void rewind_item(struct slot *slot)
 {
     if (is_addressed(&slot->item))
@@ -395,7 +395,7 @@ enum event send_request(struct slot *slot, int64_t now)
         return conclude(slot, ANSWERED);
     set_state(slot, WAITING);
     watch_writing(slot->peer->hub, slot->socket, false);
-    slot->peer->reached |= slot->peer->ordered; /* sending succeeds only if chronyd is there */
+    slot->peer->reached |= slot->peer->ordered; /* such a send fails without a chronyd */
     return SENT;
 }
 
@@ -482,7 +482,7 @@ static struct slot *place_to_repeat(struct slot *slot)
 
 static int64_t longer(int64_t interval)
 {
-    interval += interval / 4; /* several in a row may get lost */
+    interval += interval / 4; /* grow slowly, since several in a row may get lost */
     return interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
 }
 

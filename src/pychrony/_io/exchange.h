@@ -9,7 +9,7 @@
 enum { MILLISECOND = 1000000, SECOND = 1000000000 }; /* in nanoseconds */
 #define NEVER INT64_MAX
 
-enum { KEPT = 16 }; /* sockets of a peer, at most, between batches and on the same machine */
+enum { KEPT = 16 }; /* maximum of a peer's sockets between batches, or on the same machine */
 
 /* What a request is for. */
 enum kind {
@@ -114,7 +114,7 @@ void release(struct slot *slot);
 struct slot *vacant(struct peer *peer, int wanted);
 
 /* Call this when there is nothing more to send for now. Closes idle sockets to a distant chronyd if
-   other clients lack sockets. */
+   other clients need more sockets. */
 void return_idle(struct peer *peer);
 
 /* Send the first request for an item. */

@@ -84,7 +84,7 @@ struct shim_loop {
     int done;             /* number of them */
     int64_t tags;         /* given to clients so far */
     bool abandoned;       /* the caller has let go of it */
-    bool over;            /* the process is ending, and everything is closed */
+    bool over;            /* everything is closed, because the process is ending */
 };
 
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -193,8 +193,8 @@ static void after_fork(void)
 }
 
 /* A child that used its parent's sockets would receive the parent's answers, and libchrony would
-   use the same sequence numbers in both, also in spare sessions. Closed by libchrony, the sockets
-   would take the parent's files with them. */
+   use the same sequence numbers in both, even in spare sessions. If libchrony closed the sockets,
+   it would also delete the parent's socket files. */
 static void in_child(void)
 {
     struct node *node, *inner;
@@ -239,8 +239,8 @@ shim_loop *shim_loop_new(void)
     return loop;
 }
 
-/* Close the loop's own descriptors if no client has a socket. If an exception of a signal handler
-   made the caller lose a client before it was opened, only the loop's memory stays in use. */
+/* Close the loop's own descriptors if no client has a socket. So if an exception in a signal
+   handler makes the caller lose a client before opening it, only the loop's memory stays in use. */
 static void close_unused(shim_loop *loop)
 {
     struct node *node;

@@ -48,7 +48,7 @@ struct round {
     int gone;   /* rounds in a row that ended in the same way: a source was missing */
     int gone_number, gone_record; /* the number of sources in these rounds, and which was missing */
     uint64_t gone_address;
-    int recounts; /* how often to count again before this round */
+    int recounts; /* how often the number is asked for again before this round */
     uint64_t *addresses; /* of the sources that have arrived; 0: not read yet */
     int room;            /* number of sources there is memory for */
     uint64_t last_address; /* of the last source, which arrives first */

@@ -17,7 +17,7 @@ int shim_is_secure(void);
 /* Path of the loaded library; NULL while there is none. */
 const char *shim_path(void);
 
-/* libchrony's name of a report; NULL where its list ends. Valid for ever. */
+/* libchrony's name of a report; NULL after the last one. Valid for ever. */
 const char *shim_report(int report);
 
 /* libchrony's text for an error code. Valid for ever. */
@@ -66,7 +66,7 @@ typedef struct {
 /* One or more whole reports, read within one deadline. The memory is the client's, and stays
    unchanged from the end of the batch until the next shim_start() on the client. */
 typedef struct {
-    int64_t tag; /* of the client: no other client of the loop has or had it */
+    int64_t tag; /* of the client; no other client of the loop ever has the same */
     const shim_ask *asks;
     int asked;
     int moved; /* how often `places` or `bytes` has moved, for callers that keep a pointer */
@@ -100,16 +100,16 @@ const shim_shape *shim_get_shape(int shape);
    call that asks many daemons, share one. */
 typedef struct shim_loop shim_loop;
 
-/* A loop without clients; NULL without memory: then all clients are NULL, too, which shim_open()
-   reports, and the other functions have nothing to do. */
+/* Make a loop without clients. NULL without memory: then its clients are NULL, too, shim_open()
+   reports that, and the other functions do nothing. */
 shim_loop *shim_loop_new(void);
 
-/* From now on, keep up to `most` sessions of ended clients, with their descriptors, for new clients:
-   creating a session takes longer than everything else that a single question requires. Sessions
-   above that number are closed. The loop begins with 0. */
+/* From now on, keep up to `most` sessions of ended clients, with their descriptors, for new
+   clients: creating a session takes longer than everything else that a single question requires.
+   Any further sessions are closed. The loop starts with `most` = 0. */
 void shim_spare_sessions(shim_loop *loop, int most);
 
-/* Let go of the loop. It ends with the last of its clients. */
+/* Give up the loop, which ends with the last of its clients. */
 void shim_loop_free(shim_loop *loop);
 
 /* The descriptor that is readable when an answer has arrived; -1 before the first shim_open(). The
@@ -128,7 +128,7 @@ int64_t shim_step_blindly(shim_loop *loop);
    arrives. Returns how many batches are done. */
 int shim_run(shim_loop *loop, int64_t longest);
 
-/* Move all deadlines by a pause, in nanoseconds, during which nobody stepped. */
+/* Move all deadlines by a pause (in nanoseconds) in which nobody called shim_step(). */
 void shim_postpone(shim_loop *loop, int64_t pause);
 
 /* The tag of the next batch that is done and has not been returned yet; -1 if there is none. */
@@ -162,13 +162,13 @@ shim_batch *shim_batch_of(shim_client *client);
    number, except for an error: its code with the sign changed. */
 int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
 
-/* shim_start() and shim_run() in one call, since the crossing from Python to C costs more than
-   either. Returns how many batches are done; negative: an error, as above. */
+/* shim_start() and shim_run() in one call, because each crossing from Python to C costs more than
+   either of them. Returns how many batches are done; negative: an error, as above. */
 int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
                        int64_t longest);
 
 /* Give up the running batch, if there is one; shim_finished() will not return it. */
 void shim_stop(shim_client *client);
 
-/* Close all sockets of this process for good, if it is about to end without destructors. */
+/* Close all sockets of this process for good: for a process that ends without destructors. */
 void shim_close_all(void);

@@ -19,8 +19,8 @@
 
 /* ---- The budget ---- */
 
-/* The first socket of a client is always allowed. This is the number of all other sockets of the
-   process, which may take a quarter of all descriptors. */
+/* Each client may always open a first socket. This is the number of all other sockets in the
+   process; together, they may use a quarter of all descriptors. */
 static atomic_int further;
 
 static int budget(void)
@@ -111,7 +111,7 @@ static int by_number(const void *one, const void *other)
 static void close_spare(struct hub *hub, struct socket *spare)
 {
     chrony.deinit_session(spare->session);
-    close(spare->fd); /* close_socket() would first find out that it has no file */
+    close(spare->fd); /* close_socket() would waste time on looking for its file */
     put_away(hub, spare);
 }
 
@@ -149,8 +149,8 @@ bool spare_socket(struct hub *hub, struct socket *socket)
     return true;
 }
 
-/* Move a new socket to the descriptor of a spare one, and thereby to its session; NULL: there is
-   none that can be used. */
+/* Move a new socket to the descriptor of a spare one, whose session it thereby gets. NULL: no spare
+   can be used. */
 static struct socket *use_spare(struct hub *hub, int fd)
 {
     if (hub->spared == 0)
@@ -255,7 +255,7 @@ void leave_socket_to_parent(struct hub *hub, struct socket *socket)
 void close_hub(struct hub *hub)
 {
     if (hub->epoll >= 0)
-        close(hub->epoll); /* first: that saves removing each socket from it */
+        close(hub->epoll); /* first, so that no socket has to be removed from it */
     hub->epoll = -1;
     close_spares(hub, 0);
 }
@@ -271,7 +271,8 @@ void watch_writing(const struct hub *hub, struct socket *socket, bool writing)
     socket->writing = writing;
 }
 
-/* A late answer to a spare would be reported again and again, so it is not watched any more. */
+/* A socket without an owner is a spare: it is not watched any more, or a late answer would be
+   reported for ever. */
 void *take_event(const struct hub *hub, const struct epoll_event *event)
 {
     struct socket *socket = event->data.ptr;

@@ -7,9 +7,9 @@
 
 struct epoll_event;
 
-/* epoll's events point to sockets, and may come late: closing a socket does not end its events
-   while a new process still holds a copy of it, before its exec. So the memory of a socket remains
-   a socket until the loop ends, and an event for which there is no reason does no harm. */
+/* epoll's events point to sockets, and may come late: while a new process holds a copy of a socket
+   (until its exec), closing the socket does not end its events. So until the loop ends, this memory
+   is only reused for other sockets, and an event without a reason does no harm. */
 struct socket {
     int fd; /* negative: closed */
     chrony_session *session;
@@ -32,8 +32,7 @@ struct hub {
     int spare_room; /* number of them there is memory for */
 };
 
-/* Close what is open in a hub whose other sockets are closed: epoll's descriptor, and the spares.
-   */
+/* Close epoll's descriptor and the spares. All other sockets of the hub must be closed already. */
 void close_hub(struct hub *hub);
 void free_hub(struct hub *hub);
 
@@ -61,8 +60,8 @@ bool spare_socket(struct hub *hub, struct socket *socket);
 /* In a forked child: close the parent's socket without affecting the parent. */
 void leave_socket_to_parent(struct hub *hub, struct socket *socket);
 
-/* Replace the session, and with it any unfinished exchange. Returns 0, or an error with errno set:
-   then the socket has no session, and must be closed. */
+/* Replace the session, and with it any unfinished exchange. Returns 0, or an error with errno set;
+   after an error, the socket has no session and must be closed. */
 int renew_session(struct hub *hub, struct socket *socket);
 
 /* Set whether epoll also watches for the socket becoming writable. */
