@@ -1,7 +1,7 @@
 """Renders reports as text for people and as JSON for programs, driven by the models' tables.
 
-Each field is shown under libchrony's name for it, formatted according to its content class. So a
-new field of a model needs no code here; code for single fields only makes them easier to read.
+A single report has each field under libchrony's name for it, formatted according to its content
+class; `lists` makes tables. A new field of a model needs no code in either.
 """
 
 from __future__ import annotations
