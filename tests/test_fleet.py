@@ -267,8 +267,7 @@ def test_a_terminal_of_24_lines_shows_the_totals_of_many_hosts() -> None:
         shown = b""
         while b"more lines" not in shown:
             shown += os.read(controller, 4096)
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.kill()
     os.close(controller)
     text = re.sub(rb"\x1b\[[0-9;]*[A-Za-z]|\r(?!\n)", b"\n", shown).decode()
     table = [line for line in text.splitlines() if line.strip()]
