@@ -469,15 +469,16 @@ def test_nothing_is_asked_while_the_report_is_fresh(
     assert len(scripted.requests) == 2
 
 
-def test_no_thread_waits_for_another(scripted: ScriptedChronyd) -> None:
-    scripted.script = {Command.TRACKING: Machine().report()}
-    with BoundedClock(scripted.address, timeout=HANG, max_age=0.0) as clock:
-        scripted.fault = drop
+def test_no_thread_waits_for_another() -> None:
+    with (
+        ScriptedChronyd({Command.TRACKING: Machine().report()}, fault=drop) as chronyd,
+        BoundedClock(chronyd.address, timeout=HANG, max_age=0.0) as clock,
+    ):
         slow = threading.Thread(target=clock.now)
         slow.start()
-        while not scripted.requests:
+        while not chronyd.requests:
             time.sleep(0.01)
-        scripted.fault = honest
+        chronyd.fault = honest
         assert clock.now()
         slow.join()
 
@@ -703,35 +704,35 @@ with BoundedClock(sys.argv[1], timeout=float(sys.argv[3]) or None) as clock:
 """
 
 
-def interrupted(scripted: ScriptedChronyd, action: str, timeout: float) -> list[str]:
+def interrupted(action: str, timeout: float) -> list[str]:
     """Send SIGTERM to a program in `now()`, whose handler does something; return its output."""
-    scripted.script, scripted.fault = {}, drop
-    scripted.requests.clear()
-    with subprocess.Popen(
-        [sys.executable, "-c", IN_A_QUESTION, scripted.address, action, str(timeout)],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as program:
+    with (
+        ScriptedChronyd(fault=drop) as chronyd,
+        subprocess.Popen(
+            [sys.executable, "-c", IN_A_QUESTION, chronyd.address, action, str(timeout)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as program,
+    ):
         try:
-            while not scripted.requests:
+            while not chronyd.requests:
                 time.sleep(0.01)
             program.terminate()
             output, _ = program.communicate(timeout=HANG)
         finally:
             program.kill()
-            scripted.fault = honest
     assert program.returncode == 0
     return output.splitlines()
 
 
-def test_a_handler_asks_for_itself_if_there_is_no_report(scripted: ScriptedChronyd) -> None:
-    outputs = interrupted(scripted, "now", 0.7)
+def test_a_handler_asks_for_itself_if_there_is_no_report() -> None:
+    outputs = interrupted("now", 0.7)
     assert len(outputs) == 2
     assert all("no answer within 0.7 s" in output for output in outputs)
 
 
-def test_a_handler_can_close_the_clock(scripted: ScriptedChronyd) -> None:
-    (output,) = interrupted(scripted, "close", 0)
+def test_a_handler_can_close_the_clock() -> None:
+    (output,) = interrupted("close", 0)
     assert output.startswith("bounding the time: no report from chronyd: ")
     assert "closed" in output
 
