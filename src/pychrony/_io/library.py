@@ -14,10 +14,13 @@ from ._shim import ffi, lib
 
 __all__ = ["library_path", "supported_reports"]
 
-# CFFI lists the fields of a struct when they are first used. Two threads without a GIL that do so
-# at the same time end the process ("lost a struct/union").
-for _struct in ("shim_ask", "shim_batch", "shim_field", "shim_place", "shim_shape"):
-    _ = ffi.typeof(_struct).fields
+# CFFI makes its functions, and lists the fields of its structs, when they are first used. Without a
+# GIL, two threads that do so at the same time end the process ("lost a struct/union"), and a child
+# that is forked meanwhile waits for ever.
+for _name in dir(lib):
+    getattr(lib, _name)
+for _name in ("shim_ask", "shim_batch", "shim_field", "shim_place", "shim_shape"):
+    _ = ffi.typeof(_name).fields
 
 SONAME = "libchrony.so.0"
 VARIABLE = "PYCHRONY_LIBCHRONY"

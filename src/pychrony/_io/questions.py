@@ -146,13 +146,20 @@ _SINGLES: dict[type[Report], Single[Any]] = {}
 
 
 def reading(model: type[R]) -> Reading[R]:
-    """Return the question for the records of one report; all calls share it."""
-    return _READINGS.get(model) or _READINGS.setdefault(model, Reading(model))
+    """Return the question for the records of one report; all calls share it.
+
+    `get()` would lock the dictionary on a Python without a GIL (see workers.py).
+    """
+    if model in _READINGS:
+        return _READINGS[model]
+    return _READINGS.setdefault(model, Reading(model))
 
 
 def single(model: type[R]) -> Single[R]:
     """Return the question for the only record of one report; all calls share it."""
-    return _SINGLES.get(model) or _SINGLES.setdefault(model, Single(model))
+    if model in _SINGLES:
+        return _SINGLES[model]
+    return _SINGLES.setdefault(model, Single(model))
 
 
 def records(client: Client, model: type[R], ask: Ask) -> list[R]:
