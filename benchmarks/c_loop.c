@@ -1,6 +1,6 @@
 /*
- * The floor that the benchmarks compare with: the reports read over one session of libchrony, as
- * a C program would, and nothing made of them.
+ * The floor that the benchmarks compare with: reports are read over one session of libchrony, as a
+ * C program would read them, and the values are not used.
  *
  *     c_loop LIBCHRONY ADDRESS
  *

@@ -1,6 +1,6 @@
 /*
  * The floor for many daemons: each is opened, asked for `tracking` and closed, with up to 64 of
- * them in flight, as a C program over libchrony would, and nothing made of the answers.
+ * them in flight, as a C program would do it with libchrony; the answers are not used.
  *
  *     c_many LIBCHRONY PORT
  *
