@@ -139,7 +139,7 @@ def _parser(others: Mapping[str, str], *, explain: bool) -> Parser:
             report.add_argument(
                 "--resolve",
                 action="store_true",
-                help="show the sources' names by reverse DNS, as far as there is an answer in time",
+                help="show the sources' names by reverse DNS, if there is an answer in time",
             )
     add("all", EVERYTHING)
     for name, about in others.items():

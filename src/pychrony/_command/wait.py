@@ -19,8 +19,8 @@ NOT_IN_TIME = 1
 DESCRIPTION = """\
 Wait until the clock is synchronised to a source, as 'chronyc waitsync' does.
 
-chronyd need not be running yet, and may restart in the meantime. While this user is not allowed to
-open its socket, the command waits as well: at boot, that may change.
+chronyd need not be running yet, and may restart in the meantime. The command also waits
+while this user is not allowed to open chronyd's socket, since that may change at boot.
 """
 
 EPILOG = """\

@@ -87,8 +87,8 @@ def _parser() -> Parser:
         default=[],
         metavar="NETWORK|NAME",
         help="targets that /probe may ask, such as 10.0.0.0/8, ntp1.example.net, '*.example.net' "
-        "or [2001:db8::/32]:1323, at port 323 unless another is given (default: none); if there is "
-        "a network, names must have an address in one",
+        "or [2001:db8::/32]:1323, at port 323 unless another is given (default: none); if you give "
+        "networks, the address of a host name must be in one of them",
     )
     parser.add_argument(
         "--reports",
@@ -100,13 +100,13 @@ def _parser() -> Parser:
     parser.add_argument(
         "--all-metrics",
         action="store_true",
-        help="also export what no dashboard for other exporters knows, such as NTP test bits",
+        help="also export metrics that no other exporter for chrony has, such as NTP test bits",
     )
     parser.add_argument(
         "--resolve",
         action="store_true",
-        help="name the sources by reverse DNS, as far as there is an answer in time; off by "
-        "default, and names are kept for an hour",
+        help="name the sources by reverse DNS, if there is an answer in time (default: by "
+        "address); names are kept for an hour",
     )
     parser.add_argument(
         "--web.config.file",
