@@ -491,7 +491,7 @@ class Source(Report):
     def is_usable(self) -> bool:
         """Whether the source answers, and is selected, combined with the best one, or selectable.
 
-        A falseticker is not usable, nor is a source whose measurements vary too much.
+        Falsetickers, and sources whose measurements vary too much, are not usable.
         """
         return self.is_reachable() and self.state in _USABLE
 

@@ -27,7 +27,7 @@ class Names:
         self._known: dict[str, str] = {}
 
     def put_into(self, answers: AllReports) -> AllReports:
-        """Return the reports with names in place of addresses, as far as they are found in time."""
+        """Return the reports with names in place of addresses, where one is found in time."""
         import asyncio
         from dataclasses import replace
 

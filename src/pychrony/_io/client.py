@@ -50,7 +50,7 @@ class Client:
         self.tag = self.batch.tag
         """A number that no other client of the loop has."""
         self.done = False
-        """Whether the batch is done, as far as the driver of the loop has noted it."""
+        """Whether the driver of the loop has noted that the batch is done."""
         self.bytes = self._places = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
         self.due = 0

@@ -155,7 +155,7 @@ class Many:
         return True
 
     def _advance(self) -> bool:
-        """Resume whoever can go on, and take further addresses; return whether more can follow."""
+        """Resume what can go on, and take further addresses; return whether to go on at once."""
         if self._process != os.getpid():
             self._begin_again()
         if self._looking:

@@ -31,11 +31,11 @@ from .curves import COLUMNS, Envelope, Lines, Numbers, gaps, lines_of, spans, th
 WIDTH = 10.0  # inches
 CLOCK_HEIGHT, SKEW_HEIGHT, SOURCE_HEIGHT, LANE_HEIGHT = 1.5, 0.8, 0.8, 0.2  # inches
 MOST_SOURCES = 24
-"""The most sources that get their own panel; with more, a picture would not fit on a page."""
+"""Maximum number of sources with their own panel; with more, a picture would not fit on a page."""
 MOST_LANES = 250
-"""The most sources whose reachability is drawn; with more, a picture would be too high for PNG."""
+"""Maximum number of sources whose reachability is drawn; more would be too high for PNG."""
 LABEL, TITLE = 30, 40
-"""The most characters of a source's name."""
+"""Maximum number of characters of a source's name."""
 
 DAY = 86400.0  # seconds: matplotlib counts days since 1970
 
