@@ -100,6 +100,13 @@ def test_no_job_of_a_matrix_cancels_another() -> None:
             assert job.get("strategy", {"fail-fast": False})["fail-fast"] is False
 
 
+def test_each_requirement_is_pinned_by_its_hashes_alone() -> None:
+    text = (artifacts.ROOT / ".github/requirements/release.txt").read_text()
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    for line in lines:  # nor does any line name the index of whoever wrote it
+        assert re.fullmatch(r"[\w.-]+==[\w.]+ \\|    --hash=sha256:\w{64}( \\)?", line), line
+
+
 def test_every_action_is_pinned() -> None:
     for text in TEXTS.values():
         for use in re.findall(r"uses: (.*)", text):
