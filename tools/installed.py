@@ -157,6 +157,7 @@ def try_clean(sdist: Path, python: str, builds: Mapping[str, Sequence[str]]) -> 
 
     tested: list[str] = []
     with tempfile.TemporaryDirectory(prefix="pychrony-test-") as scratch:
+        os.chmod(scratch, 0o755)  # some tests drop root's rights
         environment = Environment(Path(scratch), python)
         tree = unpack(sdist.absolute(), Path(scratch))
         environment.bring_wheels(tree)
