@@ -6,7 +6,7 @@ Functions such as `get_tracking()` open a connection, read one report and close 
 
 TYPE_CHECKING = False  # type checkers know this name; importing typing takes milliseconds
 
-# A name is public if it is in the `__all__` of one of these modules, and stands nowhere else.
+# The public names are those in the `__all__` of these modules; they are listed nowhere else.
 
 if TYPE_CHECKING:
     from ._io.library import *
@@ -33,7 +33,7 @@ else:
     )
 
     # The modules are imported when a name is first used (PEP 562): pytest imports this package in
-    # every project, for the plug-in, and must not wait there for what it may not need.
+    # every project, for the plug-in, and should not wait for modules that the project may not need.
 
     # A child that is forked while another thread imports them would wait for that thread for ever.
     _importing = RLock()

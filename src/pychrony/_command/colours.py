@@ -11,7 +11,7 @@ import sys
 
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 
-# The symbol stands before the word, in narrow tables alone at the start of the line.
+# A symbol stands before its word or, in narrow tables, alone at the start of a line.
 PATTERNS = {
     r"^[A-Z]+  (?=\S).*$": BOLD,  # the heading of a report in `all`
     r"\* (?:selected|best)\b": GREEN,

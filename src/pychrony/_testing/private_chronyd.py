@@ -20,8 +20,8 @@ from types import TracebackType
 from ..connection import get_activity, get_tracking
 from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 
-# A shell script that reads the process ID of each chronyd started. When the pipe closes, also
-# if this process was killed, it ends the last chronyd and removes the folder.
+# A shell script that reads the process ID of each chronyd started. When the pipe closes, even
+# because this process was killed, it ends the last chronyd and removes the folder.
 _GUARD = 'while read -r line; do pid=$line; done; [ -z "$pid" ] || kill -KILL "$pid"; rm -rf "$1"'
 
 _HOSTS = ("127.0.0.1", "::1")
@@ -303,7 +303,7 @@ def _reserve_port(resources: ExitStack) -> int:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     continue
-                # otherwise, there is no IPv6 here
+                # else this machine has no IPv6
             resources.enter_context(sockets.pop_all())
             return port
 

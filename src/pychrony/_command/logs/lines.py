@@ -64,7 +64,7 @@ class Line(NamedTuple):
 
 NO_BOUND = Clock()
 
-# A line of `all` as we write it, up to its reports. Eight of them follow that are not needed here.
+# The beginning of a line of `all` as we write it. Of its ten reports, eight are not needed here.
 _BEGIN = re.compile(
     r'\{"time": "[^"\\]+", (?:"uptime": [\d.]+, )?"address": (?:null|"[^"\\]*"), "report": "all", '
     r'"answer": \{"tracking": '
