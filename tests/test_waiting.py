@@ -274,6 +274,17 @@ def test_a_chronyd_that_reads_nothing_more_is_a_timeout() -> None:
                         pychrony.get_tracking(chronyd.address, timeout=0.01)
 
 
+@pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_ntp_data"])
+def test_an_answer_that_chronyd_could_not_send_is_asked_for_again(method: str) -> None:
+    """If other clients do not read theirs, its send buffer is full, even for a Unix socket."""
+    sources = script([ntp_source(f"192.0.2.{n}") for n in range(1, 6)])
+    with connected(sources, "unix") as (_, connection):
+        right = getattr(connection, method)()
+    for lost in range(3):
+        with connected(sources, "unix", fault=at({lost}, drop)) as (_, connection):
+            assert getattr(connection, method)() == right
+
+
 def test_a_slow_chronyd_costs_no_further_sockets_and_requests() -> None:
     """On a Unix socket, nothing is lost, and each further socket takes milliseconds."""
     with (

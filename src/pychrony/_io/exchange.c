@@ -14,6 +14,9 @@ enum {
     CROWDED = 10 * MILLISECOND /* wait this long after ENOBUFS before a request is sent again */
 };
 static const int64_t MOST_INTERVAL = 4 * (int64_t)SECOND;
+/* A Unix socket loses nothing, but chronyd drops an answer if the answers that other clients have not
+   read fill its send buffer. As a slow answer to a repeated request is ignored, this is patient. */
+static const int64_t UNREAD = 2 * (int64_t)SECOND;
 
 /* ---- Slots ---- */
 
@@ -476,7 +479,8 @@ void look_again(struct peer *peer)
    replaces the request in its own session, so that a working socket is never closed. */
 static struct slot *place_to_repeat(struct slot *slot)
 {
-    struct slot *twin = slot->tries == 1 ? empty_slot(slot->peer) : NULL;
+    bool first = slot->tries == 1 && !slot->peer->ordered;
+    struct slot *twin = first ? empty_slot(slot->peer) : NULL;
     return twin != NULL && open_slot(twin) == OK ? twin : slot;
 }
 
@@ -486,7 +490,6 @@ static int64_t longer(int64_t interval)
     return interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
 }
 
-/* Repeat a request over UDP. */
 static enum event repeat(struct slot **slot, int64_t now)
 {
     struct slot *old = *slot, *new = place_to_repeat(old);
@@ -494,6 +497,8 @@ static enum event repeat(struct slot **slot, int64_t now)
     int64_t interval = longer(old->interval);
     old->again = NEVER;
     old->peer->repeated = true;
+    if (new == old)
+        old->dirty |= leaves_traces(&old->item);
     new->item = old->item;
     new->tries = tries;
     new->interval = interval;
@@ -509,12 +514,14 @@ enum event repeat_overdue(struct slot **overdue, int64_t now)
     struct peer *peer = slot->peer;
     if (slot->state == IDLE || now < slot->again)
         return NOTHING;
-    if (slot->state == WAITING && !peer->ordered)
+    if (slot->state == WAITING && peer->ordered && is_cut_off(slot->socket))
+        return start_over(peer);
+    if (slot->state == WAITING && (!peer->ordered || now - slot->sent >= slot->tries * UNREAD))
         return repeat(overdue, now);
     slot->interval = longer(slot->interval);
     slot->again = now + slot->interval;
-    if (slot->state == WAITING) /* a Unix socket loses nothing, unless chronyd was restarted */
-        return is_cut_off(slot->socket) ? start_over(peer) : NOTHING;
+    if (slot->state == WAITING)
+        return NOTHING;
     if (slot->state == BLOCKED)
         return send_request(slot, now);
     slot->tries++;
