@@ -473,10 +473,10 @@ void look_again(struct peer *peer)
 
 /* ---- Repetitions ---- */
 
-/* Return the slot in which to repeat a request that waits: once, a new one. With a second socket,
-   the request and its repetition can both be answered, which the few round trips of lists need
-   where datagrams are late or lost. After that, or if no socket can be opened, a repetition
-   replaces the request in its own session, so that a working socket is never closed. */
+/* Return the slot in which to repeat an unanswered request. The first repetition gets a socket of
+   its own, so that either of the two can be answered: otherwise, a late or lost datagram would
+   cost a list more round trips. Later repetitions, and the first if no socket can be opened,
+   replace the request in its session. So no working socket is ever closed. */
 static struct slot *place_to_repeat(struct slot *slot)
 {
     bool first = slot->tries == 1 && !slot->peer->ordered;

@@ -63,8 +63,7 @@ void begin_round(struct round *round);
 /* The number of sources is known. */
 void set_number(struct round *round, int number);
 
-/* The number was counted between opening and closing, by the request with this stamp, and agrees.
-   */
+/* The request with this stamp has confirmed the number, between opening and closing. */
 void confirm_number(struct round *round, int stamp);
 
 /* A record of this source was read by its index. `opening`: that request was the opening. Returns
@@ -76,8 +75,7 @@ bool note_source(struct round *round, int record, int ask, struct identity sourc
 void note_closing(struct round *round, struct identity source, int stamp);
 
 /* A source that was counted does not exist. Returns true if the same source was missing in many
-   rounds in a row while nothing else changed: then chronyd refuses that record for another reason.
-   */
+   rounds in a row while nothing else changed: chronyd must refuse that record for another reason. */
 bool note_gone(struct round *round, int record);
 
 /* After a round in which a source was missing, ask for the number several times, to see whether it
