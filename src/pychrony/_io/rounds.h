@@ -75,7 +75,7 @@ bool note_source(struct round *round, int record, int ask, struct identity sourc
 void note_closing(struct round *round, struct identity source, int stamp);
 
 /* A source that was counted does not exist. Returns true if the same source was missing in many
-   rounds in a row while nothing else changed: chronyd must refuse that record for another reason. */
+   rounds in a row while nothing else changed: so chronyd refuses that record for another reason. */
 bool note_gone(struct round *round, int record);
 
 /* After a round in which a source was missing, ask for the number several times, to see whether it

@@ -116,8 +116,8 @@ void shim_loop_free(shim_loop *loop);
    loop owns it: the caller must not close it, and a forked child gets another one. */
 int shim_loop_fd(shim_loop *loop);
 
-/* Move all batches on as far as they go without waiting. Returns the nanoseconds until the next step
-   is due even if the descriptor does not become readable; negative: never. It returns 0 as
+/* Move all batches on as far as they go without waiting. Returns the nanoseconds until the next
+   step is due even if the descriptor does not become readable; negative: never. It returns 0 as
    long as shim_finished() has a batch to return. */
 int64_t shim_step(shim_loop *loop);
 
