@@ -481,7 +481,10 @@ static struct slot *place_to_repeat(struct slot *slot)
 {
     bool first = slot->tries == 1 && !slot->peer->ordered;
     struct slot *twin = first ? empty_slot(slot->peer) : NULL;
-    return twin != NULL && open_slot(twin) == OK ? twin : slot;
+    if (twin != NULL && open_slot(twin) == OK)
+        return twin;
+    slot->dirty |= leaves_traces(&slot->item);
+    return slot;
 }
 
 static int64_t longer(int64_t interval)
@@ -497,8 +500,6 @@ static enum event repeat(struct slot **slot, int64_t now)
     int64_t interval = longer(old->interval);
     old->again = NEVER;
     old->peer->repeated = true;
-    if (new == old)
-        old->dirty |= leaves_traces(&old->item);
     new->item = old->item;
     new->tries = tries;
     new->interval = interval;
