@@ -473,40 +473,47 @@ void look_again(struct peer *peer)
 
 /* ---- Repetitions ---- */
 
-/* Return the slot in which to repeat an unanswered request. The first repetition gets a socket of
-   its own, so that either of the two can be answered: otherwise, a late or lost datagram would
-   cost a list more round trips. Later repetitions, and the first if no socket can be opened,
-   replace the request in its session. So no working socket is ever closed. */
-static struct slot *place_to_repeat(struct slot *slot)
+/* Set when to look at the request again. */
+static void wait_longer(struct slot *slot, int64_t now)
 {
-    bool first = slot->tries == 1 && !slot->peer->ordered;
-    struct slot *twin = first ? empty_slot(slot->peer) : NULL;
-    if (twin != NULL && open_slot(twin) == OK)
-        return twin;
+    slot->interval += slot->interval / 4; /* grow slowly, since several in a row may get lost */
+    if (slot->interval > MOST_INTERVAL)
+        slot->interval = MOST_INTERVAL;
+    slot->again = now + slot->interval;
+}
+
+/* Send a request again, in the session of the slot. */
+static enum event send_again(struct slot *slot, int64_t now)
+{
+    wait_longer(slot, now);
+    slot->tries++;
+    slot->peer->repeated = true;
+    rewind_item(slot);
+    return send_request(slot, now);
+}
+
+/* Repeat a request in its own session, which ignores an answer to the first from now on. */
+static enum event repeat_in_place(struct slot *slot, int64_t now)
+{
     slot->dirty |= leaves_traces(&slot->item);
-    return slot;
+    return send_again(slot, now);
 }
 
-static int64_t longer(int64_t interval)
-{
-    interval += interval / 4; /* grow slowly, since several in a row may get lost */
-    return interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
-}
-
+/* Repeat a request over UDP. The first repetition opens a second socket, so that both can be
+   answered: without it, late answers would be ignored, and cost a list more round trips. Later
+   repetitions, and the first if no socket can be opened, replace the request in its session. So no
+   working socket is ever closed. */
 static enum event repeat(struct slot **slot, int64_t now)
 {
-    struct slot *old = *slot, *new = place_to_repeat(old);
-    int tries = old->tries + 1;
-    int64_t interval = longer(old->interval);
+    struct slot *old = *slot, *twin = old->tries == 1 ? empty_slot(old->peer) : NULL;
+    if (twin == NULL || open_slot(twin) != OK)
+        return repeat_in_place(old, now);
+    twin->item = old->item;
+    twin->tries = old->tries;
+    twin->interval = old->interval;
     old->again = NEVER;
-    old->peer->repeated = true;
-    new->item = old->item;
-    new->tries = tries;
-    new->interval = interval;
-    new->again = now + interval;
-    rewind_item(new);
-    *slot = new;
-    return send_request(new, now);
+    *slot = twin;
+    return send_again(twin, now);
 }
 
 enum event repeat_overdue(struct slot **overdue, int64_t now)
@@ -515,12 +522,13 @@ enum event repeat_overdue(struct slot **overdue, int64_t now)
     struct peer *peer = slot->peer;
     if (slot->state == IDLE || now < slot->again)
         return NOTHING;
-    if (slot->state == WAITING && peer->ordered && is_cut_off(slot->socket))
-        return start_over(peer);
-    if (slot->state == WAITING && (!peer->ordered || now - slot->sent >= slot->tries * UNREAD))
+    if (slot->state == WAITING && !peer->ordered)
         return repeat(overdue, now);
-    slot->interval = longer(slot->interval);
-    slot->again = now + slot->interval;
+    if (slot->state == WAITING && is_cut_off(slot->socket))
+        return start_over(peer);
+    if (slot->state == WAITING && now - slot->sent >= slot->tries * UNREAD)
+        return repeat_in_place(slot, now);
+    wait_longer(slot, now);
     if (slot->state == WAITING)
         return NOTHING;
     if (slot->state == BLOCKED)
