@@ -27,7 +27,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 from stage import Stage
 
-COLUMNS = 100
+COLUMNS = 60
 
 
 class Pictures:
@@ -97,16 +97,20 @@ class Picture(SphinxDirective):
         """Draw it, and put it where Sphinx finds it."""
         command = self.arguments[0]
         program = shlex.split(command)[0]
+        columns = self.options.get("columns", COLUMNS)
         svg = PICTURES.draw(
             command,
             "\n".join(self.content) or "true",
             self.options.get("file", ""),
             program,
-            self.options.get("columns", COLUMNS),
+            columns,
         )
         digest = hashlib.sha256(repr((command, self.options, self.content)).encode()).hexdigest()
         name = f"{re.sub(r'[^a-z0-9]+', '-', command)[:40].strip('-')}-{digest[:6]}"
-        return [place(self.env, name, svg, self.options["alt"])]
+        picture = place(self.env, name, svg, self.options["alt"])
+        if "file" not in self.options:
+            picture["width"] = f"{columns * 0.6:.0f}em"  # the letters are as large as the page's
+        return [picture]
 
 
 def place(env: BuildEnvironment, name: str, svg: str, alt: str) -> nodes.image:
