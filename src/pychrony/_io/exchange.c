@@ -178,11 +178,8 @@ int open_peer(struct peer *peer, const char *address)
     if (slot == NULL)
         return NO_MEMORY;
     snprintf(peer->address, sizeof(peer->address), "%s", address);
-    int error = open_slot(slot);
-    if (error == OK && address[0] == '\0')
-        read_peer(slot->socket, peer->address, sizeof(peer->address));
-    peer->ordered = peer->address[0] == '/';
-    return error;
+    peer->ordered = address[0] == '/';
+    return open_slot(slot);
 }
 
 void close_peer(struct peer *peer)

@@ -333,8 +333,6 @@ int shim_open(shim_client *client, const char *address, int *system)
     return error;
 }
 
-const char *shim_address(const shim_client *client) { return client->batch.peer.address; }
-
 shim_batch *shim_batch_of(shim_client *client) { return &client->batch.seen; }
 
 void shim_client_free(shim_client *client)

@@ -147,12 +147,9 @@ shim_client *shim_client_new(shim_loop *loop, int kept);
 /* Close everything, and give up the running batch. */
 void shim_client_free(shim_client *client);
 
-/* Open a first socket to `address` (empty: where libchrony finds chronyd first). Returns 0, or an
-   error with errno in `*system`. */
+/* Open a first socket to `address`, in libchrony's notation: a Unix socket if it begins with a slash.
+   Returns 0, or an error with errno in `*system`. */
 int shim_open(shim_client *client, const char *address, int *system);
-
-/* The address in use, in libchrony's notation: of a Unix socket if it begins with a slash. */
-const char *shim_address(const shim_client *client);
 
 /* The client's batch, which is always at the same place. */
 shim_batch *shim_batch_of(shim_client *client);

@@ -3,18 +3,13 @@
  */
 #include "sockets.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* ---- The budget ---- */
@@ -295,29 +290,4 @@ bool is_cut_off(const struct socket *socket)
 {
     return send(socket->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
            (errno == ECONNREFUSED || errno == ENOTCONN);
-}
-
-void read_peer(const struct socket *socket, char *to, size_t size)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_un un;
-        struct sockaddr_in in;
-        struct sockaddr_in6 in6;
-        char room[sizeof(struct sockaddr_un) + 1]; /* a path of full length has no terminator */
-    } peer;
-    char host[INET6_ADDRSTRLEN] = "";
-    socklen_t length = sizeof(struct sockaddr_un);
-    memset(&peer, 0, sizeof(peer));
-    if (getpeername(socket->fd, &peer.any, &length) != 0)
-        return;
-    if (peer.any.sa_family == AF_UNIX) {
-        snprintf(to, size, "%s", peer.un.sun_path);
-    } else if (peer.any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &peer.in.sin_addr, host, sizeof(host));
-        snprintf(to, size, "%s:%d", host, ntohs(peer.in.sin_port));
-    } else if (peer.any.sa_family == AF_INET6) {
-        inet_ntop(AF_INET6, &peer.in6.sin6_addr, host, sizeof(host));
-        snprintf(to, size, "[%s]:%d", host, ntohs(peer.in6.sin6_port));
-    }
 }

@@ -75,6 +75,3 @@ void drain_socket(const struct socket *socket);
 
 /* Whether the chronyd at the other end of a Unix socket has closed its own. */
 bool is_cut_off(const struct socket *socket);
-
-/* Write the address that the socket is connected to, in libchrony's notation. */
-void read_peer(const struct socket *socket, char *to, size_t size);
