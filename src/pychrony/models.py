@@ -21,6 +21,8 @@ from ._model.converters import (
     LOCAL_REFERENCE,
     clock_name,
     epoch,
+    error_bound,
+    is_synchronized,
     signed16,
     source_name,
     to_nanoseconds,
@@ -379,7 +381,7 @@ class TrackingStatus(Report):
         `error_bound`, which grows then, with what you need. `is_local_reference()` is true for
         a chronyd that is synchronised only to itself.
         """
-        return self.reference_id != 0 and self.stratum < 16
+        return is_synchronized(self.reference_id, self.stratum)
 
     def is_local_reference(self) -> bool:
         """Whether chronyd is its own reference (its `local` directive), without any source."""
@@ -396,7 +398,7 @@ class TrackingStatus(Report):
         |offset| + root dispersion + root delay / 2, as in chronyc's manual. It means nothing
         for a clock that is not synchronised, or only to itself.
         """
-        return abs(self.offset) + self.root_dispersion + self.root_delay / 2
+        return error_bound(self.offset, self.root_dispersion, self.root_delay)
 
 
 @dataclass(frozen=True)

@@ -86,3 +86,16 @@ def tracked_name(raw: int, address: str) -> str:
 def upstream_name(raw: int, stratum: int) -> str:
     """A stratum 1 server follows a reference clock; stratum 0 has a kiss code (RFC 5905, 7.4)."""
     return clock_name(raw) if stratum <= 1 else dotted(raw)
+
+
+# What follows from several fields.
+
+
+def is_synchronized(reference_id: int, stratum: int) -> bool:
+    """chronyd has a reference, if only itself; stratum 16 is NTP's "unsynchronised"."""
+    return reference_id != 0 and stratum < 16
+
+
+def error_bound(offset: float, root_dispersion: float, root_delay: float) -> float:
+    """The largest error of the system clock in seconds, as in chronyc's manual."""
+    return abs(offset) + root_dispersion + root_delay / 2

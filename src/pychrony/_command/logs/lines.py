@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from ..._model.converters import LOCAL_REFERENCE
+from ..._model.converters import LOCAL_REFERENCE, error_bound, is_synchronized
 
 NAN = math.nan
 
@@ -133,10 +133,10 @@ def _seconds(time: str | float) -> float:
 def _clock(tracking: dict[str, Any], lacking: list[str]) -> Clock:
     # Older logs have neither `is_synchronized` nor `error_bound`.
     reference, stratum = tracking.get("reference_id", 1), tracking.get("stratum", 1)
-    if reference in (0, LOCAL_REFERENCE) or stratum >= 16:
+    if reference == LOCAL_REFERENCE or not is_synchronized(reference, stratum):
         return NO_BOUND
     offset, dispersion, delay, frequency, skew = _numbers(tracking, CLOCK, lacking)
-    return Clock(-offset, abs(offset) + dispersion + delay / 2, frequency, skew)
+    return Clock(-offset, error_bound(offset, dispersion, delay), frequency, skew)
 
 
 def _sample(source: dict[str, Any], lacking: list[str]) -> Sample:
