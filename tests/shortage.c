@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t number, size_t size);
-void *__libc_realloc(void *memory, size_t size);
+static void *(*next_malloc)(size_t size);
+static void *(*next_calloc)(size_t number, size_t size);
+static void *(*next_realloc)(void *memory, size_t size);
 
 static long allocations = -1; /* that still succeed; negative: all */
 static long sends;            /* that fail */
@@ -38,19 +38,32 @@ static int fails(void *caller)
     return 1;
 }
 
+/* Find the C library's functions, which are called even before constructors run. */
+static void find_next(void)
+{
+    if (next_malloc != NULL)
+        return;
+    next_calloc = dlsym(RTLD_NEXT, "calloc");
+    next_realloc = dlsym(RTLD_NEXT, "realloc");
+    next_malloc = dlsym(RTLD_NEXT, "malloc");
+}
+
 void *malloc(size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : __libc_malloc(size);
+    find_next();
+    return fails(__builtin_return_address(0)) ? NULL : next_malloc(size);
 }
 
 void *calloc(size_t number, size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : __libc_calloc(number, size);
+    find_next();
+    return fails(__builtin_return_address(0)) ? NULL : next_calloc(number, size);
 }
 
 void *realloc(void *memory, size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(memory, size);
+    find_next();
+    return fails(__builtin_return_address(0)) ? NULL : next_realloc(memory, size);
 }
 
 ssize_t send(int fd, const void *bytes, size_t size, int flags)

@@ -217,7 +217,9 @@ def test_if_none_answers_the_error_names_each_address_and_its_result(
 def test_a_name_with_a_thousand_addresses_ends_with_its_error(alone: Alone) -> None:
     said = alone(
         """
+        import socket
         name(many=" ".join(f"127.1.{n // 250}.{n % 250 + 1}" for n in range(1000)))
+        print(len(socket.getaddrinfo("many", 323, type=socket.SOCK_DGRAM)))
         [answer] = pychrony.get_many(["many"], "tracking", timeout=50)
         print(type(answer.error).__name__, str(answer.error).count("connection refused"))
         try:
@@ -226,7 +228,9 @@ def test_a_name_with_a_thousand_addresses_ends_with_its_error(alone: Alone) -> N
             print(str(error).count("connection refused"))
         """
     )
-    assert said == ["ChronyConnectionError 1000", "1000"]
+    known, *counted = said  # musl returns no more than 48
+    assert int(known) >= 48
+    assert counted == [f"ChronyConnectionError {known}", known]
 
 
 @pytest.mark.parametrize(

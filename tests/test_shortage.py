@@ -33,12 +33,22 @@ def shortage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+CONTROL = """
+from cffi import FFI  # not every Python has ctypes
+ffi = FFI()
+ffi.cdef("void let_allocations_fail_after(long number); long allocations_left(void);")
+ffi.cdef("void let_sends_fail(long number); long failed_sends(void);")
+process = ffi.dlopen(None)
+"""
+"""What the compiled library can be told."""
+
+
 def child(code: str, *arguments: str, before: tuple[str, ...] = (), preload: str = "") -> str:
     """Run a program, which must end without complaints; return its output."""
     before_it = os.environ.get("LD_PRELOAD", "")  # such as the sanitizers
     environment = {**os.environ, "LD_PRELOAD": f"{before_it} {preload}"}
     done = subprocess.run(
-        [*before, sys.executable, "-c", dedent(code), *arguments],
+        [*before, sys.executable, "-c", (CONTROL if preload else "") + dedent(code), *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -51,7 +61,7 @@ def child(code: str, *arguments: str, before: tuple[str, ...] = (), preload: str
 # Memory.
 
 WITHOUT_MEMORY = """
-    import asyncio, ctypes, sys, pychrony
+    import asyncio, sys, pychrony
     from pychrony import aio
 
     def fails(ask):
@@ -73,7 +83,6 @@ WITHOUT_MEMORY = """
             if answer.error:
                 raise answer.error
 
-    process = ctypes.CDLL(None)
     for ask in (
         lambda: pychrony.get_all(address=sys.argv[1], timeout=30),
         lambda: pychrony.get_report("ntpdata", sys.argv[1], timeout=30),
@@ -125,8 +134,7 @@ def test_memory_grows_with_what_has_arrived_not_with_what_is_claimed() -> None:
 
 def test_a_kernel_without_buffers_is_no_reason_to_spin(shortage: Path) -> None:
     code = """
-    import ctypes, sys, time, pychrony
-    process = ctypes.CDLL(None)
+    import sys, time, pychrony
     with pychrony.ChronyConnection(sys.argv[1], timeout=30) as connection:
         connection.get_tracking()
         process.let_sends_fail(20)
