@@ -136,6 +136,7 @@ def test_a_page_links_to_the_manuals_of_other_versions(
         ("root_dispersion", "reference/reports.html"),
         ("docker debian", "guides/install.html"),
         ("permission denied", "guides/containers.html"),
+        ("systemd", "guides/exporter-service.html"),
         ("hostname", "reference/connection.html"),
         ("bash completion", "guides/install.html"),
         ("thresholds", "guides/nagios.html"),
