@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from conftest import ROOT
-from pictures import essence_of, window
+from pictures import COLUMNS, essence_of, window
 from stage import Stage
 
 TEXT = (ROOT / "README.md").read_text()
@@ -34,7 +34,7 @@ def test_its_links_work_on_a_package_index_and_lead_to_what_there_is(site: Path)
 
 def test_its_picture_is_of_this_version(stage: Stage) -> None:
     command = "pychrony sources"
-    shown = stage.run(command, terminal=(100, 40)).text
+    shown = stage.run(command, terminal=(COLUMNS, 40)).text
     picture = (ROOT / "docs/pictures/sources.svg").read_text()
-    same = essence_of(picture) == essence_of(window(f"$ {command}\n{shown}", "pychrony", 100))
+    same = essence_of(picture) == essence_of(window(f"$ {command}\n{shown}", "pychrony", COLUMNS))
     assert same, "docs/pictures/sources.svg is stale: `tools/run examples` draws it anew"
