@@ -286,7 +286,7 @@ def test_an_answer_that_chronyd_could_not_send_is_asked_for_again(method: str) -
 
 
 def test_a_slow_chronyd_costs_no_further_sockets_and_requests() -> None:
-    """On a Unix socket, nothing is lost, and each further socket takes milliseconds."""
+    """Answers are seldom lost on a Unix socket, and each further socket takes milliseconds."""
     with (
         ScriptedChronyd(transport="unix") as chronyd,
         ChronyConnection(chronyd.address, timeout=HANG) as connection,
