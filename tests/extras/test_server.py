@@ -370,6 +370,31 @@ def test_passwords_are_read_again_on_sighup(tmp_path: Path) -> None:
     assert "the password of 'prometheus' is not a bcrypt hash" in lines[1]
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+def test_each_client_is_answered_while_files_are_read_again(
+    encrypted: bool, tmp_path: Path, authority: trustme.CA
+) -> None:
+    config = issue(authority, tmp_path) if encrypted else {}
+    context = client_of(authority, certified=False) if encrypted else None
+    answered: list[int] = []
+    with logged(*web_config(tmp_path, tls_server_config=config)) as (server, lines):
+
+        def ask() -> None:
+            for _ in range(50):
+                answered.append(fetch(f"{server.url}/-/healthy", context=context).status)
+
+        clients = [threading.Thread(target=ask) for _ in range(8)]
+        for client in clients:
+            client.start()
+        while any(client.is_alive() for client in clients):
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(0.001)
+        for client in clients:
+            client.join()
+    assert answered == 8 * 50 * [200]
+    assert any("were read again" in line for line in lines)
+
+
 def test_sighup_without_a_file_changes_nothing() -> None:
     with exporter() as server:
         server.process.send_signal(signal.SIGHUP)

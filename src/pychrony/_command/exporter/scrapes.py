@@ -74,18 +74,14 @@ class Scrapes:
         for _ in exposition.describe():
             pass  # prepare all metrics now, so that the first scrape is not slow
 
-    def reload(self) -> bool:
-        """Read certificates and passwords again; return whether they can be used.
-
-        If not, the old ones stay in use.
-        """
+    def reload(self) -> None:
+        """Read certificates and passwords again; if they cannot be used, the old ones stay."""
         try:
             self.web = WebConfig(self._web_config)
         except ConfigError as error:
             log.error("%s; certificates and passwords stay as they were", error)
-            return False
-        log.info("certificates and passwords were read again")
-        return True
+        else:
+            log.info("certificates and passwords were read again")
 
     async def page(self) -> bytes:
         """Return the metrics of the local chronyd as text."""

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from ssl import SSLContext
 
 from aiohttp import web
@@ -47,21 +48,38 @@ class Connection(web.RequestHandler):
 class Server(web.Server):
     """Keeps up to `most` connections; for a new one, it closes the one that is idle the longest."""
 
-    def __init__(self, answer: Answer, most: int) -> None:
+    def __init__(self, answer: Answer, most: int, tls: Callable[[], SSLContext | None]) -> None:
         super().__init__(self._respond)
-        self._answer, self._most = answer, most
+        self._answer, self._most, self._tls = answer, most, tls
         self._open: dict[web.RequestHandler, bool] = {}  # whether it is idle, the longest first
+        self._starting: set[asyncio.Task[None]] = set()
 
-    async def listen(self, listener: socket.socket, tls: SSLContext | None) -> asyncio.Server:
-        """Accept connections at a socket."""
+    async def accept(self, listener: socket.socket) -> None:
+        """Serve whoever connects to a socket, with what `tls` returns at that time.
+
+        An `asyncio.Server` is no choice: its certificates are those of its start, and closing it
+        loses connections that it has just accepted.
+        """
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(HEAD * 1000))
-        return await asyncio.get_running_loop().create_server(
-            self,
-            sock=listener.dup(),
-            backlog=BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=HEAD if tls else None,
-        )
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError as error:  # such as too many open files
+                log.error("accepting a connection: %s", error.strerror)
+                await asyncio.sleep(1)
+                continue
+            starting = loop.create_task(self._start(client))
+            self._starting.add(starting)
+            starting.add_done_callback(self._starting.discard)
+            await asyncio.sleep(0)  # let others run, however many clients wait
+
+    async def _start(self, client: socket.socket) -> None:
+        tls = self._tls()
+        with suppress(OSError):  # a TLS handshake that fails is the client's affair
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self, client, ssl=tls, ssl_handshake_timeout=HEAD if tls else None
+            )
 
     def __call__(self) -> Connection:
         """Return what serves a new connection."""

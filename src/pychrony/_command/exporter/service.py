@@ -63,18 +63,16 @@ async def _serve(options: argparse.Namespace) -> int:
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    server = Server(scrapes, most.connections)
-    accepting = await server.listen(listener, scrapes.web.tls)
+    server = Server(scrapes, most.connections, lambda: scrapes.web.tls)
+    accepting = loop.create_task(server.accept(listener))
     scheme = "http" if scrapes.web.tls is None else "https"
     where = f"{scheme}://{_join(host, listener.getsockname()[1])}"
     print(f"pychrony: serving {where}/metrics", file=sys.stderr, flush=True)
     while await signals.get() == signal.SIGHUP:
-        if scrapes.reload():
-            accepting.close()  # new connections wait in the socket's queue meanwhile
-            accepting = await server.listen(listener, scrapes.web.tls)
-    accepting.close()
-    listener.close()
+        scrapes.reload()
+    accepting.cancel()
     await server.shutdown(1.0)
+    listener.close()
     await scrapes.close()
     return 0
 
