@@ -260,8 +260,9 @@ def privileged() -> Iterator[tuple[Path, Path]]:
         program, library = environment(Path(folder))
         program.unlink()
         shutil.copy(Path(sys.executable).resolve(), program)
-        version_2, effective, net_bind_service = 0x02000000, 1, 1 << 10
-        capability = struct.pack("<5I", version_2 | effective, net_bind_service, 0, 0, 0)
+        # CAP_DAC_OVERRIDE, with which nobody may read the standard library wherever it is
+        version_2, effective, dac_override = 0x02000000, 1, 1 << 1
+        capability = struct.pack("<5I", version_2 | effective, dac_override, 0, 0, 0)
         os.setxattr(program, "security.capability", capability)
         yield program, library
 
