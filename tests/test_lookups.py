@@ -66,23 +66,30 @@ def test_the_command_ends_in_time_although_the_name_server_is_silent(alone: Alon
     assert all(float(taken) < 9 for taken in said[1::2])
 
 
-@pytest.mark.parametrize("way", ["blocking", "aio"])
+@pytest.mark.parametrize("way", ["blocking", "aio", "connections"])
 def test_names_of_a_dead_zone_hold_up_no_other_name(way: str, alone: Alone) -> None:
     said = alone(
         f"""{DEAD_ZONE}
-    names = [f"dead{{n}}.test" for n in range(16)] + [f"good{{n}}" for n in range(40)]
+    names = [f"dead{{n}}.test" for n in range(20)] + [f"good{{n}}" for n in range(40)]
 
-    async def main():
+    async def aio_many():
         return [answer async for answer in aio.get_many(names, "tracking", timeout=2)]
+
+    async def aio_connections():
+        calls = [aio.get_all("tracking", address=name, timeout=2) for name in names]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        return [reports for reports in found if not isinstance(reports, Exception)]
 
     with at("127.0.0.2", 3):
         start = time.monotonic()
-        if {way!r} == "aio":
-            answers = asyncio.run(main())
+        if {way!r} == "blocking":
+            answers = [a for a in pychrony.get_many(names, "tracking", timeout=2) if a.reports]
+        elif {way!r} == "aio":
+            answers = [a for a in asyncio.run(aio_many()) if a.reports]
         else:
-            answers = list(pychrony.get_many(names, "tracking", timeout=2))
-        good = [answer.address for answer in answers if answer.reports]
-        print(sorted(good) == sorted(names[16:]), time.monotonic() - start < 9)
+            answers = asyncio.run(aio_connections())
+        good = [answer.address for answer in answers]
+        print(sorted(good) == sorted(names[20:]), time.monotonic() - start < 9)
     """
     )
     assert said == ["True True"]

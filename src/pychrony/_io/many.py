@@ -186,8 +186,6 @@ class Many:
         dues = [NEVER]
         if self._dues:
             dues.append(self._dues[0][0] - self.now())
-        if self._looking:
-            dues.append(names.STUCK)
         if len(self._young) >= YOUNG:
             dues.append(next(iter(self._young.values())) + YOUTH - time.monotonic_ns())
         return max(0, min(dues))

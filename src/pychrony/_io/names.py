@@ -1,24 +1,19 @@
 """Looks up host names in daemon threads, so that no call waits for longer than its timeout.
 
 The system's resolver cannot be interrupted: a look-up may outlive the calls that wait for it. Calls
-that want the same name share a look-up, and a stuck one delays no other name.
+that want the same name share a look-up. Stuck ones delay no others unless they occupy all threads.
 """
 
 from __future__ import annotations
 
 import _thread
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-USUAL = 16
-"""Maximum number of threads while look-ups make progress."""
 MOST = 64
-"""Maximum number of threads if all of the usual ones are stuck."""
-STUCK = 20_000_000
-"""Further threads may start if no look-up has ended for so many nanoseconds."""
+"""Maximum number of threads."""
 
 
 class LookUp:
@@ -64,26 +59,22 @@ class _Threads:
         self._queue: deque[LookUp] = deque()
         self._unfinished: dict[str, LookUp] = {}
         self._workers: set[_Worker] = set()
-        self._moved = 0  # when a look-up ended, or the first one started
 
     def look_up(self, host: str) -> LookUp:
         """Start to look up a name, unless that is already in progress."""
         look_up = self._unfinished.get(host)
         if look_up is None or look_up.done:
             look_up = LookUp(host)
-            if not self._workers:
-                self._moved = time.monotonic_ns()
             self._queue.append(look_up)
             self._unfinished[host] = look_up
             if look_up.done:  # already, by another thread
                 self._unfinished.pop(host, None)
-            self.tend()
+        self.tend()
         return look_up
 
     def tend(self) -> None:
         """Start threads if they are missing."""
-        stuck = time.monotonic_ns() - self._moved > STUCK
-        while self._started() < min(MOST if stuck else USUAL, self._wanted()):
+        while self._started() < min(MOST, self._wanted()):
             worker = _Worker()
             try:
                 self._workers.add(worker)
@@ -129,7 +120,6 @@ class _Threads:
             return None
 
     def _end(self, look_up: LookUp) -> None:
-        self._moved = time.monotonic_ns()
         look_up.done = True
         if self._unfinished.get(look_up.host) is look_up:
             self._unfinished.pop(look_up.host, None)
@@ -174,5 +164,5 @@ def notify(waiting_for: LookUp, callback: Callable[[], object]) -> None:
 
 
 def tend() -> None:
-    """Start further threads if names wait behind stuck look-ups."""
+    """Start threads if they are missing, since the system refused one or a signal came first."""
     _threads.tend()
