@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -65,6 +66,17 @@ def chronyd(server: PrivateChronyd) -> Iterator[PrivateChronyd]:
     with PrivateChronyd(server.as_source()) as chronyd:
         chronyd.wait_until_synchronized()
         yield chronyd
+
+
+@pytest.fixture
+def resolve_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let every host name have certain IP addresses."""
+
+    def set_addresses(*hosts: str) -> None:
+        found = [(None, socket.SOCK_DGRAM, 17, "", (host, 0)) for host in hosts]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
+
+    return set_addresses
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def run(code: str, *arguments: str, warnings: str = "error") -> subprocess.Compl
 
 
 def output(code: str, *arguments: str, warnings: str = "error") -> str:
-    """Return what a program prints; it must not complain."""
+    """Return what a program prints; it must succeed and not complain."""
     done = run(code, *arguments, warnings=warnings)
-    assert done.stderr == "", done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -14,6 +14,7 @@ from alone import Alone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
+from programs import output
 from scripted import ScriptedChronyd, delay, drop
 from scripted.requests import honest
 from scripted.wire import Command, Record, Status
@@ -647,7 +648,7 @@ with BoundedClock(sys.argv[1], timeout=20, max_age=0) as clock:
 def test_a_child_forked_while_a_thread_asks_can_tell_the_time(scripted: ScriptedChronyd) -> None:
     scripted.script = {Command.TRACKING: Machine().report()}
     scripted.fault = delay(0.3)
-    subprocess.run([sys.executable, "-c", FORK, scripted.address], check=True, timeout=60)
+    assert output(FORK, scripted.address) == ""
     scripted.fault = honest
 
 
@@ -681,8 +682,7 @@ with BoundedClock(sys.argv[1], timeout=20, max_age=float(sys.argv[2])) as clock:
 def test_a_signal_handler_can_tell_the_time_wherever_it_interrupts_a_call(
     chronyd: PrivateChronyd, max_age: float, within: float
 ) -> None:
-    arguments = chronyd.address, str(max_age), str(within)
-    subprocess.run([sys.executable, "-c", SIGNALS, *arguments], check=True, timeout=60)
+    assert output(SIGNALS, chronyd.address, str(max_age), str(within)) == ""
 
 
 IN_A_QUESTION = """
@@ -718,23 +718,23 @@ def interrupted(action: str, timeout: float) -> list[str]:
             while not chronyd.requests:
                 time.sleep(0.01)
             program.terminate()
-            output, _ = program.communicate(timeout=HANG)
+            said, _ = program.communicate(timeout=HANG)
         finally:
             program.kill()
     assert program.returncode == 0
-    return output.splitlines()
+    return said.splitlines()
 
 
 def test_a_handler_asks_for_itself_if_there_is_no_report() -> None:
-    outputs = interrupted("now", 0.7)
-    assert len(outputs) == 2
-    assert all("no answer within 0.7 s" in output for output in outputs)
+    said = interrupted("now", 0.7)
+    assert len(said) == 2
+    assert all("no answer within 0.7 s" in line for line in said)
 
 
 def test_a_handler_can_close_the_clock() -> None:
-    (output,) = interrupted("close", 0)
-    assert output.startswith("bounding the time: no report from chronyd: ")
-    assert "closed" in output
+    (said,) = interrupted("close", 0)
+    assert said.startswith("bounding the time: no report from chronyd: ")
+    assert "closed" in said
 
 
 def test_all_reports_come_from_the_address_that_answered_first(alone: Alone) -> None:

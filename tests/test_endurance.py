@@ -6,13 +6,13 @@ import gc
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
 
 import pytest
 from limits import HANG, LONG, fds, memory, remains
 from scripted import (
     Fault,
     ScriptedChronyd,
+    Transport,
     at,
     delay,
     drip,
@@ -39,8 +39,6 @@ ROUNDS = 100 if LONG else 1  # of all faults
 
 GROWTH = 2_000_000
 """Bytes that a process may grow by without a leak: 10 for each query of the long run."""
-
-Transport = Literal["udp", "unix"]
 
 
 def grown(use: Callable[[int], None], times: int) -> int:

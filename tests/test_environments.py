@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import textwrap
 from importlib.util import find_spec
 
 import pytest
-from limits import HANG
+from programs import output
 
 from pychrony.testing import PrivateChronyd
-
-
-def program(code: str, *arguments: str) -> str:
-    """Run a program, and return its output."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=3 * HANG,
-    )
-    return done.stdout
-
 
 # The dependency group `loops`, which tools/run installs.
 
 
 @pytest.mark.skipif(not find_spec("trio"), reason="trio is not installed")
 def test_trio_is_refused_with_advice_that_works(chronyd: PrivateChronyd) -> None:
-    said = program(
+    said = output(
         """
         import sys
         import pychrony, pychrony.aio, trio
@@ -75,7 +60,7 @@ def test_trio_is_refused_with_advice_that_works(chronyd: PrivateChronyd) -> None
 @pytest.mark.parametrize("timeout", ["20", "0"])
 def test_names_are_looked_up_under_gevent(server: PrivateChronyd, timeout: str) -> None:
     port = server.command_address.rpartition(":")[2]
-    said = program(
+    said = output(
         """
         import gevent.monkey
         gevent.monkey.patch_all()
@@ -98,7 +83,7 @@ def test_names_are_looked_up_under_gevent(server: PrivateChronyd, timeout: str) 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="a sub-interpreter shares the lock there")
 def test_a_sub_interpreter_with_its_own_lock_gets_an_import_error() -> None:
-    said = program(
+    said = output(
         """
         try:
             import _interpreters

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from programs import output, run
 
 from pychrony.testing import PrivateChronyd
 
 EXTRAS = ("aiohttp", "bcrypt", "prometheus_client", "yaml", "matplotlib", "numpy", "pandas")
-
-
-def python(program: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -27,9 +20,7 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 def test_an_extra_that_is_not_used_is_not_imported(use: str, chronyd: PrivateChronyd) -> None:
     address = f"ADDRESS = {chronyd.address!r}"
     check = f"import sys; print('', *sys.modules.keys() & set({EXTRAS!r}), sep='')"
-    done = python(f"{address}\n{use}\n{check}")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == ""
+    assert output(f"{address}\n{use}\n{check}").splitlines()[-1] == ""
 
 
 @pytest.mark.parametrize(
@@ -44,8 +35,8 @@ def test_a_missing_extra_says_what_to_install(
     arguments: list[str], module: str, words: str
 ) -> None:
     without = f"import sys; sys.modules[{module!r}] = None"
-    run = f"import pychrony._command.cli as c; sys.exit(c.main({arguments!r}))"
-    done = python(f"{without}\n{run}")
+    use = f"import pychrony._command.cli as c; sys.exit(c.main({arguments!r}))"
+    done = run(f"{without}\n{use}")
     extra = "plot" if arguments[0] == "plot" else "prometheus"
     assert done.stderr == f"pychrony: {words}pip install 'pychrony[{extra}]'\n"
     assert done.returncode == 2

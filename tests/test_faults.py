@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from faults_page import Outcome, note
@@ -24,6 +24,7 @@ from scripted import (
     Request,
     Script,
     ScriptedChronyd,
+    Transport,
     at,
     delay,
     dies,
@@ -58,8 +59,6 @@ from pychrony import (
 )
 from pychrony._model.fields import origins
 from pychrony.models import MODELS
-
-Transport = Literal["udp", "unix"]
 
 LISTS = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
 UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")

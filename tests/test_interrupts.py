@@ -13,12 +13,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from limits import HANG, LONG, fds, remains
 from programs import run
-from scripted import ScriptedChronyd, delay, drop, honest, script
+from scripted import ScriptedChronyd, Transport, delay, drop, honest, script
 from scripted.wire import ntp_source, source
 from surroundings import both
 
@@ -26,7 +26,6 @@ import pychrony
 from pychrony import ChronyConnection
 from pychrony.testing import PrivateChronyd
 
-Transport = Literal["udp", "unix"]
 Arm = Callable[[Callable[..., Any], float, float], None]
 
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 20)])
@@ -321,15 +320,3 @@ def test_a_handler_that_raises_ends_the_call_and_the_next_one_works(
             getattr(connection, method)()
         chronyd.fault = honest
         assert getattr(connection, method)() == right
-
-
-def test_ctrl_c_ends_a_call_that_waits_for_ever(arm: Arm) -> None:
-    with (
-        ScriptedChronyd(fault=drop) as chronyd,
-        ChronyConnection(chronyd.address, timeout=None) as connection,
-    ):
-        arm(signal.default_int_handler, 0.2, 0)
-        with pytest.raises(KeyboardInterrupt):
-            connection.get_tracking()
-        chronyd.fault = honest
-        assert connection.get_tracking().stratum == 3

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, get_origin
 
 import pytest
+from programs import output
 
 import pychrony
 
@@ -60,8 +59,7 @@ def test_the_modules_of_version_2_have_their_names(module: str) -> None:
 
 def test_a_star_brings_every_name() -> None:
     program = "from pychrony import *; print(get_tracking.__name__, LeapStatus.NORMAL, __version__)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == f"get_tracking LeapStatus.NORMAL {pychrony.__version__}\n"
+    assert output(program) == f"get_tracking LeapStatus.NORMAL {pychrony.__version__}\n"
 
 
 @pytest.mark.parametrize("name", ["get_trackng", "os", "_nothing", "__wrapped__"])

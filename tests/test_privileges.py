@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cffi import FFI
 from limits import HANG, remains
+from programs import output
 from scripted import Request, ScriptedChronyd
 
 import pychrony
@@ -125,19 +126,17 @@ def test_a_group_that_was_given_both_may() -> None:
 def test_a_connection_from_before_privileges_were_dropped_waits_for_a_slow_chronyd() -> None:
     """A second socket cannot be opened then, but the first works."""
     code = """
-import os, sys, pychrony
-with pychrony.ChronyConnection(sys.argv[1], timeout=20) as connection:
-    connection.get_tracking()
-    os.setgid(65534)
-    os.setuid(65534)
-    print(connection.get_tracking().stratum, len(connection.get_sources()))
-"""
+    import os, sys, pychrony
+    with pychrony.ChronyConnection(sys.argv[1], timeout=20) as connection:
+        connection.get_tracking()
+        os.setgid(65534)
+        os.setuid(65534)
+        print(connection.get_tracking().stratum, len(connection.get_sources()))
+    """
     with ScriptedChronyd(transport="unix") as chronyd:
         Path(chronyd.address).parent.chmod(0o755)
         chronyd.fault = slow_after_the_first
-        command = [sys.executable, "-c", code, chronyd.address]
-        done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == "3 2\n", done.stderr
+        assert output(code, chronyd.address) == "3 2\n"
 
 
 def slow_after_the_first(_: Request, reply: bytes, count: int) -> list[tuple[float, bytes]]:

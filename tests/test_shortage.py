@@ -13,10 +13,10 @@ import pytest
 from relay import Relay
 from scripted import Request, ScriptedChronyd, Transport, script
 from scripted.wire import Command, ntp_source
+from surroundings import both
 
 from pychrony.testing import PrivateChronyd
 
-both = pytest.mark.parametrize("transport", ["udp", "unix"])
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide /dev/urandom")
 MANY = script([ntp_source(f"192.0.2.{number}") for number in range(1, 80)])
 

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import output, run
 from surroundings import needs_ipv6
 
 import pychrony
@@ -200,8 +200,7 @@ def test_the_factories_need_no_pytest() -> None:
         from pychrony.testing import make_tracking
         print(make_tracking().stratum)
     """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    assert subprocess.run(command, capture_output=True, text=True).stdout == "2\n"
+    assert output(program) == "2\n"
 
 
 def stratum(address: str) -> int:
@@ -241,11 +240,11 @@ def test_paths_in_the_configuration_are_relative_to_the_folder() -> None:
 def test_many_private_chronyds_run_at_the_same_time() -> None:
     with ExitStack() as stack:
 
-        def run(number: int) -> PrivateChronyd:
+        def start(number: int) -> PrivateChronyd:
             return stack.enter_context(PrivateChronyd(f"local stratum {number}"))
 
         with ThreadPoolExecutor(5) as threads:
-            chronyds = list(threads.map(run, range(1, 11)))
+            chronyds = list(threads.map(start, range(1, 11)))
         for number, chronyd in enumerate(chronyds, 1):
             chronyd.wait_until_synchronized()
             assert stratum(chronyd.command_address) == number
@@ -288,7 +287,7 @@ with PrivateChronyd() as chronyd:
 
 
 def test_nothing_is_left_behind_when_the_program_is_killed() -> None:
-    done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True)
+    done = run(DIES)
     assert done.returncode == -signal.SIGKILL
     pid, folder = done.stdout.split()
     deadline = time.monotonic() + 5

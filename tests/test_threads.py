@@ -10,19 +10,29 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from limits import HANG, LONG, fds, remains
 from programs import output
-from scripted import ScriptedChronyd, delay, drip, drop, duplicate, honest, script, stale, wire
+from scripted import (
+    ScriptedChronyd,
+    Transport,
+    delay,
+    drip,
+    drop,
+    duplicate,
+    honest,
+    script,
+    stale,
+    wire,
+)
 from scripted.wire import Command
 from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection, ChronyConnectionError, ChronyTimeoutError
 
-Transport = Literal["udp", "unix"]
 THREADS = 16
 QUERIES = 100_000 if LONG else 3_000
 MIXED = 5.0  # seconds: one call waits until the end, and others are answered before, on any machine
@@ -169,15 +179,11 @@ def test_a_flood_on_one_connection_does_not_hold_up_the_others() -> None:
 
 
 def test_threads_that_share_a_connection_find_the_second_address_of_a_host_together(
-    monkeypatch: pytest.MonkeyPatch,
+    resolve_to: Callable[..., None],
 ) -> None:
+    resolve_to("127.0.0.2", "127.0.0.1")
     with chronyd_of(5, "udp") as there:
-        port = int(there.address.rpartition(":")[2])
-
-        def resolve(*_: object, **__: object) -> list[object]:
-            return [(2, 2, 17, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
-
-        monkeypatch.setattr("socket.getaddrinfo", resolve)
+        port = there.address.rpartition(":")[2]
         for _ in range(100 if LONG else 20):
             with (
                 ChronyConnection(f"two.example:{port}", timeout=HANG) as connection,

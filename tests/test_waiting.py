@@ -111,14 +111,6 @@ def test_an_answer_that_comes_twice_is_not_taken_for_the_next(transport: Transpo
 
 
 @both
-@pytest.mark.parametrize("part", [0.3, 0.6])
-def test_a_slow_answer_is_taken_if_it_comes_in_time(part: float, transport: Transport) -> None:
-    timeout = 2
-    with ScriptedChronyd(transport=transport, fault=delay(part * timeout)) as chronyd:
-        assert pychrony.get_tracking(chronyd.address, timeout=timeout).stratum == 3
-
-
-@both
 @pytest.mark.parametrize("fault", [drop, drip(0.01)], ids=["silence", "junk"])
 def test_a_wait_costs_no_processor_time(fault: Fault, transport: Transport) -> None:
     with ScriptedChronyd(transport=transport, fault=fault) as chronyd:
@@ -131,49 +123,7 @@ def test_a_wait_costs_no_processor_time(fault: Fault, transport: Transport) -> N
 # Lists that change while they are read.
 
 
-def test_a_source_that_goes_between_its_address_and_its_data_is_no_error() -> None:
-    both_known = sources_at("192.0.2.1", "192.0.2.2")
-    one = sources_at("192.0.2.1")
-    changing = both_known | {
-        Command.N_SOURCES: in_turn(2, 1),
-        Command.AUTHDATA: one[Command.AUTHDATA],
-        Command.NTPDATA: one[Command.NTPDATA],
-    }
-    for method, name in (("get_auth_data", "address"), ("get_ntp_data", "remote_address")):
-        changing[Command.N_SOURCES] = in_turn(2, 1)
-        with ScriptedChronyd(changing, "unix") as chronyd:
-            read = getattr(pychrony, method)(chronyd.address, timeout=HANG)
-        assert [getattr(record, name) for record in read] == ["192.0.2.1"]
-
-
-@both
-def test_a_source_that_comes_after_the_others_were_counted_is_seen_next_time(
-    transport: Transport,
-) -> None:
-    more = sources_at("192.0.2.1", "192.0.2.2", "192.0.2.3")
-    more |= {Command.N_SOURCES: in_turn(2, 2, 3)}
-    with connected(more, transport) as (_, connection):
-        assert [len(connection.get_sources()) for _ in range(2)] == [2, 3]
-
-
 # chronyd restarts.
-
-
-@both
-def test_a_chronyd_that_stays_away_is_an_error_and_none_once_it_is_back(
-    transport: Transport,
-) -> None:
-    with connected(transport=transport, timeout=2) as (chronyd, connection):
-        before = connection.get_sources()
-        for crash in (False, True):
-            chronyd.stop(crash=crash)
-            for _ in range(3):
-                with no_longer_than(HANG), pytest.raises(ChronyConnectionError) as raised:
-                    connection.get_sources()
-                assert not isinstance(raised.value, ChronyTimeoutError)
-                assert raised.value.errno is not None
-            chronyd.start()
-            assert connection.get_sources() == before
 
 
 @both

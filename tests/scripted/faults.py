@@ -47,19 +47,6 @@ def duplicate(request: Request, reply: bytes, number: int) -> Iterable[tuple[flo
     return [(0, reply), (0, reply)]
 
 
-def reorder() -> Fault:
-    """Delay every other answer until the next one to the same client has overtaken it."""
-    waiting: dict[Any, bytes] = {}
-
-    def overtake(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        if request.client not in waiting:
-            waiting[request.client] = reply
-            return []
-        return [(0, reply), (0, waiting.pop(request.client))]
-
-    return overtake
-
-
 def stale() -> Fault:
     """Send each answer after a repetition of the previous one."""
     last: dict[Any, bytes] = {}
