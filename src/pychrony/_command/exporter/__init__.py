@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..._io.library import library_path
 from ...models import MODELS
-from ..arguments import Parser, add_address, connection, duration
+from ..arguments import Parser, add_address, connection, interval
 from ..exits import USAGE, complain
 from .targets import Allowed, parse_allowed
 
@@ -67,7 +67,7 @@ def _parser() -> Parser:
     add_address(parser)
     parser.add_argument(
         "--timeout",
-        type=duration,
+        type=interval,
         default=5.0,
         metavar="DURATION",
         help="how long to wait for a chronyd, over all requests (default: 5s); shorter if "
