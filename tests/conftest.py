@@ -16,7 +16,7 @@ from scripted import ScriptedChronyd
 from pychrony import ChronyError
 from pychrony.testing import PrivateChronyd
 
-pytest_plugins = ["alone", "faults_page"]
+pytest_plugins = ["alone", "faults_page", "programs"]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from programs import Call, command
 from scripted import ScriptedChronyd, script
 from scripted.wire import Command, Status, ntp_source, source, tracking, unresolved_source
 
 import pychrony
-from pychrony._command.cli import main
+from pychrony import State
 from pychrony.testing import PrivateChronyd
 
 VALUE = r"(-?\d+(\.\d+)?(s)?|U)"
@@ -25,7 +23,6 @@ LINE = re.compile(
 )
 """The form that the guidelines of the Monitoring Plugins project require."""
 
-STATES = ["OK", "WARNING", "CRITICAL", "UNKNOWN"]
 EASY = ["--warning", "10s", "--critical", "20s"]
 """The bound of a clock that has just been synchronised is large."""
 
@@ -36,40 +33,29 @@ def scripted() -> Iterator[ScriptedChronyd]:
         yield chronyd
 
 
-class Check:
-    """Runs the plug-in, and checks the form of what it prints."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *arguments: str) -> str:
-        try:
-            code = main(["check", "--timeout", "20", *arguments])
-        except SystemExit as end:
-            code = int(end.code or 0)
-        shown = self.capsys.readouterr()
-        assert LINE.fullmatch(shown.out)
-        assert shown.err == ""
-        state = shown.out.split()[1].rstrip(":")
-        assert STATES.index(state) == code
-        return shown.out.removeprefix("CHRONY ").rstrip("\n")
+Check = Callable[..., str]
 
 
 @pytest.fixture
-def check(capsys: pytest.CaptureFixture[str]) -> Check:
-    return Check(capsys)
+def check(call: Call) -> Check:
+    """Run the plug-in, check the form of what it prints, and return that."""
+
+    def check(*arguments: str) -> str:
+        code, out, err = call("check", "--timeout", "20", *arguments)
+        assert LINE.fullmatch(out)
+        assert err == ""
+        state = out.split()[1].rstrip(":")
+        assert State[state].value == code
+        return out.removeprefix("CHRONY ").rstrip("\n")
+
+    return check
 
 
-def test_a_good_clock_is_ok(check: Check, chronyd: PrivateChronyd) -> None:
-    line = check("--address", chronyd.address, *EASY)
+@pytest.mark.parametrize(("option", "place"), [("--address", "address"), ("-H", "command_address")])
+def test_a_good_clock_is_ok(option: str, place: str, check: Check, chronyd: PrivateChronyd) -> None:
+    line = check(option, getattr(chronyd, place), *EASY)
     assert re.match(r"OK: error bound .*, stratum 6, reference 127\.0\.0\.1, 1 of 1 sources", line)
     assert re.search(r" error_bound=0\.\d+s;10;20;0 offset=.* usable_sources=1;1:;;0;1$", line)
-
-
-def test_the_command_port_serves_all_that_is_asked_for(
-    check: Check, chronyd: PrivateChronyd
-) -> None:
-    assert check("-H", chronyd.command_address, *EASY).startswith("OK: ")
 
 
 def test_a_clock_that_is_not_synchronized_is_critical(check: Check) -> None:
@@ -100,7 +86,7 @@ def test_a_clock_whose_sources_have_gone_is_critical(check: Check) -> None:
     ):
         chronyd.wait_until_synchronized()
         server.stop()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while any(s.is_reachable() for s in pychrony.get_sources(chronyd.address)):
             assert time.monotonic() < until
             time.sleep(0.1)
@@ -109,11 +95,10 @@ def test_a_clock_whose_sources_have_gone_is_critical(check: Check) -> None:
     assert line.startswith("CRITICAL: no source is reachable; 0 of 1 sources usable, 1 required")
 
 
-def test_a_chronyd_that_was_stopped_is_critical_until_it_is_back(check: Check) -> None:
-    with (
-        PrivateChronyd("local stratum 5") as server,
-        PrivateChronyd(server.as_source()) as chronyd,
-    ):
+def test_a_chronyd_that_was_stopped_is_critical_until_it_is_back(
+    check: Check, server: PrivateChronyd
+) -> None:
+    with PrivateChronyd(server.as_source()) as chronyd:
         chronyd.stop()
         for address in (chronyd.address, chronyd.command_address):
             line = check("--address", address)
@@ -140,6 +125,7 @@ def test_a_chronyd_that_hangs_is_critical(check: Check) -> None:
         (["-w", "7.5ms"], "WARNING: error bound 7.56 ms is above 7.50 ms |"),
         (["-c", "7500us"], "CRITICAL: error bound 7.56 ms is above 7.50 ms |"),
         (["-w", "8ms", "-c", "8ms"], "OK: "),
+        (["-w", "2s"], "OK: "),
         (["-w", "0:0.0075"], "WARNING: error bound 7.56 ms is above 7.50 ms |"),
         (["-w", "8ms:9ms"], "WARNING: error bound 7.56 ms is below 8.00 ms |"),
         (["-w", "@1ms:8ms"], "WARNING: error bound 7.56 ms is between 1.00 ms and 8.00 ms |"),
@@ -165,30 +151,29 @@ def test_ranges_are_in_the_performance_data(check: Check, scripted: ScriptedChro
     assert " error_bound=0.0075625s;0.000001:;@10:20;0 " in line
 
 
-def test_verbose_says_more(scripted: ScriptedChronyd, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_says_more(scripted: ScriptedChronyd, call: Call) -> None:
     known = [ntp_source(f"192.0.2.{n}", source(state=2 if n > 1 else 0)) for n in (1, 2)]
     scripted.script = script(known, tracking(reference_time=time.time_ns()))
     command = ["check", "--address", scripted.address, "--sources", "2"]
-    reason = "CHRONY WARNING: 1 of 2 sources usable, 2 required"
-    assert main([*command, "-v"]) == 1
-    first, *rest = capsys.readouterr().out.splitlines()
-    start = f"{reason}; error bound 7.56 ms, stratum 3, reference 192.0.2.1, 1 of 2 sources"
-    assert first.startswith(start)
-    assert rest == []
-    assert main([*command, "-vv"]) == 1
-    first, *rest = capsys.readouterr().out.splitlines()
+    start = (
+        "CHRONY WARNING: 1 of 2 sources usable, 2 required; "
+        "error bound 7.56 ms, stratum 3, reference 192.0.2.1, 1 of 2 sources"
+    )
+    done = call(*command, "-v")
+    assert (done.code, done.out.count("\n")) == (1, 1)
+    assert done.out.startswith(start)
+    done = call(*command, "-vv")
+    assert done.code == 1
+    first, *rest = done.out.splitlines()
     assert first.startswith(start)
     assert any(line.startswith("root dispersion ") for line in rest)
     assert any("x falseticker" in line for line in rest)
     assert not any("|" in line or "µ" in line for line in rest)
 
 
-def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    for option in ("-V", "--version"):
-        with pytest.raises(SystemExit) as end:
-            main(["check", option])
-        assert end.value.code == 0
-        assert capsys.readouterr().out == f"pychrony {pychrony.__version__}\n"
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_shown(option: str, call: Call) -> None:
+    assert call("check", option) == (0, f"pychrony {pychrony.__version__}\n", "")
 
 
 def test_a_leap_second_is_said_and_is_no_alarm(check: Check, scripted: ScriptedChronyd) -> None:
@@ -198,17 +183,11 @@ def test_a_leap_second_is_said_and_is_no_alarm(check: Check, scripted: ScriptedC
     assert "usable; a leap second is inserted at the end of the day (UTC) |" in line
 
 
-def test_an_update_that_is_overdue_is_a_warning(check: Check, scripted: ScriptedChronyd) -> None:
-    scripted.script = script(None, tracking(reference_time=time.time_ns() - 3600 * 10**9))
-    line = check("--address", scripted.address)
-    assert line.startswith("WARNING: the last update is 1h00m old; one is due every 64.2 s |")
-
-
 def test_an_update_in_the_future_is_critical(check: Check, scripted: ScriptedChronyd) -> None:
     scripted.script = script(None, tracking(reference_time=time.time_ns() + 3590 * 10**9))
     line = check("--address", scripted.address)
     assert re.match(r"CRITICAL: this clock and chronyd's report disagree by 59m\d\ds \|", line)
-    assert re.search(r" last_update=-35[89]\ds ", line)
+    assert re.search(r" last_update=-35\d\ds ", line)
 
 
 def test_sources_whose_name_is_not_resolved_do_not_count(
@@ -219,13 +198,6 @@ def test_sources_whose_name_is_not_resolved_do_not_count(
     line = check("--address", scripted.address)
     assert ", 1 of 1 sources usable | " in line
     assert line.endswith(" usable_sources=1;1:;;0;1")
-
-
-def test_falsetickers_in_the_majority_are_critical(check: Check, scripted: ScriptedChronyd) -> None:
-    known = [ntp_source(f"192.0.2.{n}", source(state=2 if n > 1 else 0)) for n in (1, 2, 3)]
-    scripted.script = script(known, tracking(reference_time=time.time_ns()))
-    line = check("--address", scripted.address)
-    assert line.startswith("CRITICAL: 2 of 3 sources are falsetickers |")
 
 
 def test_a_report_that_is_denied_is_unknown(check: Check, scripted: ScriptedChronyd) -> None:
@@ -259,25 +231,7 @@ def test_wrong_options_are_unknown_in_one_line(arguments: list[str], check: Chec
 
 
 def test_a_missing_libchrony_is_unknown() -> None:
-    command = [sys.executable, "-m", "pychrony", "check", "--address", "127.0.0.1:9"]
-    lost = {**os.environ, "PYCHRONY_LIBCHRONY": "/nowhere/libchrony.so.0"}
-    done = subprocess.run(command, capture_output=True, text=True, env=lost)
+    done = command("check", PYCHRONY_LIBCHRONY="/nowhere/libchrony.so.0")
     assert done.returncode == 3
     assert LINE.fullmatch(done.stdout)
     assert done.stdout.startswith("CHRONY UNKNOWN: loading libchrony from PYCHRONY_LIBCHRONY: ")
-
-
-def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["check", "--help"])
-    assert end.value.code == 0
-    shown = capsys.readouterr().out
-    assert "pychrony check --warning 10ms --critical 100ms" in shown
-    assert max(map(len, shown.splitlines())) <= 100
-
-
-def test_the_options_of_a_command_come_after_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["--timeout", "1", "check"])
-    assert end.value.code == 2
-    assert "the options of 'check' come after it" in capsys.readouterr().err

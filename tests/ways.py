@@ -24,7 +24,7 @@ from pychrony._command.cli import main
 OPTIONAL = ("rtcdata", "smoothing")  # their methods return `None` if chronyd has them disabled
 _METHODS = METHODS | {"all": "get_all"}
 _DISABLED = 10  # libchrony's code for it
-_LOOP = BackgroundLoop()  # one loop for all calls, which must not delay each other
+LOOP = BackgroundLoop()  # one loop for all calls, which must not delay each other
 
 Ask: TypeAlias = Callable[[], Any]
 
@@ -75,7 +75,7 @@ def _plain(read: Any) -> Any:
 
 def _result(call: Callable[[], Any]) -> Any:
     try:
-        return _plain(_LOOP.result(call()))
+        return _plain(LOOP.result(call()))
     except ChronyError as caught:
         error = caught
     assert error.message == str(error)
@@ -84,31 +84,32 @@ def _result(call: Callable[[], Any]) -> Any:
 
 @contextmanager
 def _connection(module: Any, address: str, report: str, timeout: float) -> Iterator[Ask]:
-    with _connected(module, address, timeout) as chrony:
+    with connected(module, address, timeout) as chrony:
         yield lambda: _result(getattr(chrony, _METHODS[report]))
 
 
 @contextmanager
 def _used_connection(module: Any, address: str, report: str, timeout: float) -> Iterator[Ask]:
-    with _connected(module, address, timeout) as chrony:
+    with connected(module, address, timeout) as chrony:
         for method in (chrony.get_activity,) * 16 + (chrony.get_sources,) * 2:  # for all sockets
             with suppress(ChronyTimeoutError):  # the timeout may be too short for a busy machine
-                _LOOP.result(method())
+                LOOP.result(method())
         yield lambda: _result(getattr(chrony, _METHODS[report]))
 
 
 @contextmanager
-def _connected(module: Any, address: str, timeout: float) -> Iterator[Any]:
+def connected(module: Any, address: str, timeout: float | None) -> Iterator[Any]:
+    """A connection of `pychrony`, or of `pychrony.aio` on the loop."""
     chrony = module.ChronyConnection(address, timeout=timeout)
     if module is pychrony:
         with chrony:
             yield chrony
         return
-    _LOOP.result(chrony.__aenter__())
+    LOOP.result(chrony.__aenter__())
     try:
         yield chrony
     finally:
-        _LOOP.result(chrony.aclose())
+        LOOP.result(chrony.aclose())
 
 
 @contextmanager
@@ -123,7 +124,7 @@ def _many(module: Any, address: str, report: str, timeout: float) -> Iterator[As
 
     def ask() -> Any:
         answers = module.get_many([address], *names, timeout=timeout)
-        [answer] = answers if module is pychrony else _LOOP.all(answers)
+        [answer] = answers if module is pychrony else LOOP.all(answers)
         return _report_of(answer, address, report)
 
     yield lambda: _result(ask)

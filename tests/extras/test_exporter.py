@@ -587,36 +587,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--listen", "::1:9123"], "--listen: '::1:9123' is neither host, host:port"),
-        (["--listen", ""], "--listen: '' is neither"),
-        (["--listen", "127.0.0.1:99999"], "--listen"),
-        (["--allow", "10.0.0.1/8"], "host bits set"),
-        (["--allow", "10.*"], "neither a network nor a host name"),
-        (["--allow", "10.0.0.0/8:0"], "port"),
-        (["--allow", ""], "neither a network nor a host name"),
-        (["--reports", "tracking,clients"], "unknown report 'clients'"),
-        (["--timeout", "0"], "timeout"),
-        (["--timeout", "soon"], "not a duration"),
-        (["--address", "chronyd.sock/"], "address"),
-        (["--output", "chrony.prom"], "--output needs --once"),
-        (["--web.config.file", "/nowhere.yml"], "/nowhere.yml"),
-        (["tracking"], "tracking"),
-    ],
-)
-def test_a_wrong_command_line_is_code_2_and_one_clear_line(
-    arguments: list[str], words: str
-) -> None:
-    done = run("--listen", "127.0.0.1:0", *arguments)
-    first, *rest = done.stderr.splitlines()
-    assert done.returncode == 2
-    assert first.startswith("pychrony: ")
-    assert words in first
-    assert rest in ([], ["see 'pychrony exporter --help'"])
-
-
 def test_a_port_that_is_taken_is_code_1() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -625,10 +595,6 @@ def test_a_port_that_is_taken_is_code_1() -> None:
         done = run("--listen", place)
     assert done.returncode == 1
     assert done.stderr == f"pychrony: listening on {place}: Address already in use\n"
-
-
-def test_the_help_has_an_example() -> None:
-    assert "--allow 10.0.0.0/8" in run("--help").stdout
 
 
 @pytest.mark.parametrize(
