@@ -8,7 +8,6 @@ import inspect
 import os
 import random
 import select
-import socket
 import threading
 import time
 import weakref
@@ -44,8 +43,6 @@ from pychrony import (
     aio,
 )
 from pychrony._io._shim import lib
-from pychrony._io.client import Client, new_loop
-from pychrony._io.questions import single
 
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
 
@@ -372,23 +369,6 @@ def sockets() -> set[int]:
         for entry in Path("/proc/self/fd").iterdir()
         if entry.is_symlink() and os.readlink(entry).startswith("socket:")
     }
-
-
-def test_a_late_answer_to_an_ended_client_does_not_keep_its_loop_awake() -> None:
-    """The loop keeps the ended client's session and socket for the next client."""
-    loop = new_loop()
-    lib.shim_spare_sessions(loop, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chronyd:
-        chronyd.bind(("127.0.0.1", 0))
-        client = Client(f"127.0.0.1:{chronyd.getsockname()[1]}", loop)
-        client.start(single(pychrony.TrackingStatus), -1)
-        chronyd.settimeout(HANG)
-        asker = chronyd.recvfrom(2048)[1]
-        client.stop()
-        client.close()
-        chronyd.sendto(b"late", asker)
-        lib.shim_step(loop)
-        assert select.select([lib.shim_loop_fd(loop)], [], [], 0)[0] == []
 
 
 @each_loop

@@ -26,8 +26,6 @@ A = TypeVar("A")
 AT_ONCE = 16
 """Maximum number of calls that a connection serves at the same time; from eight on, chronyd itself
 is the bottleneck."""
-TOGETHER = 4096
-"""Close up to this many sockets in one batch."""
 OPENING = 10_000_000
 """Nanoseconds to spend on opening sockets before other callbacks run: one can take milliseconds."""
 
@@ -50,7 +48,6 @@ class Driver:
         self.events = events
         self.loop = new_loop()
         self._users = 0
-        self._closing = False
         self._watched = -1
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when the timer goes off
@@ -95,22 +92,6 @@ class Driver:
         if self._watched < 0:
             self._watched = lib.shim_loop_fd(self.loop)
             self.events.add_reader(self._watched, self._drive)
-
-    def close_together(self) -> None:
-        """Close the sockets of all connections that are closed at the same time together.
-
-        Closing them one by one would take quadratic time (see `close_spares()` in sockets.c). They
-        wait for that as spare sessions, until the callbacks that are now ready have run.
-        """
-        if not self._closing and not self.events.is_closed():
-            self._closing = True
-            lib.shim_spare_sessions(self.loop, TOGETHER)
-            self.events.call_soon(self._close_spares)
-
-    def _close_spares(self) -> None:
-        self._closing = False
-        if self._users > 0:  # otherwise, they were closed with the loop
-            lib.shim_spare_sessions(self.loop, 0)
 
     async def pace(self) -> None:
         """Wait before a socket is opened if opening others has held up the event loop."""
@@ -225,7 +206,6 @@ class Calls:
 
     def close(self) -> None:
         """Close all sockets, and let all calls fail."""
-        self.driver.close_together()
         self.daemon.close("task")
         for future in (*self._turns, *self._waiting):
             if not future.done():

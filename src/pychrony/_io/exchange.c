@@ -84,22 +84,15 @@ static int open_slot(struct slot *slot)
     return OK;
 }
 
-/* Remove the socket from its slot; the caller has closed it. */
-static void forget_socket(struct slot *slot)
-{
-    set_state(slot, IDLE);
-    slot->dirty = false;
-    slot->socket = NULL;
-    slot->peer->open--;
-}
-
 static void close_slot(struct slot *slot)
 {
     set_state(slot, IDLE);
     if (slot->socket == NULL)
         return;
     close_socket(slot->peer->hub, slot->socket);
-    forget_socket(slot);
+    slot->dirty = false;
+    slot->socket = NULL;
+    slot->peer->open--;
 }
 
 /* Return a slot without a socket, a new one if necessary; NULL: no memory. */
@@ -192,22 +185,8 @@ void free_peer(struct peer *peer)
 {
     for (struct slot *slot; (slot = peer->slots) != NULL;) {
         peer->slots = slot->next;
-        bool clean = slot->socket != NULL && slot->state == IDLE && !slot->dirty && !peer->ordered;
-        if (clean && spare_socket(peer->hub, slot->socket))
-            forget_socket(slot);
         close_slot(slot);
         free(slot);
-    }
-}
-
-void leave_peer_to_parent(struct peer *peer)
-{
-    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next) {
-        set_state(slot, IDLE);
-        if (slot->socket == NULL)
-            continue;
-        leave_socket_to_parent(peer->hub, slot->socket);
-        forget_socket(slot);
     }
 }
 
@@ -347,7 +326,7 @@ static int be_ready(struct slot *slot)
     if (!slot->dirty)
         return OK;
     slot->dirty = false;
-    return renew_session(slot->peer->hub, slot->socket);
+    return renew_session(slot->socket);
 }
 
 /* A request could not be sent. */

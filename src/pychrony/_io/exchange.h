@@ -95,11 +95,8 @@ int open_peer(struct peer *peer, const char *address);
 /* Close all sockets. */
 void close_peer(struct peer *peer);
 
-/* Free the slots. Clean sessions may become spares of the hub. */
+/* Close all sockets, and free the slots. */
 void free_peer(struct peer *peer);
-
-/* In a forked child: close the parent's sockets. */
-void leave_peer_to_parent(struct peer *peer);
 
 /* Prepare for a batch with this timeout (negative: none). */
 void start_peer(struct peer *peer, int64_t timeout);

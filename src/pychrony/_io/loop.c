@@ -165,7 +165,6 @@ void shim_close_all(void)
             close_peer(&client_at(inner)->batch.peer);
             make_ready(client_at(inner));
         }
-        keep_spares(&loop->hub, 0);
         loop->over = true;
     }
     unlock_loops();
@@ -193,16 +192,17 @@ static void after_fork(void)
 }
 
 /* A child that used its parent's sockets would receive the parent's answers, and libchrony would
-   use the same sequence numbers in both, even in spare sessions. If libchrony closed the sockets,
+   use the same sequence numbers in both. If libchrony closed the sockets,
    it would also delete the parent's socket files. */
 static void in_child(void)
 {
     struct node *node, *inner;
     FOR_EACH(node, &loops) {
         shim_loop *loop = loop_at(node);
+        loop->hub.inherited = true;
         FOR_EACH(inner, &loop->clients) {
             shim_client *client = client_at(inner);
-            leave_peer_to_parent(&client->batch.peer);
+            close_peer(&client->batch.peer);
             client->forked = client->batch.running;
             make_ready(client);
         }
@@ -287,15 +287,6 @@ int shim_loop_fd(shim_loop *loop)
     int epoll = loop->hub.epoll;
     unlock_loop(loop);
     return epoll;
-}
-
-void shim_spare_sessions(shim_loop *loop, int most)
-{
-    if (loop == NULL)
-        return;
-    lock_loop(loop);
-    keep_spares(&loop->hub, most);
-    unlock_loop(loop);
 }
 
 /* ---- Clients ---- */
@@ -401,10 +392,10 @@ static void step(shim_loop *loop, int64_t now)
     loop->due = first_due(loop);
 }
 
-static void take_events(shim_loop *loop, const struct epoll_event *events, int count)
+static void take_events(const struct epoll_event *events, int count)
 {
     for (int i = 0; i < count; i++) {
-        shim_client *client = take_event(&loop->hub, &events[i]);
+        shim_client *client = take_event(&events[i]);
         if (client != NULL)
             make_ready(client);
     }
@@ -427,7 +418,7 @@ int64_t shim_step(shim_loop *loop)
     struct epoll_event events[EVENTS];
     lock_loop(loop);
     int found = loop->hub.epoll >= 0 ? epoll_wait(loop->hub.epoll, events, EVENTS, 0) : 0;
-    take_events(loop, events, found);
+    take_events(events, found);
     int64_t due = step_now(loop);
     unlock_loop(loop);
     return due;
@@ -489,7 +480,7 @@ int shim_run(shim_loop *loop, int64_t longest)
         lock_loop(loop);
         if (found < 0)
             break; /* a signal: let Python run its handler */
-        take_events(loop, events, found);
+        take_events(events, found);
         now = clock_now();
     }
     int done = loop->done;

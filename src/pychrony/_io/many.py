@@ -27,8 +27,6 @@ YOUNG = 64
 """Maximum number of unanswered daemons that were asked within the last `YOUTH` nanoseconds. A
 larger burst would overflow queues on the way; chronyd's own queue holds fewer than 300 requests."""
 YOUTH = 10_000_000  # nanoseconds
-SPARES = 64
-"""Maximum number of finished sessions to keep for further daemons."""
 NAMES = 64
 """Maximum number of names to look up at the same time."""
 WAITING = 1000
@@ -81,7 +79,6 @@ class Many:
         `wake` is called from any thread when a name has been looked up.
         """
         self.loop = new_loop()
-        lib.shim_spare_sessions(self.loop, SPARES)
         self.outcomes: deque[Outcome] = deque()
         self._left = iter(addresses)
         self._more = True

@@ -104,11 +104,6 @@ typedef struct shim_loop shim_loop;
    reports that, and the other functions do nothing. */
 shim_loop *shim_loop_new(void);
 
-/* From now on, keep up to `most` sessions of ended clients, with their descriptors, for new
-   clients: creating a session takes longer than everything else that a single question requires.
-   Any further sessions are closed. The loop starts with `most` = 0. */
-void shim_spare_sessions(shim_loop *loop, int most);
-
 /* Give up the loop, which ends with the last of its clients. */
 void shim_loop_free(shim_loop *loop);
 

@@ -13,7 +13,6 @@ struct epoll_event;
 struct socket {
     int fd; /* negative: closed */
     chrony_session *session;
-    unsigned number; /* of the session, in the order in which the hub created them */
     void *owner;     /* what take_event() returns for its events */
     struct socket *next; /* in the hub's list of closed ones */
     bool further; /* it is part of the budget */
@@ -23,21 +22,14 @@ struct socket {
 
 /* What all sockets of a loop share. */
 struct hub {
-    int epoll; /* -1 until the first socket is opened */
-    unsigned sessions; /* created so far */
+    int epoll;      /* -1 until the first socket is opened */
+    bool inherited; /* in a forked child: the sockets are the parent's, so leave their files */
     struct socket *closed; /* memory for new ones */
-    struct socket **spares; /* on UDP sockets, with clean sessions */
-    int spared;             /* number of them */
-    int most_spared;
-    int spare_room; /* number of them there is memory for */
 };
 
-/* Close epoll's descriptor and the spares. All other sockets of the hub must be closed already. */
+/* Close epoll's descriptor. All sockets of the hub must be closed already. */
 void close_hub(struct hub *hub);
 void free_hub(struct hub *hub);
-
-/* From now on, keep up to `most` spares, and close the others. */
-void keep_spares(struct hub *hub, int most);
 
 /* Open a socket to `address` with a session on it, watched by epoll. A `further` socket is part of
    the budget. Returns 0, or an error with errno set. */
@@ -54,21 +46,15 @@ int budget_to_spare(void);
 
 void close_socket(struct hub *hub, struct socket *socket);
 
-/* Close the socket, but keep its session as a spare. False: there are enough. */
-bool spare_socket(struct hub *hub, struct socket *socket);
-
-/* In a forked child: close the parent's socket without affecting the parent. */
-void leave_socket_to_parent(struct hub *hub, struct socket *socket);
-
 /* Replace the session, and with it any unfinished exchange. Returns 0, or an error with errno set;
    after an error, the socket has no session and must be closed. */
-int renew_session(struct hub *hub, struct socket *socket);
+int renew_session(struct socket *socket);
 
 /* Set whether epoll also watches for the socket becoming writable. */
 void watch_writing(const struct hub *hub, struct socket *socket, bool writing);
 
 /* Note an event. Returns the owner of its socket, or NULL if there is none. */
-void *take_event(const struct hub *hub, const struct epoll_event *event);
+void *take_event(const struct epoll_event *event);
 
 /* Discard what has arrived, which epoll would otherwise report for ever. */
 void drain_socket(const struct socket *socket);
