@@ -71,6 +71,25 @@ class Watch:
         assert any(early <= number <= late for number in self.machine.numbers())
         return interval
 
+    def look_often(self, times: int, pause: int) -> None:
+        """Let so many nanoseconds pass before each look, which must give an interval."""
+        for _ in range(times):
+            self.machine.advance(pause)
+            assert self.look()
+
+
+Watching = Callable[..., Watch]
+
+
+@pytest.fixture
+def watch(bounded: BoundedClock, scripted: ScriptedChronyd) -> Watching:
+    """Return a function that watches a machine; reports are used for `max_age` seconds."""
+
+    def start(machine: Machine, max_age: float = 1.0) -> Watch:
+        return Watch(bounded, scripted, machine, max_age)
+
+    return start
+
 
 def reads_slowly(machine: Machine, clock: Callable[[], int]) -> Callable[[], int]:
     def read() -> int:
@@ -210,15 +229,14 @@ many = settings(
     max_age=AGES,
 )
 def test_no_interval_misses_true_time(
-    bounded: BoundedClock,
-    scripted: ScriptedChronyd,
+    watch: Watching,
     machine: Machine,
     spread: int,
     events: list[Event],
     max_age: float,
 ) -> None:
     machine.spread = spread
-    clock = Watch(bounded, scripted, machine, max_age)
+    clock = watch(machine, max_age)
     for event in events:
         event(clock)
         clock.look()
@@ -236,8 +254,7 @@ def test_no_interval_misses_true_time(
     max_age=AGES,
 )
 def test_no_interval_misses_true_time_around_a_leap_second(
-    bounded: BoundedClock,
-    scripted: ScriptedChronyd,
+    watch: Watching,
     machine: Machine,
     leap: Leap,
     delay: int,
@@ -251,7 +268,7 @@ def test_no_interval_misses_true_time_around_a_leap_second(
     machine.step()
     machine.advance(DAY // 2 - before - 3 * SECOND)
     machine.step()
-    clock = Watch(bounded, scripted, machine, max_age)
+    clock = watch(machine, max_age)
     if not known:
         clock.look()
     machine.announce(leap, delay=delay, by_slew=by_slew)
@@ -267,27 +284,23 @@ def test_no_interval_misses_true_time_around_a_leap_second(
 
 @pytest.mark.parametrize("leap", ["insert", "delete"])
 def test_a_leap_second_may_be_announced_after_the_report_in_use(
-    bounded: BoundedClock, scripted: ScriptedChronyd, leap: Leap
+    watch: Watching, leap: Leap
 ) -> None:
     machine = Machine()
     machine.advance(DAY // 2 - 30 * SECOND)
-    clock = Watch(bounded, scripted, machine, 60.0)
-    scripted.requests.clear()
+    clock = watch(machine, 60.0)
+    clock.chronyd.requests.clear()
     assert clock.look()
     machine.advance(SECOND)
     machine.announce(leap, delay=0, by_slew=False)
-    for _ in range(350):
-        machine.advance(100 * MS)
-        assert clock.look()
-    assert len(scripted.requests) <= 3  # the others after midnight
+    clock.look_often(350, 100 * MS)
+    assert len(clock.chronyd.requests) <= 3  # the others after midnight
 
 
-def test_midnight_does_not_widen_the_interval_of_a_recent_report(
-    bounded: BoundedClock, scripted: ScriptedChronyd
-) -> None:
+def test_midnight_does_not_widen_the_interval_of_a_recent_report(watch: Watching) -> None:
     machine = Machine()
     machine.advance(DAY // 2 - 10 * SECOND)
-    clock = Watch(bounded, scripted, machine, 0.9)
+    clock = watch(machine, 0.9)
     for _ in range(200):
         machine.advance(100 * MS)
         interval = clock.look()
@@ -295,69 +308,49 @@ def test_midnight_does_not_widen_the_interval_of_a_recent_report(
         assert interval.error_bound < 0.001
 
 
-def test_a_slew_while_the_answer_travels_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd
-) -> None:
-    machine = Machine()
-    machine.spread = 200
-    machine.round_trip = 50 * MS, 50 * MS
+def test_a_slew_while_the_answer_travels_is_allowed_for(watch: Watching) -> None:
+    machine = Machine(round_trip=(50 * MS, 50 * MS))
     machine.system += SECOND
     machine.slew(80_000_000)
-    clock = Watch(bounded, scripted, machine, 1.0)
-    for _ in range(20):
-        assert clock.look()
-        machine.advance(200 * MS)
+    clock = watch(machine)
+    clock.look_often(20, 200 * MS)
 
 
 @pytest.mark.parametrize("suspended", [40_000, 50_000])  # a slew for 200 ms hides the shorter one
-def test_a_short_suspension_during_a_slew_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd, suspended: int
-) -> None:
+def test_a_short_suspension_during_a_slew_is_allowed_for(watch: Watching, suspended: int) -> None:
     machine = Machine(hardware=-100_000)
-    machine.spread = 200
-    clock = Watch(bounded, scripted, machine, 1.0)
+    clock = watch(machine)
     assert clock.look()
     machine.suspend(suspended)
     machine.slew(200_000)  # back, so that the system clock seems to have been slewed only
-    for _ in range(4):
-        machine.advance(200 * MS)
-        assert clock.look()
+    clock.look_often(4, 200 * MS)
 
 
 @pytest.mark.parametrize(("hardware", "kernel"), [(100_000, -39_743), (-169_265, 100_000)])
 def test_a_clock_that_chronyd_does_not_control_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd, hardware: int, kernel: int
+    watch: Watching, hardware: int, kernel: int
 ) -> None:
-    machine = Machine(controlled=False, hardware=hardware, kernel=kernel)
-    machine.spread = 200
-    clock = Watch(bounded, scripted, machine, 1.0)
-    for _ in range(200):
-        assert clock.look()
-        machine.advance(17 * MS)
+    clock = watch(Machine(controlled=False, hardware=hardware, kernel=kernel))
+    clock.look_often(200, 17 * MS)
 
 
 @pytest.mark.parametrize("round_trip", [(0, 7 * MS), (7 * MS, 0), (90 * MS, 90 * MS)])
 def test_the_journey_of_a_report_on_a_clock_that_chronyd_does_not_control_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd, round_trip: tuple[int, int]
+    watch: Watching, round_trip: tuple[int, int]
 ) -> None:
-    machine = Machine(controlled=False, hardware=100_000, kernel=-39_743)
-    machine.spread = 200
-    machine.round_trip = round_trip
-    clock = Watch(bounded, scripted, machine, 0.0)
-    for _ in range(3):
-        assert clock.look()
-        machine.advance(SECOND // 2)
+    machine = Machine(controlled=False, hardware=100_000, kernel=-39_743, round_trip=round_trip)
+    clock = watch(machine, 0.0)
+    clock.look_often(3, SECOND // 2)
 
 
 @pytest.mark.parametrize("frequency", [-100_000, 100_000])
 @pytest.mark.parametrize("by", [-SECOND, SECOND])
 @pytest.mark.parametrize("is_set_first", [False, True])
 def test_a_clock_that_is_set_while_the_answer_travels_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd, frequency: int, by: int, is_set_first: bool
+    watch: Watching, frequency: int, by: int, is_set_first: bool
 ) -> None:
     machine = Machine(controlled=False, hardware=frequency)
-    machine.spread = 200
-    clock = Watch(bounded, scripted, machine, 0.0)
+    clock = watch(machine, 0.0)
 
     def report(_: object) -> Record:
         machine.advance(40 * MS)
@@ -367,17 +360,16 @@ def test_a_clock_that_is_set_while_the_answer_travels_is_allowed_for(
         machine.advance(40 * MS)
         return later if is_set_first else earlier
 
-    scripted.script = {Command.TRACKING: report}
+    clock.chronyd.script = {Command.TRACKING: report}
     assert clock.look()
 
 
 @pytest.mark.parametrize(("too_long", "rate"), [(0, 400_000), (20_000, 400_000), (20_000, 1)])
 def test_a_suspension_while_the_answer_travels_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd, too_long: int, rate: int
+    watch: Watching, too_long: int, rate: int
 ) -> None:
     machine = Machine(hardware=-100_000)
-    machine.spread = 200
-    clock = Watch(bounded, scripted, machine, 0.0)
+    clock = watch(machine, 0.0)
 
     def report(_: object) -> Record:
         record = machine.report()
@@ -388,50 +380,37 @@ def test_a_suspension_while_the_answer_travels_is_allowed_for(
         machine.advance(100 * MS)  # 400 ppm hide the suspension
         return record
 
-    scripted.script = {Command.TRACKING: report}
+    clock.chronyd.script = {Command.TRACKING: report}
     assert clock.look()
 
 
-def test_a_chronyd_that_no_longer_controls_the_clock_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd
-) -> None:
+def test_a_chronyd_that_no_longer_controls_the_clock_is_allowed_for(watch: Watching) -> None:
     machine = Machine(hardware=100_000)
-    machine.spread = 200
-    clock = Watch(bounded, scripted, machine, 1.0)
-    for _ in range(3):
-        machine.advance(2 * SECOND)
-        assert clock.look()
+    clock = watch(machine)
+    clock.look_often(3, 2 * SECOND)
     machine.controlled, machine.kernel = False, -39_743
-    for _ in range(200):
-        machine.advance(50 * MS)
-        assert clock.look()
+    clock.look_often(200, 50 * MS)
 
 
 @pytest.mark.parametrize("compensation", [-8, -2, 2, 8])
-def test_a_temperature_compensation_is_allowed_for(
-    bounded: BoundedClock, scripted: ScriptedChronyd, compensation: int
-) -> None:
+def test_a_temperature_compensation_is_allowed_for(watch: Watching, compensation: int) -> None:
     """chronyd reports the frequency without it."""
     machine = Machine(hardware=20_000)
-    machine.spread = 200
-    clock = Watch(bounded, scripted, machine, 1.0)
-    scripted.script = {
+    clock = watch(machine)
+    clock.chronyd.script = {
         Command.TRACKING: lambda _: machine.report().replace(frequency_offset=20.0 - compensation)
     }
-    for _ in range(60):
-        machine.advance(50 * MS)
-        assert clock.look()
+    clock.look_often(60, 50 * MS)
 
 
 @pytest.mark.parametrize("max_age", [0.1, 1.0])
 @pytest.mark.parametrize("hardware", [-100_000, 100_000])
 def test_the_frequency_of_a_clock_that_chronyd_controls_does_not_widen_the_interval(
-    bounded: BoundedClock, scripted: ScriptedChronyd, hardware: int, max_age: float
+    watch: Watching, hardware: int, max_age: float
 ) -> None:
-    machine = Machine(hardware=hardware)
-    machine.spread = 10_000
-    clock = Watch(bounded, scripted, machine, max_age)
-    bounded._clocks = Clocks(*(reads_slowly(machine, clock) for clock in machine.clocks()))
+    machine = Machine(hardware=hardware, spread=10_000)
+    clock = watch(machine, max_age)
+    clock.clock._clocks = Clocks(*(reads_slowly(machine, clock) for clock in machine.clocks()))
     for moment in range(120):
         machine.advance(50 * MS)
         interval = clock.look()
@@ -440,12 +419,10 @@ def test_the_frequency_of_a_clock_that_chronyd_controls_does_not_widen_the_inter
             assert interval.error_bound < 14.5e-6
 
 
-def test_the_interval_grows_as_chronyd_says(
-    bounded: BoundedClock, scripted: ScriptedChronyd
-) -> None:
-    machine = Machine(hardware=20_000)
-    machine.spread, machine.skew, machine.residual = 10_000, 3_000, -1_000
-    clock = Watch(bounded, scripted, machine, 60.0)
+def test_the_interval_grows_as_chronyd_says(watch: Watching) -> None:
+    machine = Machine(hardware=20_000, spread=10_000)
+    machine.skew, machine.residual = 3_000, -1_000
+    clock = watch(machine, 60.0)
     first = clock.look()
     machine.advance(50 * SECOND)
     last = clock.look()
@@ -455,19 +432,15 @@ def test_the_interval_grows_as_chronyd_says(
     assert last.error_bound == pytest.approx(10e-6 + 50 * 5e-6, rel=0.01)  # 3 + 1 + 1 ppm
 
 
-def test_nothing_is_asked_while_the_report_is_fresh(
-    bounded: BoundedClock, scripted: ScriptedChronyd
-) -> None:
+def test_nothing_is_asked_while_the_report_is_fresh(watch: Watching) -> None:
     machine = Machine()
-    clock = Watch(bounded, scripted, machine, 1.0)
-    scripted.requests.clear()
-    for _ in range(100):
-        clock.look()
-        machine.advance(9 * MS)
-    assert len(scripted.requests) == 1
-    machine.advance(200 * MS)
+    clock = watch(machine)
+    clock.chronyd.requests.clear()
     clock.look()
-    assert len(scripted.requests) == 2
+    clock.look_often(99, 9 * MS)
+    assert len(clock.chronyd.requests) == 1
+    clock.look_often(1, 200 * MS)
+    assert len(clock.chronyd.requests) == 2
 
 
 def test_no_thread_waits_for_another() -> None:
@@ -484,35 +457,30 @@ def test_no_thread_waits_for_another() -> None:
         slow.join()
 
 
-def test_a_chronyd_that_is_not_synchronized_gives_no_time(
-    bounded: BoundedClock, scripted: ScriptedChronyd
-) -> None:
+def test_a_chronyd_that_is_not_synchronized_gives_no_time(watch: Watching) -> None:
     machine = Machine()
     machine.synchronized = False
-    Watch(bounded, scripted, machine, 1.0)
     with pytest.raises(ChronyNotSynchronizedError, match="chronyd is not synchronised"):
-        bounded.now()
+        watch(machine).clock.now()
 
 
-def test_a_report_that_cannot_be_read_gives_no_time(
-    bounded: BoundedClock, scripted: ScriptedChronyd
-) -> None:
+def test_a_report_that_cannot_be_read_gives_no_time(watch: Watching) -> None:
     machine = Machine()
-    clock = Watch(bounded, scripted, machine, 1.0)
+    clock = watch(machine)
     assert clock.look()
-    scripted.stop()
+    clock.chronyd.stop()
     assert clock.look()  # the report is fresh
     machine.advance(2 * SECOND)
     with pytest.raises(ChronyNotSynchronizedError) as caught:
-        bounded.now()
+        clock.clock.now()
     assert isinstance(caught.value.__cause__, ChronyConnectionError)
     assert caught.value.__cause__.message in caught.value.message
-    scripted.start()
+    clock.chronyd.start()
     assert clock.look()
     machine.advance(2 * SECOND)
-    scripted.script = {Command.TRACKING: Status.UNAUTH}
+    clock.chronyd.script = {Command.TRACKING: Status.UNAUTH}
     with pytest.raises(ChronyNotSynchronizedError, match="not authorized"):
-        bounded.now()
+        clock.clock.now()
 
 
 def test_a_clock_is_used_in_its_with_block() -> None:

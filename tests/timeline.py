@@ -25,8 +25,19 @@ class Machine:
     what chronyd measured by at most 1 ppm.
     """
 
-    def __init__(self, *, controlled: bool = True, hardware: int = 0, kernel: int = 0) -> None:
-        """`kernel` is the adjustment of the kernel's clock, if chronyd does not control it."""
+    def __init__(
+        self,
+        *,
+        controlled: bool = True,
+        hardware: int = 0,
+        kernel: int = 0,
+        spread: int = 200,
+        round_trip: tuple[int, int] = (0, 0),
+    ) -> None:
+        """`kernel` is the adjustment of the kernel's clock, if chronyd does not control it.
+
+        `spread` is chronyd's error bound, and `round_trip` how long request and answer take.
+        """
         self.true = NOON  # counts every second, even a leap second
         self.raw = 5_000 * SECOND
         self.boot = 7_000 * SECOND
@@ -36,7 +47,7 @@ class Machine:
         self.hardware = hardware
         self.kernel = kernel
         self.synchronized = True
-        self.spread = 100_000
+        self.spread = spread
         self.skew = 50
         self.residual = 20
         self.wrong = 0.0
@@ -49,7 +60,7 @@ class Machine:
         self.applied_at = 0  # when the system clock, or chronyd, applies the leap second
         self.applied = False
         self.leap_by_slew = False
-        self.round_trip: tuple[int, int] = (0, 0)
+        self.round_trip = round_trip
 
     def clocks(self) -> Clocks:
         return Clocks(
