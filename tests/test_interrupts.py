@@ -295,16 +295,6 @@ time.sleep(0.2)
 
 
 @both
-def test_signals_are_handled_while_a_call_waits(transport: Transport, arm: Arm) -> None:
-    handled: list[float] = []
-    with ScriptedChronyd(transport=transport, fault=delay(0.3)) as chronyd:
-        arm(lambda *_: handled.append(time.monotonic()), 0.02, 0.02)
-        assert pychrony.get_tracking(chronyd.address, timeout=HANG).stratum == 3
-        ended = time.monotonic()
-    assert len([moment for moment in handled if moment < ended - 0.05]) >= 3
-
-
-@both
 @pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_ntp_data"])
 def test_a_handler_that_raises_ends_the_call_and_the_next_one_works(
     transport: Transport, method: str, arm: Arm

@@ -97,24 +97,13 @@ WITHOUT_PREFIX = """
     """
 
 
-def test_importing_the_package_needs_no_libchrony(python: Python) -> None:
-    said = python(
-        """
-        import pychrony, pychrony.models, pychrony.exceptions, pychrony.connection
-        print(pychrony.get_tracking)
-        pychrony.ChronyConnection()
-        """,
-        variable="/nowhere/libchrony.so.0",
-    )
-    assert said.startswith("<function get_tracking")
-
-
-def test_importing_the_package_loads_no_libchrony(python: Python, libchrony: Path) -> None:
+def test_only_a_call_loads_libchrony(python: Python, libchrony: Path) -> None:
     said = python(
         f"""
         from pathlib import Path
-        import pychrony
+        import pychrony, pychrony.aio
         loaded = lambda: {str(libchrony)!r} in Path("/proc/self/maps").read_text()
+        pychrony.ChronyConnection()
         print(loaded())
         pychrony.supported_reports()
         print(loaded())
@@ -312,24 +301,6 @@ def test_a_libchrony_in_use_stays(python: Python, libchrony: Path) -> None:
     assert said.splitlines() == [f"found {libchrony}"] * 2
 
 
-def test_threads_may_load_it_at_the_same_time(python: Python, libchrony: Path) -> None:
-    said = python(
-        """
-        import threading
-        from concurrent.futures import ThreadPoolExecutor
-        import pychrony
-        start = threading.Barrier(16)
-        def load(_):
-            start.wait()
-            return pychrony.supported_reports()
-        with ThreadPoolExecutor(16) as pool:
-            print(len(set(pool.map(load, range(16)))))
-        """,
-        variable=libchrony,
-    )
-    assert said == "1"
-
-
 DNF = "'dnf install libchrony'"
 EPEL = "'dnf install libchrony' (it is in EPEL)"
 BUILD = "https://gitlab.com/chrony/libchrony"
@@ -342,14 +313,10 @@ BUILD = "https://gitlab.com/chrony/libchrony"
         ({"ID": "nobara", "ID_LIKE": "fedora"}, f"{DNF},"),
         ({"ID": "rhel", "ID_LIKE": "fedora"}, EPEL),
         ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, EPEL),
-        ({"ID": "almalinux", "ID_LIKE": "rhel centos fedora"}, EPEL),
-        ({"ID": "centos", "ID_LIKE": "rhel fedora"}, EPEL),
         ({"ID": "ol", "ID_LIKE": "fedora"}, EPEL),
         ({"ID": "amzn", "ID_LIKE": "fedora", "PRETTY_NAME": "Amazon Linux 2023"}, BUILD),
         ({"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 13 (trixie)"}, BUILD),
-        ({"ID": "ubuntu", "ID_LIKE": "debian", "NAME": "Ubuntu"}, BUILD),
         ({"ID": "alpine", "NAME": "Alpine Linux"}, BUILD),
-        ({"ID": "arch", "NAME": "Arch Linux"}, BUILD),
         ({}, BUILD),
     ],
     ids=lambda part: part.get("ID", "unknown") if isinstance(part, dict) else "",

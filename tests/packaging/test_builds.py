@@ -65,21 +65,6 @@ def test_an_sdist_builds_anywhere(tree: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_wheel_needs_no_libchrony_to_be_built(tree: Path, tmp_path: Path) -> None:
-    header = subprocess.run(
-        [*os.environ.get("CC", "cc").split(), "-E", "-include", "chrony.h", "-x", "c", os.devnull],
-        capture_output=True,
-    )
-    if header.returncode == 0:
-        pytest.skip("libchrony is installed here")
-    environment = {k: v for k, v in os.environ.items() if k != "PYCHRONY_LIBCHRONY"}
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
-    done = subprocess.run(
-        [*pip, str(tmp_path), str(tree)], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_building_a_wheel_leaves_the_source_tree_as_it_is(tree: Path, tmp_path: Path) -> None:
     """It may be read-only: who builds as root would not notice."""
 
@@ -152,11 +137,6 @@ def repository(tree: Path) -> Path:
     git(tree, "add", ".")
     commit(tree, "first")
     return tree
-
-
-def test_a_tag_gives_its_version(repository: Path) -> None:
-    git(repository, "tag", "v0.1.0")
-    assert version(repository) == "0.1.0"
 
 
 def test_a_commit_after_a_tag_comes_after_its_version(repository: Path) -> None:

@@ -62,24 +62,12 @@ def test_the_package_is_compiled_by_the_environment_it_is_installed_in() -> None
     assert {"c-compiler", "cffi", "hatch-vcs", "hatchling"} <= PIXI["dependencies"].keys()
 
 
-def test_linting_needs_neither_compiler_nor_chronyd() -> None:
-    assert PIXI["environments"]["lint"] == {"features": ["lint"], "no-default-feature": True}
-    assert PIXI["feature"]["lint"]["dependencies"].keys() == {"ruff", "shellcheck"}
-
-
 def test_linting_runs_where_there_is_neither(tmp_path: Path) -> None:
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for name in ("bash", "dirname", "env", "ruff", "sh", "shellcheck"):
         (tmp_path / name).symlink_to(shutil.which(name, path=places) or name)
     ready = PIXI["feature"]["lint"]["activation"]["env"]
     run(COMMANDS["lint"], ROOT, {**os.environ, **ready, "PATH": str(tmp_path)})
-
-
-def test_taking_libchrony_from_conda_forge_is_a_change_of_one_line() -> None:
-    lines = [
-        line for line in (ROOT / "pixi.toml").read_text().splitlines() if "libchrony =" in line
-    ]
-    assert lines == ['libchrony = { path = "recipe/libchrony" } # once conda-forge has it: "*"']
 
 
 def test_activation_puts_the_folder_of_daemons_on_the_path() -> None:
