@@ -21,7 +21,7 @@ from ._io.failures import is_off
 from ._model.fields import Report
 from ._model.placeholders import unknown
 from ._prometheus.metrics import PREFIX, USUAL_REPORTS, Metric, by_source, exported
-from .connection import AnyAddress, get_all
+from .connection import AnyAddress, get_all, named_models
 from .exceptions import (
     ChronyDataError,
     ChronyError,
@@ -101,11 +101,10 @@ class Exposition:
     def __init__(self, reports: Collection[str] | None, *, all_metrics: bool) -> None:
         if reports is None:
             reports = tuple(MODELS) if all_metrics else USUAL_REPORTS
-        unknown_names = [name for name in reports if name not in MODELS]
-        if unknown_names or not reports:
-            what = f"unknown report {unknown_names[0]!r}" if unknown_names else "no report"
-            raise ValueError(f"{what}; choose from {', '.join(MODELS)}")
-        self.reports: tuple[str, ...] = tuple(name for name in MODELS if name in reports)
+        if not reports:
+            raise ValueError(f"no report; choose from {', '.join(MODELS)}")
+        named = named_models(tuple(reports))
+        self.reports = tuple(name for name, model in MODELS.items() if model in named)
         self._everything = all_metrics
 
     def describe(self) -> Iterator[Family]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NoReturn, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar
 
 from .._io.address import MAX_TIMEOUT
-from .._model.durations import parse
+from .._model import durations, ranges
 from .._model.ranges import Range, up_to
-from .._model.ranges import parse as parse_range
 from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
@@ -22,30 +22,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0  # seconds, as in the functions
 
+T = TypeVar("T")
+
 MAX_INTERVAL = 1_000_000  # seconds; more is probably a mistake
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps line breaks, and asks for the terminal's width without importing `shutil`.
-
-    A parser makes a formatter for each argument, even if it shows no help.
-    """
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=columns() - 2)
-
-    if sys.version_info >= (3, 14) and sys.version_info < (3, 15):
-        # That version imports `dataclasses` for the colours of each formatter that is made.
-
-        def _set_color(self, color: bool, **options: object) -> None:
-            self._color_options = color, options
-
-        def __getattr__(self, name: str) -> object:
-            if name not in ("_theme", "_decolor"):
-                raise AttributeError(name)
-            color, options = self._color_options
-            super()._set_color(color, **options)
-            return object.__getattribute__(self, name)
 
 
 def columns() -> int:
@@ -71,8 +50,9 @@ class Parser(argparse.ArgumentParser):
     """Words of chronyc's that mean nothing here, and what to use instead."""
 
     def __init__(self, **options: object) -> None:
-        options.setdefault("formatter_class", _Formatter)
-        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
+        # Given the width, argparse does not import `shutil` to ask for it.
+        formatter = partial(argparse.RawDescriptionHelpFormatter, width=columns() - 2)
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **options)  # type: ignore[arg-type]
 
     def parse(
         self, argv: Sequence[str], defaults: Mapping[str, object] | None = None
@@ -113,14 +93,17 @@ def add_address(parser: argparse.ArgumentParser, *flags: str) -> None:
     )
 
 
-def add_timeout(parser: argparse.ArgumentParser) -> None:
-    """Add `--timeout`."""
+def add_timeout(
+    parser: argparse.ArgumentParser, *flags: str, of: str = "chronyd, over all requests"
+) -> None:
+    """Add `--timeout`, which limits how long to wait for the answer `of` something."""
     parser.add_argument(
+        *flags,
         "--timeout",
-        type=timeout,
+        type=_timeout,
+        default=parser.argument_default or TIMEOUT,
         metavar="DURATION",
-        help=f"how long to wait for chronyd, over all requests (default: {TIMEOUT:g}s); "
-        "'none' waits for ever",
+        help=f"how long to wait for {of} (default: {TIMEOUT:g}s); 'none' waits for ever",
     )
 
 
@@ -135,6 +118,15 @@ def add_output(parser: argparse.ArgumentParser, options: str) -> None:
         "--output",
         metavar="FILE",
         help=f"with {options}, append the lines to this file, which may be rotated at any time",
+    )
+
+
+def add_local_ok(parser: argparse.ArgumentParser) -> None:
+    """Add `--local-ok`."""
+    parser.add_argument(
+        "--local-ok",
+        action="store_true",
+        help="accept a chronyd that is its own reference ('local' directive)",
     )
 
 
@@ -162,7 +154,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"-{state[0]}",
             f"--{state}",
-            type=_range,
+            type=checked(ranges.parse),
             metavar="BOUND",
             help=f"{state.upper()} if the error bound is above this, such as 2.5us, or outside a "
             f"range such as 1us:10ms, or inside one, such as @10ms:1s (default: {default})",
@@ -181,11 +173,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="WARNING if the stratum of the clock is higher (default: 15)",
     )
-    parser.add_argument(
-        "--local-ok",
-        action="store_true",
-        help="accept a chronyd that is its own reference ('local' directive)",
-    )
+    add_local_ok(parser)
 
 
 def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limits:
@@ -206,19 +194,19 @@ def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limi
     )
 
 
-def duration(text: str) -> float:
-    """Parse a duration such as `10ms`; return seconds."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Return `parse` as the type of an argument, whose `ValueError` is shown to the user."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
-def _range(text: str) -> Range:
-    try:
-        return parse_range(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+duration = checked(durations.parse)
 
 
 def count(text: str) -> int:
@@ -233,7 +221,7 @@ def duration_or_none(text: str) -> float | None:
     return None if text.lower() == "none" else duration(text)
 
 
-def timeout(text: str) -> float | None:
+def _timeout(text: str) -> float | None:
     """Parse the timeout of a connection."""
     seconds = duration_or_none(text)
     if seconds is not None and not 0 < seconds <= MAX_TIMEOUT:

@@ -14,10 +14,10 @@ from .._model.placeholders import is_resolved
 from .._model.ranges import plain
 from .._version import __version__
 from ..assessment import Assessment, State, age_of_update, judge
-from ..connection import ChronyConnection, get_all
+from ..connection import get_all
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports, Source, TrackingStatus
-from .arguments import Limits, Parser, add_address, add_limits, limits, timeout
+from .arguments import Limits, Parser, add_address, add_limits, add_timeout, connection, limits
 
 NAME = "CHRONY"
 WIDTH = 100  # columns of the reports
@@ -60,10 +60,7 @@ def run(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse(argv)
     wanted = limits(parser, options)
-    try:
-        ChronyConnection(options.address, timeout=options.timeout)  # checks both
-    except ValueError as error:
-        parser.error(str(error))
+    connection(parser, options)  # checks the address and the timeout
     try:
         reports = _read(options.address, options.timeout)
         assessment = judge(reports, **wanted)
@@ -155,14 +152,7 @@ def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limit
 def _parser() -> Parser:
     parser = _Parser(prog="pychrony check", description=DESCRIPTION, epilog=EPILOG)
     add_address(parser, "-H")
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        type=timeout,
-        default=5.0,
-        metavar="DURATION",
-        help="how long to wait for chronyd, over all requests (default: 5s); 'none' waits for ever",
-    )
+    add_timeout(parser, "-t")
     add_limits(parser)
     parser.add_argument(
         "-v",

@@ -17,7 +17,7 @@ from .._version import __version__
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError, ChronyTimeoutError
 from ..models import MODELS
-from .arguments import TIMEOUT, Parser, add_address, add_json, add_timeout, connection
+from .arguments import Parser, add_address, add_json, add_timeout, connection
 from .exits import exit_code
 from .grid import wrapped
 from .render import as_json
@@ -38,7 +38,7 @@ answers, and which reports this user can read there.
 def run(argv: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
     parser = _parser()
-    options = parser.parse(argv, {"address": None, "timeout": TIMEOUT})
+    options = parser.parse(argv)
     connection(parser, options)  # checks the address and the timeout
     diagnosis = examine(options.address, options.timeout)
     write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))

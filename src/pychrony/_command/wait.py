@@ -11,7 +11,7 @@ from .._waiting import SHORTEST_QUESTION, Waiting
 from ..connection import ChronyConnection, get_tracking
 from ..exceptions import ChronyError
 from ..models import TrackingStatus
-from .arguments import Parser, add_address, columns, duration, duration_or_none
+from .arguments import Parser, add_address, add_local_ok, columns, duration, duration_or_none
 from .exits import complain
 
 NOT_IN_TIME = 1
@@ -130,10 +130,6 @@ def _parser() -> Parser:
         metavar="DURATION",
         help="how long to wait, such as 90s or 5m (default: 60s); 'none' waits for ever",
     )
-    parser.add_argument(
-        "--local-ok",
-        action="store_true",
-        help="accept a chronyd that is its own reference ('local' directive)",
-    )
+    add_local_ok(parser)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

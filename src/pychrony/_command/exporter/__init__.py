@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..._io.library import library_path
-from ...models import MODELS
-from ..arguments import Parser, add_address, connection, interval
+from ...connection import named_models
+from ..arguments import Parser, add_address, checked, connection, interval
 from ..exits import USAGE, complain
-from .targets import Allowed, parse_allowed
+from .targets import parse_allowed
 
-ABOUT = "Serve chronyd's reports as metrics to Prometheus"
 PORT = 9123  # what other exporters for chrony listen on
 
 EPILOG = """\
@@ -61,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="pychrony exporter",
-        description=f"{ABOUT}.",
+        description="Serve chronyd's reports as metrics to Prometheus.",
         epilog=EPILOG,
     )
     add_address(parser)
@@ -75,14 +73,14 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--listen",
-        type=_listen,
+        type=checked(_listen),
         default=("127.0.0.1", PORT),
         metavar="HOST:PORT",
         help=f"where to listen (default: 127.0.0.1:{PORT}); :{PORT} means all addresses",
     )
     parser.add_argument(
         "--allow",
-        type=_allow,
+        type=checked(parse_allowed),
         action="append",
         default=[],
         metavar="NETWORK|NAME",
@@ -92,7 +90,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--reports",
-        type=_reports,
+        type=checked(_reports),
         metavar="NAME,…",
         help="read only these reports, such as tracking,sources (default: those with metrics that "
         "dashboards for chrony use)",
@@ -130,24 +128,11 @@ def _parser() -> Parser:
 def _listen(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))?(?::([0-9]{1,5}))?", text)
     if not text or match is None or int(match[3] or PORT) > 65535:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither host, host:port, [IPv6]:port nor :port"
-        )
+        raise ValueError(f"{text!r} is neither host, host:port, [IPv6]:port nor :port")
     return match[1] or match[2] or "", int(match[3] or PORT)
 
 
-def _allow(text: str) -> Allowed:
-    try:
-        return parse_allowed(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _reports(text: str) -> tuple[str, ...]:
-    names = text.split(",")
-    for name in names:
-        if name not in MODELS:
-            raise argparse.ArgumentTypeError(
-                f"unknown report {name!r}; choose from {', '.join(MODELS)}"
-            )
-    return tuple(names)
+    names = tuple(text.split(","))
+    named_models(names)
+    return names

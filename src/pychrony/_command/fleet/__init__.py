@@ -14,9 +14,9 @@ from ..arguments import (
     Parser,
     add_limits,
     add_output,
+    add_timeout,
     interval,
     limits,
-    timeout,
 )
 from ..record import Output
 from ..screen import Screen, rounds, width, write
@@ -156,13 +156,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--from", dest="file", metavar="FILE", help="read hosts from a file; '-' reads stdin"
     )
-    parser.add_argument(
-        "--timeout",
-        type=timeout,
-        default=5.0,
-        metavar="DURATION",
-        help="how long to wait for each host in total (default: 5s); 'none' waits for ever",
-    )
+    add_timeout(parser, of="each host in total")
     add_limits(parser)
     parser.add_argument("--bad", action="store_true", help="show only hosts that are not OK")
     parser.add_argument(

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..._model.durations import interval, seconds
-from ..arguments import Parser, duration
+from ..arguments import Parser, add_json, duration
 from ..exits import UNUSABLE, USAGE, complain
 from ..grid import aligned
 from ..logs import Log, add_arguments, chosen, read
@@ -131,5 +131,5 @@ def _parser() -> Parser:
         metavar="BOUND",
         help="largest error bound that is allowed, such as 100us",
     )
-    parser.add_argument("--json", action="store_true", help="print the sums as JSON")
+    add_json(parser, "the sums")
     return parser
