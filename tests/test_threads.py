@@ -7,13 +7,15 @@ import errno
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from operator import methodcaller
 from typing import Any
 
 import pytest
 from limits import HANG, LONG, fds, remains
+from methods import METHODS
 from programs import output
 from scripted import (
     ScriptedChronyd,
@@ -38,7 +40,7 @@ QUERIES = 100_000 if LONG else 3_000
 MIXED = 5.0  # seconds: one call waits until the end, and others are answered before, on any machine
 
 
-def chronyd_of(number: int, transport: Transport, sources: int = 3) -> ScriptedChronyd:
+def chronyd_of(number: int, transport: Transport) -> ScriptedChronyd:
     """A chronyd whose answers all tell its number."""
     known = [
         wire.ntp_source(
@@ -47,44 +49,27 @@ def chronyd_of(number: int, transport: Transport, sources: int = 3) -> ScriptedC
             wire.authdata(mode=1, key_type=1, key_id=100 * number + source),
             wire.ntpdata(transmitted_messages=100 * number + source),
         )
-        for source in range(1, sources + 1)
+        for source in range(1, 4)
     ]
     records = wire.tracking(stratum=number), wire.serverstats(received_ntp_requests=number)
     return ScriptedChronyd(script(known, *records), transport)
 
 
-def check(connection: ChronyConnection, number: int, chance: random.Random) -> int:
-    """Read one report, and compare; return the minimum number of requests that it takes."""
-    asks: list[Callable[[], int]] = [
-        lambda: check_one(connection.get_tracking().stratum, number),
-        lambda: check_one(connection.get_server_stats().ntp_requests, number),
-        lambda: check_list(((s.address, 0) for s in connection.get_sources()), number, key=False),
-        lambda: check_list(((s.address, s.samples) for s in connection.get_source_stats()), number),
-        lambda: check_list(((s.address, s.key_id) for s in connection.get_auth_data()), number),
-        lambda: check_list(
-            ((s.remote_address, s.tx_messages) for s in connection.get_ntp_data()), number
-        ),
-        lambda: check_list(
-            ((str(s["address"].value), 0) for s in connection.get_report("selectdata")),
-            number,
-            key=False,
-        ),
-    ]
-    return chance.choice(asks)()
+READS = [*map(methodcaller, METHODS.values()), methodcaller("get_report", "selectdata")]
 
 
-def check_one(value: int, number: int) -> int:
-    assert value == number
-    return 1
+def right_answers(chronyd: ScriptedChronyd) -> list[Any]:
+    """Make all calls one after the other; the answers of each `chronyd_of()` are different."""
+    with ChronyConnection(chronyd.address, timeout=HANG) as connection:
+        return [read(connection) for read in READS]
 
 
-def check_list(found: Iterable[tuple[str, int | None]], number: int, *, key: bool = True) -> int:
-    records = list(found)
-    expected = [
-        (f"198.51.{number}.{source}", 100 * number + source if key else 0) for source in (1, 2, 3)
-    ]
-    assert records == expected
-    return len(records) + 1
+def check(connection: ChronyConnection, right: list[Any], chance: random.Random) -> int:
+    """Make one call, and compare; return the minimum number of requests that it takes."""
+    read, expected = chance.choice([*zip(READS, right, strict=True)])
+    answer = read(connection)
+    assert answer == expected
+    return len(answer) + 1 if isinstance(answer, list) else 1
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -98,20 +83,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_threads_with_a_connection_each_get_the_answers_of_their_chronyd(
     transport: Transport,
 ) -> None:
-    def ask(number: int, address: str) -> None:
-        chance, asked = random.Random(number), 0
-        with ChronyConnection(address, timeout=HANG) as connection:
+    def ask(chronyd: ScriptedChronyd, right: list[Any]) -> None:
+        chance, asked = random.Random(chronyd.address), 0
+        with ChronyConnection(chronyd.address, timeout=HANG) as connection:
             while asked < QUERIES // THREADS:
-                asked += check(connection, number, chance)
+                asked += check(connection, right, chance)
 
     with ExitStack() as stack, ThreadPoolExecutor(THREADS) as threads:
-        addresses = [
-            stack.enter_context(chronyd_of(number, transport)).address
-            for number in range(1, THREADS + 1)
-        ]
-        asking = [threads.submit(ask, n, address) for n, address in enumerate(addresses, 1)]
-        for future in asking:
-            future.result()
+        numbers = range(1, THREADS + 1)
+        chronyds = [stack.enter_context(chronyd_of(number, transport)) for number in numbers]
+        right = [*map(right_answers, chronyds)]
+        assert [tracking.stratum for tracking, *_ in right] == [*numbers]
+        for _ in threads.map(ask, chronyds, right):
+            pass
 
 
 @pytest.mark.parametrize("fault", [honest, duplicate, stale(), delay(0.001)])
@@ -124,10 +108,11 @@ def test_threads_that_share_a_connection_get_the_answers_to_their_own_questions(
     def ask(number: int) -> None:
         chance, asked = random.Random(number), 0
         while asked < share:
-            asked += check(connection, 7, chance)
+            asked += check(connection, right, chance)
 
     before = fds()
     with chronyd_of(7, transport) as chronyd:
+        right = right_answers(chronyd)
         chronyd.fault = fault  # type: ignore[assignment]
         with (
             ChronyConnection(chronyd.address, timeout=HANG) as connection,

@@ -7,7 +7,6 @@ describe a healthy client that follows 192.0.2.1.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import operator
 import struct
@@ -230,25 +229,19 @@ class Layout:
     def keywords(self) -> Mapping[str, str]:
         return {field.keyword: field.name for field in self.fields}
 
-    @cached_property
-    def places(self) -> Mapping[str, tuple[Field, int]]:
-        """The fields by name, each with its offset in the body."""
-        ends = itertools.accumulate(field.kind.size for field in self.fields)
-        return {f.name: (f, end - f.kind.size) for f, end in zip(self.fields, ends, strict=True)}
-
-    @cached_property
-    def default(self) -> Record:
-        """The record of the default values."""
-        empty = Record(self, {}, bytes(self.length - HEADER.size))
-        return empty.with_values({field.name: field.default for field in self.fields})
-
     def __call__(self, **values: Value) -> Record:
         """A record with these values, by keyword, and the defaults for the rest."""
         return self.record({self.keywords[keyword]: value for keyword, value in values.items()})
 
     def record(self, values: Mapping[str, Value]) -> Record:
         """A record with these values, by libchrony's names, and the defaults for the rest."""
-        return self.default.with_values(values)
+        received, body = {}, bytearray()
+        for one in self.fields:
+            value = values.get(one.name, one.default)
+            raw = one.encode(value)
+            body += raw
+            received[one.name] = one.received(value, raw)
+        return Record(self, received, bytes(body))
 
 
 @dataclass(frozen=True)
@@ -266,13 +259,7 @@ class Record:
 
     def with_values(self, changed: Mapping[str, Value]) -> Record:
         """Return the record with these values changed, by libchrony's names."""
-        values, body = dict(self.values), bytearray(self.body)
-        for name, value in changed.items():
-            field, start = self.layout.places[name]
-            raw = field.encode(value)
-            body[start : start + len(raw)] = raw
-            values[name] = field.received(value, raw)
-        return Record(self.layout, values, bytes(body))
+        return self.layout.record({**self.values, **changed})
 
 
 def layout(command: Command, reply: int, *fields: tuple[str, Kind, Value]) -> Layout:
