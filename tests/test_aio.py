@@ -81,35 +81,14 @@ def test_signatures_are_those_of_the_blocking_names() -> None:
         )
 
 
-@each_kind
-@both
-def test_each_report_is_what_the_blocking_method_returns(kind: str, transport: Transport) -> None:
-    async def ask(address: str) -> dict[str, Any]:
-        async with aio.ChronyConnection(address, timeout=HANG) as connection:
-            return {name: await getattr(connection, m)() for name, m in METHODS.items()} | {
-                "all": await connection.get_all("sources", "ntpdata"),
-                "fields": await connection.get_report("authdata"),
-            }
-
-    with ScriptedChronyd(MANY, transport) as chronyd:
-        answers = run(kind, ask(chronyd.address))
-        with pychrony.ChronyConnection(chronyd.address, timeout=HANG) as connection:
-            expected = {name: getattr(connection, m)() for name, m in METHODS.items()} | {
-                "all": connection.get_all("sources", "ntpdata"),
-                "fields": connection.get_report("authdata"),
-            }
-    assert answers == expected
-
-
 @each_loop
 async def test_each_function_opens_asks_and_closes(scripted: ScriptedChronyd) -> None:
     await asyncio.sleep(0)
     before = fds()
-    for method in METHODS.values():
-        answer = await getattr(aio, method)(scripted.address, timeout=HANG)
-        assert answer == getattr(pychrony, method)(scripted.address, timeout=HANG)
-    assert (await aio.get_all("tracking", address=scripted.address)).tracking is not None
-    assert await aio.get_report("tracking", scripted.address)
+    where: dict[str, Any] = {"address": scripted.address, "timeout": HANG}
+    for method in (*METHODS.values(), "get_all"):
+        assert await getattr(aio, method)(**where) == getattr(pychrony, method)(**where)
+    assert await aio.get_report("authdata", **where) == pychrony.get_report("authdata", **where)
     assert fds() == before
     assert remains(scripted.address) == []
 
@@ -180,27 +159,6 @@ def test_a_connection_belongs_to_the_loop_that_opened_it(
 # The loop goes on.
 
 
-@each_kind
-@both
-def test_other_tasks_run_while_a_call_waits(kind: str, transport: Transport) -> None:
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            ticks += 1
-            await asyncio.sleep(0.01)
-
-    async def main(address: str) -> None:
-        ticking = asyncio.ensure_future(tick())
-        await aio.get_tracking(address, timeout=HANG)
-        ticking.cancel()
-
-    with ScriptedChronyd(transport=transport, fault=delay(0.5)) as chronyd:
-        run(kind, main(chronyd.address))
-    assert ticks > 10
-
-
 @each_loop
 async def test_other_tasks_run_between_the_sockets_that_many_calls_open(
     scripted: ScriptedChronyd, monkeypatch: pytest.MonkeyPatch
@@ -252,8 +210,9 @@ async def test_tasks_share_a_connection_and_each_gets_what_it_asked_for(
 ) -> None:
     with ScriptedChronyd(MANY, transport) as chronyd:
         async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
-            expected = {m: await getattr(connection, m)() for m in METHODS.values()}
-            methods = [*METHODS.values()] * 5
+            where = {"address": chronyd.address, "timeout": HANG}
+            expected = {m: getattr(pychrony, m)(**where) for m in (*METHODS.values(), "get_all")}
+            methods = [*expected] * 5
             random.Random(1).shuffle(methods)
             answers = await asyncio.gather(*(getattr(connection, m)() for m in methods))
             assert all(a == expected[m] for m, a in zip(methods, answers, strict=True))

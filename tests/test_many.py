@@ -18,13 +18,12 @@ import pytest
 from limits import HANG, fds, remains
 from loops import LOOPS, run
 from programs import output
-from scripted import OPEN_COMMANDS, ScriptedChronyd, at, delay, drop, restarts, script
+from scripted import ScriptedChronyd, at, delay, drop, restarts, script
 from scripted.wire import ntp_source, tracking
 from surroundings import both
 
 import pychrony
 from pychrony import (
-    AllReports,
     Answer,
     ChronyConnectionError,
     ChronyDataError,
@@ -114,15 +113,6 @@ def test_an_answer_has_the_reports_that_were_asked_for(get_many: GetMany) -> Non
         connection = pychrony.get_all("sources", "activity", address=chronyd.address, timeout=HANG)
     assert answer.error is None
     assert answer.reports == connection
-
-
-def test_without_names_every_report_is_asked_for(get_many: GetMany) -> None:
-    with ScriptedChronyd(opencommands=OPEN_COMMANDS) as chronyd:
-        [answer] = get_many([chronyd.address])
-    assert isinstance(answer.reports, AllReports)
-    assert answer.reports.tracking is not None
-    assert answer.reports.sources is not None
-    assert isinstance(answer.reports.missing["serverstats"], ChronyPermissionError)
 
 
 def test_no_addresses_give_no_answers(get_many: GetMany) -> None:
