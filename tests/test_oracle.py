@@ -169,7 +169,7 @@ def strange_source(number: int, ntpdata: Layout) -> Source:
         ntpdata(
             local_address=f"fd00::{number}" if number % 2 else "198.51.100.7",
             remote_port=number * 4000,
-            leap_status=number % 4,
+            leap_status=number // 4,
             version=number % 5,
             mode=(0, 1, 2, 4)[number % 4],
             stratum=number % 4,
