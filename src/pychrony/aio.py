@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from . import connection
 from ._io.address import parse_timeout
 from ._io.conversation import Daemon, remaining
-from ._io.events import Calls, Driver, Waiter, running_loop
+from ._io.events import Calls, Driver, running_loop, wait_for
 from ._io.many import Many
 from ._io.questions import Fields, Question, Together, reading, single
 from ._waiting import Waiting
@@ -303,15 +303,14 @@ def get_many(
 async def _answers(
     addresses: Iterable[object], question: Together, timeout: int
 ) -> AsyncGenerator[Answer, None]:
-    waiter = Waiter(running_loop())
-    with closing(Many(addresses, question, timeout, waiter.wake)) as many:
+    with closing(Many(addresses, question, timeout)) as many:
         while not many.ended:
             due = many.step()
             if not (many.outcomes or many.ended):
-                await waiter.wait(many.loop, due)
+                await wait_for(many.loop, due)
             with many.pause():
                 while many.outcomes:
-                    yield answer_of(many.outcomes.popleft())
+                    yield answer_of(*many.outcomes.popleft())
 
 
 def _describe(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from ._io.address import parse_timeout
-from ._io.many import Many, Outcome
-from ._io.questions import Together
+from ._io.many import Many
+from ._io.questions import Answers, Together
 from .connection import gather, named_models
+from .exceptions import ChronyError
 from .models import Answer
 
 __all__ = ["get_many"]
@@ -46,11 +47,11 @@ def check(addresses: Iterable[object]) -> Iterable[object]:
     return iter(addresses)
 
 
-def answer_of(outcome: Outcome) -> Answer:
+def answer_of(given: str, found: Answers | ChronyError) -> Answer:
     """Return the public form of the result for an address."""
-    if outcome.answers is None:
-        return Answer(outcome.given, error=outcome.error)
-    return Answer(outcome.given, gather(outcome.answers, None))
+    if isinstance(found, ChronyError):
+        return Answer(given, error=found)
+    return Answer(given, gather(found, None))
 
 
 def _answers(
@@ -58,7 +59,9 @@ def _answers(
 ) -> Generator[Answer, None, None]:
     with closing(Many(addresses, question, timeout)) as many:
         while not many.ended:
-            many.run()
+            due = many.step()
+            if not (many.outcomes or many.ended):
+                many.block(due)
             with many.pause():
                 while many.outcomes:
-                    yield answer_of(many.outcomes.popleft())
+                    yield answer_of(*many.outcomes.popleft())

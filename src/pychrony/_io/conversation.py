@@ -10,7 +10,6 @@ returns comes from one address. The address that has answered is asked first fro
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 import weakref
@@ -42,7 +41,6 @@ NEVER = 1 << 62
 """A time on the monotonic clock, in nanoseconds, that is never reached."""
 PATIENCE = 300_000_000
 """The longest wait in nanoseconds for an address whose round trip is not known."""
-NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class Wait(NamedTuple):
@@ -54,13 +52,9 @@ class Wait(NamedTuple):
     """Clients, one of whose batches is done. The driver then notes that in `Client.done`."""
     look_up: names.LookUp | None = None
     """A look-up that is done."""
-    turn: str = ""
-    """A limited resource. The driver resumes with `True` once one is free, and with anything else
-    if none will be."""
 
 
-FILES = "a file descriptor"
-Waits = Generator[Wait, "bool | None", A]
+Waits = Generator[Wait, None, A]
 """A conversation, or a part of it; it ends with a result or a `ChronyError`."""
 
 
@@ -279,7 +273,7 @@ class Conversation(Generic[A]):
         """Return the answer, or raise the error of the call."""
         try:
             while not self._look():
-                yield from self._ask_further()
+                self._ask_further()
                 if not self._asking:
                     self._last_resort()
                     break
@@ -338,7 +332,7 @@ class Conversation(Generic[A]):
         self._left.clear()
         self._due = self._now() + self._patience()
 
-    def _ask_further(self) -> Waits[None]:
+    def _ask_further(self) -> None:
         """Ask the next address if those before have failed or are silent for too long."""
         if self._refusal and self._now() >= self._due:
             self._asking.clear()
@@ -346,9 +340,6 @@ class Conversation(Generic[A]):
             place = self._left.popleft()
             if self._ask(place):
                 self._due = self._now() + self._patience() if self._left else NEVER
-            elif self._failed[place].errno in NO_FILES and (yield Wait(NEVER, turn=FILES)):
-                del self._failed[place]
-                self._left.appendleft(place)
         if not self._left and not self._refusal:
             self._due = NEVER
 

@@ -282,34 +282,18 @@ def wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Waiter:
-    """Waits in an event loop for many daemons, which have a loop of the engine for themselves."""
-
-    def __init__(self, events: asyncio.AbstractEventLoop) -> None:
-        self._events = events
-        self._future: asyncio.Future[None] | None = None
-
-    async def wait(self, loop: Loop, nanoseconds: int) -> None:
-        """Wait for the loop, for `wake()`, or for so many nanoseconds (negative: without limit)."""
-        future = self._future = self._events.create_future()
-        descriptor = lib.shim_loop_fd(loop)
-        timer = None
-        if nanoseconds >= 0:
-            timer = self._events.call_later(nanoseconds / 1e9, wake, future)
+async def wait_for(loop: Loop, nanoseconds: int) -> None:
+    """Wait until a loop of the engine should be stepped, or for so many nanoseconds."""
+    events = running_loop()
+    future = events.create_future()
+    descriptor = lib.shim_loop_fd(loop)
+    timer = events.call_later(nanoseconds / 1e9, wake, future) if nanoseconds < NEVER else None
+    if descriptor >= 0:
+        events.add_reader(descriptor, wake, future)
+    try:
+        await future
+    finally:
         if descriptor >= 0:
-            self._events.add_reader(descriptor, wake, future)
-        try:
-            await future
-        finally:
-            if descriptor >= 0:
-                self._events.remove_reader(descriptor)
-            if timer is not None:
-                timer.cancel()
-
-    def wake(self) -> None:
-        """End the wait, from any thread."""
-        self._events.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        if self._future is not None:
-            wake(self._future)
+            events.remove_reader(descriptor)
+        if timer is not None:
+            timer.cancel()

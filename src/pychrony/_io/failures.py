@@ -41,6 +41,7 @@ _SYSTEM = (lib.SHIM_UNOPENED, lib.SHIM_UNREACHABLE)
 
 START = "start chronyd ('systemctl start chronyd', or 'chrony' on Debian and Ubuntu)"
 WHO_ANSWERS = "check which program answers at that address"
+NO_FILES = (errno.EMFILE, errno.ENFILE)
 MAX_FOLDER = 62  # bytes, of the folder of chronyd's socket, in libchrony 0.2
 
 
@@ -178,7 +179,7 @@ def _unreachable(action: str, label: str, address: str, code: int, system: int) 
 
 def _what_to_do(address: str, system: int) -> str:
     unix = address.startswith("/")
-    if system in (errno.EMFILE, errno.ENFILE):
+    if system in NO_FILES:
         return "close connections, or raise the limit on open files"
     if unix and system == errno.ENOENT:
         return f"chronyd has no socket there; {START}, or check the path (bindcmdaddress)"
