@@ -53,8 +53,6 @@ class Client:
         """Whether the driver of the loop has noted that the batch is done."""
         self.bytes = self._places = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
-        self.due = 0
-        """When the next step of the loop is due, in nanoseconds from `start()`."""
 
     @property
     def closed(self) -> bool:
@@ -69,9 +67,9 @@ class Client:
     def start(self, question: Question[Any], timeout: int) -> None:
         """Start asking, in place of a running batch; `timeout` is the rest of the call's."""
         self.done = False
-        self.due = lib.shim_start(self._client, question.asks, question.asked, timeout)
-        if self.due < 0:
-            raise self._not_started(-self.due)
+        due = lib.shim_start(self._client, question.asks, question.asked, timeout)
+        if due < 0:
+            raise self._not_started(-due)
 
     def run(self, question: Question[Any], timeout: int, longest: int) -> bool:
         """Start asking, and block for some nanoseconds; return whether the batch is done.

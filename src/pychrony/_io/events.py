@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
@@ -15,7 +16,7 @@ from . import names
 from ._shim import ffi, lib
 from .address import Address
 from .client import Client, new_loop
-from .conversation import NEVER, Conversation, Daemon, Wait, Waits, find, remaining
+from .conversation import NEVER, Conversation, Daemon, Waits, find, remaining
 from .questions import Question
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ A = TypeVar("A")
 AT_ONCE = 16
 """Maximum number of calls that a connection serves at the same time; from eight on, chronyd itself
 is the bottleneck."""
-OPENING = 10_000_000
-"""Nanoseconds to spend on opening sockets before other callbacks run: one can take milliseconds."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -52,7 +51,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when the timer goes off
         self._waiting: dict[int, tuple[Client, asyncio.Future[None]]] = {}
-        self._opening = 0  # since when sockets are opened in this round of callbacks; 0: not yet
+        self._opening = asyncio.Lock()
 
     @classmethod
     def of(cls, events: asyncio.AbstractEventLoop) -> Driver:
@@ -91,47 +90,37 @@ class Driver:
         """Let the event loop watch the descriptor, which exists once a socket has been opened."""
         if self._watched < 0:
             self._watched = lib.shim_loop_fd(self.loop)
-            self.events.add_reader(self._watched, self._drive)
+            self.events.add_reader(self._watched, self._step)
 
     async def pace(self) -> None:
-        """Wait before a socket is opened if opening others has held up the event loop."""
-        while True:
-            now = time.monotonic_ns()
-            if not self._opening:
-                self._opening = now
-                self.events.call_soon(self._end_round)
-            if now - self._opening <= OPENING:
-                return
+        """Let other callbacks run before a socket is opened, which can take milliseconds."""
+        async with self._opening:
             await asyncio.sleep(0)
-
-    def _end_round(self) -> None:
-        self._opening = 0
 
     def expect(self, clients: Iterable[Client], future: asyncio.Future[None]) -> None:
         """Set the result of the future once one of these clients, which were started, is done."""
         for client in clients:
             self._waiting[client.tag] = client, future
-        for client in clients:
-            due, client.due = client.due, -1
-            self._take(due)
+        self._go_on()
 
     def forget(self, clients: Iterable[Client]) -> None:
         """Do not set it any more."""
         for client in clients:
             self._waiting.pop(client.tag, None)
 
-    def _drive(self) -> None:
-        self._take(lib.shim_step(self.loop))
+    def _step(self) -> None:
+        lib.shim_step(self.loop)
+        self._go_on()
 
-    def _take(self, due: int) -> None:
-        """Wake the calls that a step has finished, and step again after `due` nanoseconds."""
-        while due == 0 and (tag := lib.shim_finished(self.loop)) >= 0:
+    def _go_on(self) -> None:
+        """Wake the calls that a step has finished, and step again when that is due."""
+        while (tag := lib.shim_finished(self.loop)) >= 0:
             waiting = self._waiting.pop(tag, None)
             if waiting is not None:
                 client, future = waiting
                 client.done = True
                 wake(future)
-            due = lib.shim_step_blindly(self.loop) if self._waiting else -1
+        due = lib.shim_step_blindly(self.loop) if self._waiting else -1
         if due >= 0:
             self._set_timer(due)
 
@@ -147,7 +136,7 @@ class Driver:
 
     def _on_time(self) -> None:
         self._timer = None
-        self._drive()
+        self._step()
 
 
 _DRIVERS: WeakValueDictionary[asyncio.AbstractEventLoop, Driver] = WeakValueDictionary()
@@ -175,10 +164,7 @@ class Calls:
     async def ask(self, question: Question[A], timeout: int) -> A:
         """Ask a question, and return the answer."""
         self.driver.check()
-        if self._free:
-            self._free -= 1
-        else:
-            timeout = await self._take_turn(timeout)
+        timeout = await self._take_turn(timeout)
         try:
             daemon = self.daemon
             start = time.monotonic_ns()
@@ -188,31 +174,20 @@ class Calls:
                 if daemon.closed:
                     raise daemon.closed_error()
                 client = daemon.take()  # one that was given back meanwhile
-            if client is None or len(daemon.places) > 1:
-                return await self._drive(
-                    Conversation(daemon, question, timeout, start, client).run()
-                )
-            try:
-                client.start(question, timeout)
-                await self._wait(Wait(NEVER, (client,)))
-                return question.answer(client)
-            except BaseException:
-                client.stop()
-                raise
-            finally:
-                daemon.give(client)
+            return await self._drive(Conversation(daemon, question, timeout, start, client).run())
         finally:
             self._give_turn()
 
     def close(self) -> None:
         """Close all sockets, and let all calls fail."""
         self.daemon.close("task")
-        for future in (*self._turns, *self._waiting):
+        for future in self._waiting:
             if not future.done():
                 future.set_exception(self.daemon.closed_error())
 
     async def _drive(self, waits: Waits[A]) -> A:
         """Wait for what a conversation waits for, until it ends; return its result."""
+        events = self.driver.events
         with closing(waits):
             while True:
                 try:
@@ -220,60 +195,64 @@ class Calls:
                 except StopIteration as end:
                     answer: A = end.value
                     return answer
-                if wait.clients or wait.look_up is not None:
-                    await self._wait(wait)
+                future = events.create_future()
+                try:
+                    if wait.look_up is not None:
+                        wake_up = partial(events.call_soon_threadsafe, wake, future)
+                        names.notify(wait.look_up, wake_up)
+                    self.driver.expect(wait.clients, future)
+                    await self._wait(future, wait.until)
+                finally:
+                    self.driver.forget(wait.clients)
 
-    async def _wait(self, wait: Wait) -> None:
-        events = self.driver.events
-        future: asyncio.Future[None] = events.create_future()
-        self._waiting.add(future)
+    async def _wait(self, future: asyncio.Future[None], until: int) -> None:
+        """Wait for a future, or until that time; `close()` ends the wait with an error."""
         timer = None
+        if until < NEVER:
+            pause = max(0, until - time.monotonic_ns())
+            timer = self.driver.events.call_later(pause / 1e9, wake, future)
+        self._waiting.add(future)
         try:
-            if wait.until < NEVER:
-                pause = max(0, wait.until - time.monotonic_ns())
-                timer = events.call_later(pause / 1e9, wake, future)
-            if wait.look_up is not None:
-                names.notify(wait.look_up, lambda: events.call_soon_threadsafe(wake, future))
-            self.driver.expect(wait.clients, future)
             await future
         finally:
-            self.driver.forget(wait.clients)
             self._waiting.discard(future)
             if timer is not None:
                 timer.cancel()
 
     async def _take_turn(self, timeout: int) -> int:
         """Wait for a turn; return the rest of the timeout, in nanoseconds."""
-        start, events = time.monotonic_ns(), self.driver.events
-        turn = events.create_future()
+        if self._free:
+            self._free -= 1
+            return timeout
+        start = time.monotonic_ns()
+        turn = self.driver.events.create_future()
         self._turns.append(turn)
-        timer = events.call_later(timeout / 1e9, self._refuse, turn) if timeout >= 0 else None
         try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._give_turn()  # the turn came together with the cancellation
+            await self._wait(turn, start + timeout if timeout >= 0 else NEVER)
+        except BaseException:
+            if not self._withdraw(turn):
+                self._give_turn()
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return remaining(timeout, start, time.monotonic_ns())
-
-    def _give_turn(self) -> None:
-        while self._turns:
-            turn = self._turns.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
-    def _refuse(self, turn: asyncio.Future[None]) -> None:
-        if not turn.done():
+        if self._withdraw(turn):
             outcome = (
                 f"no free slot within {self.daemon.timeout / 1e9:g} s: this connection's {AT_ONCE} "
                 "concurrent calls are still waiting"
             )
-            turn.set_exception(ChronyTimeoutError._compose("asking", self.daemon.label, outcome))
+            raise ChronyTimeoutError._compose("asking", self.daemon.label, outcome)
+        return remaining(timeout, start, time.monotonic_ns())
+
+    def _withdraw(self, turn: asyncio.Future[None]) -> bool:
+        """Give up waiting for a turn; return whether it has not come."""
+        with suppress(ValueError):
+            self._turns.remove(turn)
+            return True
+        return False
+
+    def _give_turn(self) -> None:
+        if self._turns:
+            wake(self._turns.popleft())
+        else:
+            self._free += 1
 
 
 def wake(future: asyncio.Future[None]) -> None:
