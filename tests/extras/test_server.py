@@ -328,14 +328,17 @@ def test_tls_and_client_certificates(authority: trustme.CA, tls: list[str]) -> N
             fetch(f"{server.url}/metrics", context=stranger)
 
 
-def test_a_tls_client_that_says_nothing_holds_up_nobody(
-    authority: trustme.CA, tls: list[str]
-) -> None:
-    with exporter("--address", "127.0.0.1:9", *tls) as server:
-        port = int(server.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)):
-            known = client_of(authority, certified=True)
+def test_tls_clients_that_say_nothing_stop_nobody(authority: trustme.CA, tls: list[str]) -> None:
+    known = client_of(authority, certified=True)
+    with (
+        logged("--address", "127.0.0.1:9", *tls, files=64) as (server, lines),
+        ExitStack() as clients,
+    ):
+        for _ in range(200):
+            clients.enter_context(socket.create_connection(place_of(server)))
+        for _ in range(3):
             assert fetch(f"{server.url}/-/healthy", context=known).status == 200
+    assert lines == []
 
 
 def test_a_password_is_asked_for(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.Response]]
 class Connection(web.RequestHandler):
     """Answers a malformed request without an entry in the log."""
 
+    client: socket.socket
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -51,7 +53,7 @@ class Server(web.Server):
     def __init__(self, answer: Answer, most: int, tls: Callable[[], SSLContext | None]) -> None:
         super().__init__(self._respond)
         self._answer, self._most, self._tls = answer, most, tls
-        self._open: dict[web.RequestHandler, bool] = {}  # whether it is idle, the longest first
+        self._open: dict[Connection, bool] = {}  # whether it is idle, the longest first
         self._starting: set[asyncio.Task[None]] = set()
 
     async def accept(self, listener: socket.socket) -> None:
@@ -60,11 +62,11 @@ class Server(web.Server):
         An `asyncio.Server` is no choice: its certificates are those of its start, and closing it
         loses connections that it has just accepted.
         """
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(HEAD * 1000))
         loop = asyncio.get_running_loop()
         while True:
             try:
                 client, _ = await loop.sock_accept(listener)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(HEAD * 1000))
             except OSError as error:  # such as too many open files
                 log.error("accepting a connection: %s", error.strerror)
                 await asyncio.sleep(1)
@@ -75,35 +77,38 @@ class Server(web.Server):
             await asyncio.sleep(0)  # let others run, however many clients wait
 
     async def _start(self, client: socket.socket) -> None:
-        tls = self._tls()
-        with suppress(OSError):  # a TLS handshake that fails is the client's affair
-            await asyncio.get_running_loop().connect_accepted_socket(
-                self, client, ssl=tls, ssl_handshake_timeout=HEAD if tls else None
-            )
-
-    def __call__(self) -> Connection:
-        """Return what serves a new connection."""
-        loop = asyncio.get_running_loop()
-        return Connection(self, loop=loop, keepalive_timeout=HEAD, lingering_time=1.0, logger=log)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Count the connection, and close one if there are too many."""
-        super().connection_made(handler, transport)
+        tls, loop = self._tls(), asyncio.get_running_loop()
+        handler = Connection(
+            self, loop=loop, keepalive_timeout=HEAD, lingering_time=1.0, logger=log
+        )
+        handler.client = client
         self._open[handler] = True
+        self._limit()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: handler, client, ssl=tls, ssl_handshake_timeout=HEAD if tls else None
+            )
+        except OSError:  # a TLS handshake that fails is the client's affair
+            self._open.pop(handler, None)
+
+    def _limit(self) -> None:
+        """Close a connection if there are too many, even one in its TLS handshake."""
         if len(self._open) > self._most:
             idle = next(handler for handler, is_idle in self._open.items() if is_idle)
             del self._open[idle]
-            idle.force_close()
+            with suppress(OSError):  # the client was faster
+                idle.client.shutdown(socket.SHUT_RDWR)
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
     ) -> None:
         """Forget the connection."""
         super().connection_lost(handler, exc)
-        self._open.pop(handler, None)
+        self._open.pop(handler, None)  # type: ignore[call-overload]
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
         handler = request.protocol
+        assert isinstance(handler, Connection)
         self._open[handler] = False
         try:
             response = await self._answer(request)
