@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-START = 30.0  # seconds, for a busy machine
+PATIENCE = 300.0  # seconds, for a busy machine
 
 
 class Response(NamedTuple):
@@ -50,9 +50,10 @@ class Exporter(NamedTuple):
 
 @contextmanager
 def exporter(*arguments: str, files: int | None = None) -> Iterator[Exporter]:
-    """`pychrony exporter` on a free port; it may open so many files."""
+    """`pychrony exporter` on a free port, with patience; it may open so many files."""
     limited = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
-    command = [*limited, sys.executable, "-m", "pychrony", "exporter", "--listen", "127.0.0.1:0"]
+    command = [*limited, sys.executable, "-m", "pychrony", "exporter"]
+    command += ["--listen", "127.0.0.1:0", "--timeout", "50"]
     with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -62,6 +63,15 @@ def exporter(*arguments: str, files: int | None = None) -> Iterator[Exporter]:
             yield Exporter(match[1], process)
         finally:
             process.terminate()
+
+
+@contextmanager
+def silence() -> Iterator[tuple[str, socket.socket]]:
+    """An address where nobody answers, and the socket that receives the requests."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.setblocking(False)
+        yield f"127.0.0.1:{listener.getsockname()[1]}", listener
 
 
 class Prometheus(NamedTuple):
@@ -94,7 +104,7 @@ class Alertmanager(NamedTuple):
 
     def alerts(self, number: int) -> list[dict[str, Any]]:
         """Return so many alerts, once each is active or suppressed."""
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + PATIENCE
         while True:
             found: list[dict[str, Any]] = json.loads(fetch(f"{self.url}/api/v2/alerts").text)
             if len(found) == number and all(a["status"]["state"] != "unprocessed" for a in found):
@@ -110,40 +120,10 @@ def alertmanager(configuration: Path, folder: Path) -> Iterator[Alertmanager]:
     text = configuration.read_text()
     assert "group_wait: 1m" in text
     path.write_text(text.replace("group_wait: 1m", "group_wait: 100ms"))
-    port = free_port()
-    command = [
-        shutil.which("alertmanager") or "prometheus-alertmanager",
-        f"--config.file={path}",
-        f"--storage.path={folder / 'alertmanager'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    with server(command, folder / "alertmanager.log", f"http://127.0.0.1:{port}") as url:
+    program = shutil.which("alertmanager") or "prometheus-alertmanager"
+    storage = f"--storage.path={folder / 'alertmanager'}"
+    with server(program, path, storage, "--cluster.listen-address=") as url:
         yield Alertmanager(url)
-
-
-@contextmanager
-def server(command: list[str], log: Path, url: str) -> Iterator[str]:
-    """A server of the Prometheus family, from when it is ready."""
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + START
-        while not is_ready(url):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return fetch(f"{url}/-/ready").status == 200
-    except (URLError, ConnectionError):
-        return False
 
 
 @contextmanager
@@ -151,20 +131,37 @@ def prometheus(configuration: str, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus with this configuration, which keeps its data in a folder."""
     path = folder / "prometheus.yml"
     path.write_text(configuration)
-    port = free_port()
-    command = [
-        "prometheus",
-        f"--config.file={path}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--log.level=warn",
-    ]
-    with server(command, folder / "log", f"http://127.0.0.1:{port}") as url:
+    with server("prometheus", path, f"--storage.tsdb.path={folder / 'data'}") as url:
         yield Prometheus(url)
 
 
-def free_port() -> int:
-    """A TCP port that was free just now: Prometheus does not say which one it chose."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+@contextmanager
+def server(program: str, configuration: Path, *options: str) -> Iterator[str]:
+    """A server of the Prometheus family on a free port, from when it is ready."""
+    command = [program, f"--config.file={configuration}", "--web.listen-address=127.0.0.1:0"]
+    log = configuration.with_suffix(".log")
+    with (
+        log.open("w") as output,
+        subprocess.Popen([*command, *options], stdout=output, stderr=output) as process,
+    ):
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not (url := url_when_ready(log.read_text())):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+
+
+def url_when_ready(log: str) -> str:
+    """Return the URL that a server's log names, once it is ready there."""
+    place = re.search(r'msg="Listening on".* address=(\S+)', log)
+    if place is None:
+        return ""
+    url = f"http://{place[1]}"
+    try:
+        return url if fetch(f"{url}/-/ready").status == 200 else ""
+    except (URLError, ConnectionError):
+        return ""

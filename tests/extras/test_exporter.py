@@ -8,24 +8,23 @@ import math
 import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from programs import command
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import NEVER, Command, ntp_source
-from servers import Exporter, exporter, fetch
+from servers import Exporter, exporter, fetch, silence
 
 import pychrony
 from pychrony import SourceMode, SourceState
+from pychrony._command.exporter import _parser
 from pychrony._command.exporter.places import NoPlaceError, Places
 from pychrony._command.exporter.targets import RefusedError, parse_allowed, permitted
 from pychrony._io.address import Address
@@ -96,7 +95,6 @@ COUNTERS = (
 )
 
 SERVERSTATS = [f"serverstats_{name}" for name in COUNTERS]
-Value = float | dict[str, float]
 
 
 def scrape(address: str, **options: object) -> dict[str, Family]:
@@ -134,32 +132,31 @@ def test_names_types_and_labels_that_exist_elsewhere_are_kept(scripted: Scripted
 def test_values_that_exist_elsewhere_are_kept(scripted: ScriptedChronyd) -> None:
     families = scrape(scripted.address)
     reports = pychrony.get_all(address=scripted.address)
-    clock, source = reports.tracking, reports.sources[0]  # type: ignore[index]
-    assert clock is not None
-    assert value(families, "up") == 1
-    assert value(families, "tracking_system_time_seconds") == clock.offset
-    assert value(families, "tracking_last_offset_seconds") == clock.last_offset
-    assert value(families, "tracking_reference_timestamp_seconds") == clock.ref_time
-    assert value(families, "tracking_remote_reference") == 1
-    refid = f"{clock.reference_id:08X}"
-    labels = {"tracking_address": clock.reference_ip, "tracking_refid": refid}
-    assert value(families, "tracking_info", **labels, tracking_name=clock.reference_ip) == 1
+    clock, server = reports.require("tracking"), reports.require("serverstats")
+    source, stats = reports.require("sources")[0], reports.require("sourcestats")[0]
+    peer = reports.require("ntpdata")[0]
+    of_clock = {
+        "up": 1,
+        "tracking_system_time_seconds": clock.offset,
+        "tracking_last_offset_seconds": clock.last_offset,
+        "tracking_reference_timestamp_seconds": clock.ref_time,
+        "tracking_remote_reference": 1,
+        "serverstats_ntp_packets_received_total": server.ntp_requests,
+    }
+    of_source = {
+        "sources_last_sample_offset_seconds": source.latest_meas,
+        "sources_polling_interval_seconds": 2.0**source.poll,
+        "sources_reachability_ratio": source.reachability.bit_count() / 8,
+        "sources_reachability_success": source.reachability & 1,
+        "sources_peer_offset_seconds": peer.offset,
+        "sourcestats_stddev": stats.std_dev,
+    }
+    assert {name: value(families, name) for name in of_clock} == of_clock
     labels = {"source_address": source.address, "source_name": source.address}
-    offset = value(families, "sources_last_sample_offset_seconds", **labels)
-    assert offset == source.latest_meas
-    interval = value(families, "sources_polling_interval_seconds", **labels)
-    assert interval == 2.0**source.poll
-    reached = bin(source.reachability).count("1")
-    assert value(families, "sources_reachability_ratio", **labels) == reached / 8
-    assert value(families, "sources_reachability_success", **labels) == source.reachability & 1
-    peer = reports.ntpdata[0]  # type: ignore[index]
-    assert value(families, "sources_peer_offset_seconds", **labels) == peer.offset
-    stats = reports.sourcestats[0]  # type: ignore[index]
-    assert value(families, "sourcestats_stddev", **labels) == stats.std_dev
-    server = reports.serverstats
-    assert server is not None
-    requests = value(families, "serverstats_ntp_packets_received_total")
-    assert requests == server.ntp_requests
+    assert {name: value(families, name, **labels) for name in of_source} == of_source
+    labels = {"tracking_address": clock.reference_ip, "tracking_name": clock.reference_ip}
+    refid = f"{clock.reference_id:08X}"
+    assert value(families, "tracking_info", **labels, tracking_refid=refid) == 1
 
 
 def test_states_and_modes_have_the_words_that_exist_elsewhere() -> None:
@@ -304,13 +301,11 @@ def test_a_report_that_is_off_is_no_fault(chronyd: PrivateChronyd) -> None:
     assert value(families, "report_missing_info", report="smoothing", reason="off") == 1
 
 
-@pytest.mark.parametrize(
-    ("address", "reason"), [("127.0.0.1:9", "unreachable"), ("/nowhere/chronyd", "unreachable")]
-)
-def test_a_chronyd_that_is_not_there_is_down(address: str, reason: str) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "/nowhere/chronyd"])
+def test_a_chronyd_that_is_not_there_is_down(address: str) -> None:
     families = scrape(address)
     assert value(families, "up") == 0
-    assert value(families, "report_missing_info", report="tracking", reason=reason) == 1
+    assert value(families, "report_missing_info", report="tracking", reason="unreachable") == 1
     assert "chrony_tracking_stratum" not in families
 
 
@@ -372,15 +367,6 @@ def test_a_collector_refuses_wrong_arguments(options: dict[str, object]) -> None
 # The server.
 
 
-@contextmanager
-def silence() -> Iterator[tuple[str, socket.socket]]:
-    """An address where nobody answers, and the socket that receives the requests."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.setblocking(False)
-        yield f"127.0.0.1:{listener.getsockname()[1]}", listener
-
-
 def has_received(listener: socket.socket) -> bool:
     try:
         return bool(listener.recv(4096))
@@ -399,7 +385,7 @@ def running(chronyd: PrivateChronyd, remote: ScriptedChronyd) -> Iterator[Export
     port = remote.address.rpartition(":")[2]
     entries = remote.address, "localhost", f"localhost:{port}", "127.0.0.2", "*.invalid"
     allowed = [word for entry in entries for word in ("--allow", entry)]
-    with exporter("--address", chronyd.address, *allowed, "--timeout", "20") as server:
+    with exporter("--address", chronyd.address, *allowed) as server:
         yield server
 
 
@@ -410,18 +396,12 @@ def test_metrics_are_those_of_the_local_chronyd(running: Exporter) -> None:
     assert "\nprocess_resident_memory_bytes " in text
 
 
-def test_a_target_is_probed(running: Exporter, remote: ScriptedChronyd) -> None:
-    answer = running.probe(remote.address)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_target_is_probed(host: str, running: Exporter, remote: ScriptedChronyd) -> None:
+    answer = running.probe(remote.address.replace("127.0.0.1", host))
     assert answer.status == 200
     assert 'tracking_address="192.0.2.1"' in answer.text
     assert "process_" not in answer.text
-
-
-def test_a_target_may_be_a_name(running: Exporter, remote: ScriptedChronyd) -> None:
-    port = remote.address.rpartition(":")[2]
-    answer = running.probe(f"localhost:{port}")
-    assert answer.status == 200
-    assert 'tracking_address="192.0.2.1"' in answer.text
 
 
 def test_a_name_that_does_not_exist_is_down(running: Exporter) -> None:
@@ -452,12 +432,6 @@ def test_a_target_that_is_not_allowed_gets_403_and_no_datagram(running: Exporter
         answer = running.probe(address)
         assert answer.status == 403
         assert "--allow" in answer.text
-        assert not has_received(listener)
-
-
-def test_without_allow_no_target_is_probed() -> None:
-    with silence() as (address, listener), exporter() as server:
-        assert server.probe(address).status == 403
         assert not has_received(listener)
 
 
@@ -506,7 +480,7 @@ def test_a_wrong_request_gets_a_status_and_a_text(
 
 
 def test_prometheus_timeout_is_kept() -> None:
-    with silence() as (address, _), exporter("--allow", address, "--timeout", "50") as server:
+    with silence() as (address, _), exporter("--allow", address) as server:
         answer = server.probe(address, {"X-Prometheus-Scrape-Timeout-Seconds": "1"})
     assert "\nchrony_up 0.0\n" in answer.text
     (seconds,) = re.findall("chrony_scrape_duration_seconds ([0-9.]+)", answer.text)
@@ -527,9 +501,7 @@ def test_dead_targets_cost_nobody_else() -> None:
         silence() as (dead, _),
         ScriptedChronyd() as alive,
         ThreadPoolExecutor(60) as pool,  # which waits for the probes that the exporter's end ends
-        exporter(
-            *("--allow", dead, "--allow", alive.address, "--timeout", "50"), files=256
-        ) as server,
+        exporter("--allow", dead, "--allow", alive.address, files=256) as server,
     ):
         assert "\nchrony_up 1.0\n" in server.probe(alive.address).text
         probes = [pool.submit(server.probe, dead) for _ in range(60)]
@@ -562,12 +534,6 @@ def test_a_target_that_answered_has_a_place_until_it_does_not() -> None:
             places.place("good").__enter__()
 
 
-def test_a_client_that_says_nothing_holds_up_nobody(running: Exporter) -> None:
-    port = int(running.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port)):
-        assert fetch(f"{running.url}/-/healthy").status == 200
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it(number: int) -> None:
     with exporter() as server:
@@ -577,14 +543,9 @@ def test_a_signal_ends_it(number: int) -> None:
         assert server.process.stderr.read() == ""
 
 
-def test_it_listens_on_loopback_unless_told() -> None:
-    with exporter() as server:
-        assert server.url.startswith("http://127.0.0.1:")
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pychrony", "exporter", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+def test_it_listens_on_loopback_and_probes_nothing_unless_told() -> None:
+    options = _parser().parse([])
+    assert (options.listen, options.allow) == (("127.0.0.1", 9123), [])
 
 
 def test_a_port_that_is_taken_is_code_1() -> None:
@@ -592,7 +553,7 @@ def test_a_port_that_is_taken_is_code_1() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run("--listen", place)
+        done = command("exporter", "--listen", place)
     assert done.returncode == 1
     assert done.stderr == f"pychrony: listening on {place}: Address already in use\n"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,13 @@ import pytest
 from logbook import SOURCE, START, answered, failed, history, line, write
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
+from programs import Call, at, command, running
 
 from pychrony import AllReports
-from pychrony._command.cli import main
 from pychrony._command.logs.columns import History
 from pychrony._command.plot.curves import COLUMNS, gaps, lines_of, spans, thin, with_breaks
 from pychrony._command.plot.picture import MOST_SOURCES, draw
 from pychrony.testing import PrivateChronyd, make_source, make_tracking
-
-
-def plot(*arguments: str) -> int:
-    try:
-        return main(["plot", *arguments])
-    except SystemExit as end:
-        return int(str(end.code))
-
 
 # Curves.
 
@@ -159,118 +149,88 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> str:
     ("kind", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")]
 )
 def test_a_picture_is_written_in_the_format_of_its_name(
-    kind: str, start: bytes, log: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, start: bytes, log: str, tmp_path: Path, call: Call
 ) -> None:
     picture = tmp_path / f"clock.{kind}"
-    assert plot(log, "-o", str(picture)) == 0
+    assert call("plot", log, "-o", str(picture)) == (0, "", "")
     assert picture.read_bytes().startswith(start)
-    assert capsys.readouterr() == ("", "")
 
 
-def test_the_same_log_makes_the_same_file(log: str, tmp_path: Path) -> None:
-    pictures = [tmp_path / "one.svg", tmp_path / "two.svg"]
-    for picture in pictures:
-        assert plot(log, "-o", str(picture)) == 0
-    assert pictures[0].read_bytes() == pictures[1].read_bytes()
-
-
-def test_lines_that_cannot_be_used_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lines_that_cannot_be_used_are_told(tmp_path: Path, call: Call) -> None:
     path = tmp_path / "clock.log"
     write(path, answered(0), answered(1))
     path.write_text(f'{path.read_text()}hello\n{{"time": "20')
-    assert plot(str(path), "-o", f"{tmp_path}/clock.svg") == 0
-    assert capsys.readouterr().err.splitlines() == [
+    done = call("plot", str(path), "-o", f"{tmp_path}/clock.svg")
+    assert done.code == 0
+    assert done.err.splitlines() == [
         f"pychrony: 1 of 4 lines left out: not JSON (first: {path}:3)",
         f"pychrony: 1 of 4 lines left out: cut off (first: {path}:4)",
     ]
 
 
-def test_several_logs_are_one(tmp_path: Path) -> None:
+def test_several_logs_make_the_same_file_as_one(tmp_path: Path, call: Call) -> None:
     one = write(tmp_path / "1.log", *map(answered, range(10)))
     two = write(tmp_path / "2.log", *map(answered, range(10, 20)))
     together = write(tmp_path / "12.log", *map(answered, range(20)))
-    assert plot(two, one, "-o", f"{tmp_path}/parts.svg") == 0
-    assert plot(together, "-o", f"{tmp_path}/whole.svg") == 0
+    assert call("plot", two, one, "-o", f"{tmp_path}/parts.svg").code == 0
+    assert call("plot", together, "-o", f"{tmp_path}/whole.svg").code == 0
     assert (tmp_path / "parts.svg").read_bytes() == (tmp_path / "whole.svg").read_bytes()
 
 
-def test_one_of_several_chronyds_is_chosen(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_of_several_chronyds_is_chosen(tmp_path: Path, call: Call) -> None:
     lines = [answered(n) | {"address": f"192.0.2.{n % 2}:323"} for n in range(10)]
-    path, picture = write(tmp_path / "two.log", *lines), f"{tmp_path}/clock.svg"
-    assert plot(path, "-o", picture) == 2
-    assert "--address" in capsys.readouterr().err
-    assert plot(path, "-o", picture, "--address", "192.0.2.7") == 2
-    assert "192.0.2.1:323" in capsys.readouterr().err
-    assert plot(path, "-o", picture, "--address", "192.0.2.1:323") == 0
+    plot = "plot", write(tmp_path / "two.log", *lines), "-o", f"{tmp_path}/clock.svg"
+    done = call(*plot)
+    assert done.code == 2
+    assert "choose one with --address" in done.err
+    done = call(*plot, "--address", "192.0.2.7")
+    assert done.code == 2
+    assert "192.0.2.1:323" in done.err
+    assert call(*plot, "--address", "192.0.2.1:323").code == 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["LOG", "-o", "clock.gif"], 2, ".svg, .png, .pdf"),
-        (["LOG", "-o", "clock"], 2, ".svg, .png, .pdf"),
-        (["LOG"], 2, "-o"),
-        (["-o", "clock.svg"], 2, "LOG"),
         (["/nowhere/clock.log", "-o", "clock.svg"], 1, "reading /nowhere/clock.log: No such file"),
         (["/", "-o", "clock.svg"], 1, "reading /: Is a directory"),
         (["LOG", "-o", "/nowhere/clock.svg"], 1, "writing /nowhere/clock.svg: No such file"),
-        (["LOG", "-o", "clock.svg", "--since", "soon"], 2, "'soon' is not a time such as"),
         (["/dev/null", "-o", "clock.svg"], 4, "nothing to draw"),
     ],
 )
-def test_wrong_input_gets_one_clear_line_and_its_code(
-    arguments: list[str], code: int, words: str, log: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_read_or_written_gets_one_clear_line_and_its_code(
+    arguments: list[str], code: int, words: str, log: str, call: Call
 ) -> None:
-    done = plot(*(log if argument == "LOG" else argument for argument in arguments))
-    first, *rest = capsys.readouterr().err.splitlines()
-    assert done == code
-    assert words in first
-    assert first.startswith("pychrony: ")
-    assert rest in ([], ["see 'pychrony plot --help'"])
-
-
-def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plot("--help") == 0
-    assert "pychrony plot clock.log -o clock.svg" in capsys.readouterr().out
+    done = call("plot", *(log if argument == "LOG" else argument for argument in arguments))
+    assert done.code == code
+    assert done.err.startswith("pychrony: ")
+    assert words in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_a_log_of_a_real_chronyd_is_drawn_from_stdin(
     server: PrivateChronyd, tmp_path: Path
 ) -> None:
-    with PrivateChronyd(server.as_source()) as chronyd:
-        command = [sys.executable, "-m", "pychrony"]
-        watch = ["all", "--json", "--watch", "0.1", "--address", chronyd.address]
-        with subprocess.Popen([*command, *watch], stdout=subprocess.PIPE) as watching:
-            assert watching.stdout is not None
-            lines = [watching.stdout.readline() for _ in range(10)]
-            chronyd.restart(crash=True)
-            lines += [watching.stdout.readline() for _ in range(10)]
-            watching.terminate()
+    with (
+        PrivateChronyd(server.as_source()) as chronyd,
+        running("all", "--json", "--watch", "0.1", *at(chronyd)) as watching,
+    ):
+        assert watching.stdout is not None
+        lines = [watching.stdout.readline() for _ in range(10)]
+        chronyd.restart(crash=True)
+        lines += [watching.stdout.readline() for _ in range(10)]
     picture = tmp_path / "clock.svg"
-    drawn = subprocess.run(
-        [*command, "plot", "-", "-o", str(picture)], input=b"".join(lines), capture_output=True
-    )
+    drawn = command("plot", "-", "-o", str(picture), stdin="".join(lines))
     assert drawn.returncode == 0, drawn.stderr
     assert picture.stat().st_size > 10_000
 
 
-@pytest.fixture
-def long_log(tmp_path: Path) -> Path:
-    """A hundred thousand lines."""
+def test_a_hundred_thousand_lines_make_a_small_picture(tmp_path: Path, call: Call) -> None:
     entry = json.dumps(line(0, report="tracking", answer=make_tracking().to_dict()))
     before, after = entry.split(line(0)["time"])
-    path = tmp_path / "long.log"
-    path.write_text("".join(f"{before}{line(n)['time']}{after}\n" for n in range(100_000)))
-    return path
-
-
-def test_a_hundred_thousand_lines_make_a_small_picture(long_log: Path) -> None:
-    picture = long_log.with_suffix(".svg")
-    assert plot(str(long_log), "-o", str(picture)) == 0
+    log, picture = tmp_path / "long.log", tmp_path / "long.svg"
+    log.write_text("".join(f"{before}{line(n)['time']}{after}\n" for n in range(100_000)))
+    assert call("plot", str(log), "-o", str(picture)).code == 0
     assert picture.stat().st_size < 3_000_000
 
 
@@ -282,10 +242,10 @@ def test_of_very_many_sources_the_first_are_drawn_and_the_rest_is_told() -> None
     assert "192.0.2.100" in words  # its reachability
 
 
-def test_a_picture_of_any_number_of_sources_fits_into_a_file(tmp_path: Path) -> None:
+def test_a_picture_of_any_number_of_sources_fits_into_a_file(tmp_path: Path, call: Call) -> None:
     sources = [make_source(address=f"ntp{n}{'-long' * 30}.example.net") for n in range(1000)]
     log = write(tmp_path / "x.log", line(0, answer=AllReports(sources=sources).to_dict()))
-    assert plot(log, "-o", f"{tmp_path}/clock.png") == 0
+    assert call("plot", log, "-o", f"{tmp_path}/clock.png").code == 0
     words = texts(history([line(0, answer=AllReports(sources=sources[:3]).to_dict())]))
     assert "ntp2-long-long...g.example.net" in words
     assert max(map(len, words.splitlines())) < 110
@@ -299,30 +259,28 @@ def test_a_clock_that_was_set_is_marked() -> None:
     assert "no lines" not in words
 
 
-def test_lines_from_before_the_clock_was_set_are_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lines_from_before_the_clock_was_set_are_left_out(tmp_path: Path, call: Call) -> None:
     log = write(tmp_path / "x.log", *(answered(n - START) for n in range(3)), answered(0))
-    assert plot(log, "-o", f"{tmp_path}/clock.svg") == 0
-    told = capsys.readouterr().err
-    assert told == "pychrony: 3 lines from before 2000 left out: see --since 1970-01-01\n"
-    assert plot(log, "-o", f"{tmp_path}/clock.svg", "--since", "1970-01-01") == 0
-    assert capsys.readouterr().err == ""
+    plot = "plot", log, "-o", f"{tmp_path}/clock.svg"
+    told = "pychrony: 3 lines from before 2000 left out: see --since 1970-01-01\n"
+    assert call(*plot) == (0, "", told)
+    assert call(*plot, "--since", "1970-01-01") == (0, "", "")
+
+
+NEVER_SYNCHRONISED = AllReports(tracking=make_tracking(reference_id=0)).to_dict()
 
 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
         ([failed(n) | {"address": None} for n in range(7)], "all 7 lines are errors (ChronyTime"),
-        (
-            [line(0, answer=AllReports(tracking=make_tracking(reference_id=0)).to_dict())],
-            "in 1 lines, the clock is never synchronised",
-        ),
+        ([line(0, answer=NEVER_SYNCHRONISED)], "in 1 lines, the clock is never synchronised"),
         ([], "a log comes from"),
     ],
 )
 def test_a_log_without_anything_to_draw_is_named_for_what_it_is(
-    lines: list[dict[str, Any]], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lines: list[dict[str, Any]], words: str, tmp_path: Path, call: Call
 ) -> None:
-    assert plot(write(tmp_path / "x.log", *lines), "-o", f"{tmp_path}/clock.svg") == 4
-    assert f"nothing to draw: {words}" in capsys.readouterr().err
+    done = call("plot", write(tmp_path / "x.log", *lines), "-o", f"{tmp_path}/clock.svg")
+    assert done.code == 4
+    assert f"nothing to draw: {words}" in done.err

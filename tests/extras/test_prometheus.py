@@ -32,7 +32,7 @@ TARGETS = [
 ]
 
 SCRAPES = 4  # enough for a rate, and for every rule to see the results of others
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds, for a busy machine
 
 GOOD = "good"  # the chronyd beside the exporter; the others are probed
 
@@ -446,8 +446,8 @@ def test_the_state_of_each_source_is_shown(fleet: Fleet) -> None:
 
 def test_what_a_panel_selects_is_what_chronyd_says(fleet: Fleet) -> None:
     reports = pychrony.get_all(address=fleet.addresses["plain"])
-    first, stats, clock = reports.sources[0], reports.sourcestats[0], reports.tracking  # type: ignore[index]
-    assert clock is not None
+    first, stats = reports.require("sources")[0], reports.require("sourcestats")[0]
+    clock = reports.require("tracking")
     expected = {
         "Frequency": clock.frequency,
         "Skew": clock.skew,

@@ -8,8 +8,6 @@ import signal
 import socket
 import ssl
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +20,13 @@ import bcrypt
 import pytest
 import trustme
 import yaml
+from programs import command
 from scripted import ScriptedChronyd
-from servers import Exporter, exporter, fetch
+from servers import Exporter, exporter, fetch, silence
 
 from pychrony.testing import PrivateChronyd
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 300.0  # seconds, for a busy machine
 
 
 def place_of(server: Exporter) -> tuple[str, int]:
@@ -171,13 +170,8 @@ def test_more_idle_connections_than_files_stop_nobody() -> None:
 
 def test_clients_that_leave_write_nothing_into_the_log() -> None:
     reset = struct.pack("ii", 1, 0)
-    with (
-        PrivateChronyd("local stratum 5") as own,
-        logged("--address", own.address) as (
-            server,
-            lines,
-        ),
-    ):
+    with PrivateChronyd("local stratum 5") as own, logged("--address", own.address) as logging:
+        server, lines = logging
         for _ in range(20):
             with socket.create_connection(place_of(server)) as client:
                 client.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n")
@@ -200,8 +194,8 @@ def test_the_backlog_is_long_enough_for_a_burst() -> None:
 
 def test_a_probe_takes_no_thread() -> None:
     with (
-        silent() as dead,
-        exporter("--allow", dead, "--timeout", "50") as server,
+        silence() as (dead, _),
+        exporter("--allow", dead) as server,
         ExitStack() as clients,
     ):
         request = f"GET /probe?target={dead} HTTP/1.1\r\nHost: exporter\r\n\r\n".encode()
@@ -210,14 +204,6 @@ def test_a_probe_takes_no_thread() -> None:
             client.sendall(request)
         wait_until(lambda: "probes_in_flight 100.0" in server.metrics())
         assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1
-
-
-@contextmanager
-def silent() -> Iterator[str]:
-    """An address where nobody answers."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 # What it says about itself.
@@ -243,13 +229,8 @@ def test_each_refused_target_is_logged_once() -> None:
 
 
 def test_a_chronyd_that_fails_and_comes_back_is_logged_once_each() -> None:
-    with (
-        PrivateChronyd("local stratum 5") as own,
-        logged("--address", own.address) as (
-            server,
-            lines,
-        ),
-    ):
+    with PrivateChronyd("local stratum 5") as own, logged("--address", own.address) as logging:
+        server, lines = logging
         server.metrics()
         own.stop()
         for _ in range(3):
@@ -451,16 +432,11 @@ def test_tls_versions_and_ciphers_are_those_of_the_file(
 def test_a_web_configuration_that_cannot_be_used_is_code_2(
     sections: dict[str, object], words: str, tmp_path: Path
 ) -> None:
-    done = run("--listen", "127.0.0.1:0", *web_config(tmp_path, **sections))
+    done = command("exporter", "--listen", "127.0.0.1:0", *web_config(tmp_path, **sections))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"pychrony: {tmp_path}/web.yml: " in done.stderr
     assert words in done.stderr
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pychrony", "exporter", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 # Once, without a server.
@@ -468,7 +444,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_once_writes_the_page_to_stdout() -> None:
     with PrivateChronyd("local stratum 5") as own:
-        done = run("--once", "--address", own.address)
+        done = command("exporter", "--once", "--address", own.address)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\nchrony_up 1.0\n" in done.stdout
     assert "process_" not in done.stdout  # node_exporter has its own
@@ -478,7 +454,7 @@ def test_once_replaces_a_file_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "chrony.prom"
     path.write_text("old\n")
     with path.open() as reader:
-        done = run("--once", "--address", "127.0.0.1:9", "--output", str(path))
+        done = command("exporter", "--once", "--address", "127.0.0.1:9", "--output", str(path))
         assert reader.read() == "old\n"
     assert (done.returncode, done.stdout) == (0, "")
     assert "\nchrony_up 0.0\n" in path.read_text()
@@ -487,7 +463,9 @@ def test_once_replaces_a_file_in_one_step(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_code_1(tmp_path: Path) -> None:
-    done = run("--once", "--address", "127.0.0.1:9", "--output", str(tmp_path / "no" / "file"))
+    done = command(
+        "exporter", "--once", "--address", "127.0.0.1:9", "--output", str(tmp_path / "no" / "file")
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("pychrony: ")
     assert str(tmp_path) in done.stderr
