@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
-import sys
 
 import pytest
+from programs import Terminal, at, running
 
 from pychrony._command.colours import coloured
 from pychrony.testing import PrivateChronyd
 
 
 def on_terminal(*arguments: str, **environment: str) -> str:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "pychrony", *arguments]
-    clean = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    subprocess.run(
-        command, stdout=theirs, env=clean | {"TERM": "xterm", "COLUMNS": "120"} | environment
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while part := os.read(ours, 65536):
-            shown += part
-    except OSError:  # Linux's way to say that the other side is closed
-        pass
-    os.close(ours)
-    return shown.decode()
+    surroundings = {"TERM": "xterm", "NO_COLOR": ""} | environment
+    with Terminal() as terminal:
+        end = terminal.end
+        with running(*arguments, stdout=end, stderr=end, **surroundings) as process:
+            assert process.wait(60) == 0
+        return terminal.shown()
 
 
 def test_the_selected_source_is_green_on_a_terminal(chronyd: PrivateChronyd) -> None:
-    shown = on_terminal("sources", "--address", chronyd.address)
+    shown = on_terminal("sources", *at(chronyd))
     assert "\x1b[32m* selected\x1b[0m" in shown
 
 
@@ -41,14 +29,14 @@ def test_the_selected_source_is_green_on_a_terminal(chronyd: PrivateChronyd) -> 
 def test_a_user_who_wants_no_colours_gets_none(
     environment: dict[str, str], chronyd: PrivateChronyd
 ) -> None:
-    shown = on_terminal("sources", "--address", chronyd.address, **environment)
+    shown = on_terminal("sources", *at(chronyd), **environment)
     assert "* selected" in shown
     assert "\x1b[3" not in shown
 
 
 def test_colours_take_no_room(chronyd: PrivateChronyd) -> None:
-    plain = on_terminal("all", "--address", chronyd.address, NO_COLOR="1")
-    shown = on_terminal("all", "--address", chronyd.address)
+    plain = on_terminal("all", *at(chronyd), NO_COLOR="1")
+    shown = on_terminal("all", *at(chronyd))
     assert len(re.sub(r"\x1b\[\d*m", "", shown).splitlines()) == len(plain.splitlines())
 
 

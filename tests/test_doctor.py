@@ -7,43 +7,28 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
 from alone import Alone
-from programs import command
+from programs import Call, at, command
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import Command, Status
 from surroundings import GLIBC
 
 import pychrony
-from pychrony._command.cli import main
 from pychrony.models import MODELS
 
 UNIX_ONLY = ["selectdata", "authdata", "ntpdata", "serverstats"]
 
 
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def diagnose(call: Call, *arguments: str) -> Any:
+    done = call("doctor", "--json", *arguments)
+    return done.code, json.loads(done.out)
 
 
-def at(chronyd: ScriptedChronyd) -> list[str]:
-    """Whom to ask, and time enough for a busy machine."""
-    return ["--address", chronyd.address, "--timeout", "20"]
-
-
-def diagnose(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    code = main(["doctor", "--json", *arguments])
-    return code, json.loads(capsys.readouterr().out)
-
-
-def test_doctor_tells_what_is_readable_off_and_denied(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_doctor_tells_what_is_readable_off_and_denied(call: Call) -> None:
     answers = {**script(), Command.RTCDATA: Status.NORTC}
     with ScriptedChronyd(answers, opencommands=OPEN_COMMANDS) as chronyd:
-        assert main(["doctor", *at(chronyd)]) == 0
-        shown = capsys.readouterr().out
-        code, diagnosis = diagnose(capsys, *at(chronyd))
+        shown = call("doctor", *at(chronyd)).out
+        code, diagnosis = diagnose(call, *at(chronyd))
     assert f"chronyd at {chronyd.address}: yes" in shown
     assert "  readable: tracking sources sourcestats activity smoothing\n" in shown
     assert "  off: rtcdata (" in shown
@@ -56,9 +41,9 @@ def test_doctor_tells_what_is_readable_off_and_denied(
     assert diagnosis["problem"] is None
 
 
-def test_doctor_tells_which_libchrony_was_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_tells_which_libchrony_was_found(call: Call) -> None:
     with ScriptedChronyd(transport="unix") as chronyd:
-        _, diagnosis = diagnose(capsys, *at(chronyd))
+        _, diagnosis = diagnose(call, *at(chronyd))
     assert diagnosis["library"] == pychrony.library_path()
     assert diagnosis["attempts"][-1]["reason"] == ""
     assert diagnosis["pychrony"] == pychrony.__version__
@@ -66,11 +51,10 @@ def test_doctor_tells_which_libchrony_was_found(capsys: pytest.CaptureFixture[st
 
 
 def test_doctor_lists_no_report_as_readable_that_it_did_not_ask_for(
-    capsys: pytest.CaptureFixture[str],
+    call: Call,
 ) -> None:
     with ScriptedChronyd(script([]), opencommands=OPEN_COMMANDS) as chronyd:
-        assert main(["doctor", *at(chronyd)]) == 0
-        shown = capsys.readouterr().out
+        shown = call("doctor", *at(chronyd)).out
     assert "  readable: tracking activity rtcdata smoothing\n" in shown
     assert "  not tried: sources sourcestats selectdata authdata ntpdata (chronyd has no" in shown
 
@@ -110,20 +94,17 @@ def test_doctor_suspects_an_apparmor_profile_that_keeps_chronyd_silent(alone: Al
     ]
 
 
-def test_doctor_fails_where_no_chronyd_answers(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_fails_where_no_chronyd_answers(tmp_path: Path, call: Call) -> None:
     missing = str(tmp_path / "chronyd.sock")
-    assert main(["doctor", "--address", missing]) == 1
-    shown = capsys.readouterr().out
+    shown = call("doctor", "--address", missing).out
     assert f"chronyd at {missing}: no\n  no such file or directory; " in shown
-    code, diagnosis = diagnose(capsys, "--address", missing)
+    code, diagnosis = diagnose(call, "--address", missing)
     assert code == 1
     assert diagnosis["problem"]["error"] == "ChronyConnectionError"
 
 
-def test_doctor_looks_where_libchrony_does(capsys: pytest.CaptureFixture[str]) -> None:
-    _, diagnosis = diagnose(capsys, "--timeout", "0.2")
+def test_doctor_looks_where_libchrony_does(call: Call) -> None:
+    _, diagnosis = diagnose(call, "--timeout", "0.2")
     addresses = [place["address"] for place in diagnosis["places"]]
     assert addresses == ["/var/run/chrony/chronyd.sock", "127.0.0.1:323", "[::1]:323"]
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from logbook import START, answered, failed, line, write
+from programs import Call, at, output, running
 
 from pychrony import AllReports
-from pychrony._command.cli import main
 from pychrony.testing import PrivateChronyd, make_source
 
 MIDNIGHT = 35_200  # seconds from the start to the end of its day
@@ -24,19 +23,25 @@ def bounded(number: float, bound: float, *, uptime: float | None = None) -> dict
     return answered(number, uptime=uptime, **changes)
 
 
-def summed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
-    assert main(["history", "--json", *arguments]) == code
-    shown = capsys.readouterr()
-    assert shown.err == ""
-    return json.loads(shown.out)
+Summed = Callable[..., Any]
 
 
-def test_percentiles_are_of_each_day_and_of_all(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def summed(call: Call, tmp_path: Path) -> Summed:
+    """Sum up a log with these lines as JSON."""
+
+    def summed(lines: Sequence[dict[str, Any]], *options: str, code: int = 0) -> Any:
+        done = call("history", "--json", write(tmp_path / "x.log", *lines), *options)
+        assert (done.code, done.err) == (code, "")
+        return json.loads(done.out)
+
+    return summed
+
+
+def test_percentiles_are_of_each_day_and_of_all(summed: Summed) -> None:
     first = [bounded(n, 1e-6 * (n + 1)) for n in range(100)]
     second = [bounded(MIDNIGHT + n, 2e-6) for n in range(100)]
-    (found,) = summed(capsys, write(tmp_path / "x.log", *first, *second))
+    (found,) = summed([*first, *second])
     assert [day["day"] for day in found["days"]] == ["2026-09-21", "2026-09-22"]
     one, two = (day["error_bound"] for day in found["days"])
     assert one == pytest.approx({"50": 50e-6, "95": 95e-6, "99": 99e-6, "100": 100e-6})
@@ -47,9 +52,7 @@ def test_percentiles_are_of_each_day_and_of_all(
     assert found["limit"] is found["all"]["seconds"]["above_limit"] is None
 
 
-def test_each_line_lasts_until_the_next_one_also_over_midnight(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_line_lasts_until_the_next_one_also_over_midnight(summed: Summed) -> None:
     lines: list[dict[str, Any]] = [bounded(60 * n, 1e-6) for n in range(1, 586)]
     lines += [bounded(60 * n, 1e-3) for n in range(586, 596)]  # 586 is 40 s before midnight
     lines += [failed(60 * n) for n in range(596, 599)]
@@ -59,8 +62,7 @@ def test_each_line_lasts_until_the_next_one_also_over_midnight(
         line(60 * n, answer=AllReports(sources=[make_source()]).to_dict()) for n in (606, 607)
     ]
     lines += [bounded(60 * n, 1e-6) for n in range(700, 800)]
-    log = write(tmp_path / "x.log", *lines)
-    (found,) = summed(capsys, log, "--limit", "100us", code=1)
+    (found,) = summed(lines, "--limit", "100us", code=1)
     today, tomorrow = (day["seconds"] for day in found["days"])
     assert today == {
         "above_limit": 40.0,
@@ -77,26 +79,21 @@ def test_each_line_lasts_until_the_next_one_also_over_midnight(
     assert found["all"]["seconds"]["above_limit"] == 600.0
 
 
-def test_steps_are_listed_and_are_no_gaps(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_steps_are_listed_and_are_no_gaps(summed: Summed, tmp_path: Path, call: Call) -> None:
     lines = [
         *(bounded(n, 1e-6, uptime=n) for n in range(10)),
         *(bounded(n + 3600, 1e-6, uptime=n) for n in range(10, 20)),
     ]
-    (found,) = summed(capsys, write(tmp_path / "x.log", *lines))
+    (found,) = summed(lines)
     assert found["all"]["steps"] == [{"time": "2026-09-21T15:13:30Z", "seconds": 3600.0}]
     assert not any(found["all"]["seconds"][key] for key in ("without_lines", "unanswered"))
-    assert main(["history", str(tmp_path / "x.log")]) == 0
-    shown = capsys.readouterr().out
+    shown = call("history", str(tmp_path / "x.log")).out
     assert "2026-09-21T15:13:30Z: the clock was set forward by 1h00m\n" in shown
 
 
-def test_a_clock_that_begins_in_1970_was_set_and_has_no_gap_of_decades(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_clock_that_begins_in_1970_was_set_and_has_no_gap_of_decades(summed: Summed) -> None:
     lines = [bounded(n - START, 1e-6) for n in range(5)] + [bounded(n, 1e-6) for n in range(5)]
-    (found,) = summed(capsys, write(tmp_path / "x.log", *lines))
+    (found,) = summed(lines)
     assert [day["day"] for day in found["days"]] == ["1970-01-01", "2026-09-21"]
     assert found["all"]["seconds"]["without_lines"] == 0
     assert [step["time"] for step in found["all"]["steps"]] == ["2026-09-21T14:13:20Z"]
@@ -116,21 +113,18 @@ def test_a_clock_that_begins_in_1970_was_set_and_has_no_gap_of_decades(
     ],
 )
 def test_a_limit_that_was_broken_is_code_1(
-    options: list[str], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], code: int, tmp_path: Path, call: Call
 ) -> None:
     lines = [bounded(n, 1e-3 if n == 5 else 1e-4) for n in range(9)]
     lines += [answered(n, stratum=16) for n in range(9, 12)] if "14:13:29Z" in str(options) else []
-    assert main(["history", write(tmp_path / "x.log", *lines), *options]) == code
-    capsys.readouterr()
+    assert call("history", write(tmp_path / "x.log", *lines), *options).code == code
 
 
-def test_the_table_has_a_row_for_each_day(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_has_a_row_for_each_day(tmp_path: Path, call: Call) -> None:
     lines = [*(bounded(n, 5e-5) for n in range(9)), failed(9), bounded(MIDNIGHT, 2e-4)]
-    log = write(tmp_path / "x.log", *lines)
-    assert main(["history", log, "--limit", "100us"]) == 1
-    about, percentiles, _, *table = capsys.readouterr().out.splitlines()
+    done = call("history", write(tmp_path / "x.log", *lines), "--limit", "100us")
+    assert done.code == 1
+    about, percentiles, _, *table = done.out.splitlines()
     assert about == (
         "chronyd at /run/chrony/chronyd.sock, 2026-09-21T14:13:20Z to 2026-09-22T00:00:00Z"
     )
@@ -146,57 +140,49 @@ def test_the_table_has_a_row_for_each_day(
     assert rows[3][:6] == ["all", "11", "50.0 µs", *["200 µs"] * 3]
 
 
-def test_several_chronyds_have_a_table_each(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_several_chronyds_have_a_table_each(summed: Summed, tmp_path: Path, call: Call) -> None:
     lines = [bounded(n, 1e-6) | {"address": f"192.0.2.{n % 2}:323"} for n in range(10)]
-    log = write(tmp_path / "x.log", *lines)
-    assert [f["address"] for f in summed(capsys, log)] == ["192.0.2.0:323", "192.0.2.1:323"]
-    (one,) = summed(capsys, log, "--address", "192.0.2.1:323")
+    assert [f["address"] for f in summed(lines)] == ["192.0.2.0:323", "192.0.2.1:323"]
+    (one,) = summed(lines, "--address", "192.0.2.1:323")
     assert (one["address"], one["all"]["lines"]) == ("192.0.2.1:323", 5)
-    with pytest.raises(SystemExit):
-        main(["history", log, "--address", "192.0.2.7:323"])
-    assert "no line is about 192.0.2.7:323" in capsys.readouterr().err
+    done = call("history", str(tmp_path / "x.log"), "--address", "192.0.2.7:323")
+    assert "no line is about 192.0.2.7:323" in done.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("log", "code", "words"),
     [
-        ([], 2, "LOG"),
-        (["/nowhere/clock.log"], 2, "reading /nowhere/clock.log: No such file"),
-        (["/dev/null"], 4, "no lines about the clock"),
-        (["/dev/null", "--limit", "small"], 2, "is not a duration"),
-        (["/dev/null", "--until", "soon"], 2, "is not a time"),
+        ("/nowhere/clock.log", 2, "reading /nowhere/clock.log: No such file"),
+        ("/dev/null", 4, "no lines about the clock"),
     ],
 )
-def test_wrong_input_gets_one_clear_line_and_its_code(
-    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+def test_a_log_that_cannot_be_summed_up_gets_one_clear_line_and_its_code(
+    log: str, code: int, words: str, call: Call
 ) -> None:
-    try:
-        done = main(["history", *arguments])
-    except SystemExit as end:
-        done = int(str(end.code))
-    assert done == code
-    assert words in capsys.readouterr().err.splitlines()[0]
+    done = call("history", log)
+    assert done.code == code
+    assert done.err.startswith(f"pychrony: {words}")
+    assert done.err.count("\n") == 1
 
 
 def test_a_log_of_a_real_chronyd_needs_neither_matplotlib_nor_numpy(
     chronyd: PrivateChronyd, tmp_path: Path
 ) -> None:
     log = tmp_path / "clock.log"
-    watch = ["all", "--json", "--watch", "0.05", "--address", chronyd.address]
-    with subprocess.Popen(
-        [sys.executable, "-m", "pychrony", *watch], stdout=subprocess.PIPE
-    ) as watching:
+    with running("all", "--json", "--watch", "0.05", *at(chronyd)) as watching:
         assert watching.stdout is not None
-        log.write_bytes(b"".join(watching.stdout.readline() for _ in range(20)))
-        watching.terminate()
-    without = "import sys; sys.modules.update(numpy=None, matplotlib=None); "
-    command = [sys.executable, "-c", f"{without}from pychrony._command.cli import main; main()"]
-    done = subprocess.run(
-        [*command, "history", str(log), "--json"], capture_output=True, text=True, check=True
+        log.write_text("".join(watching.stdout.readline() for _ in range(20)))
+    (found,) = json.loads(
+        output(
+            """
+            import sys
+            sys.modules.update(numpy=None, matplotlib=None)
+            from pychrony._command.cli import main
+            main(["history", "--json", sys.argv[1]])
+            """,
+            str(log),
+        )
     )
-    (found,) = json.loads(done.stdout)
     assert found["address"] == chronyd.address
     assert found["all"]["lines"] == 20
     assert 0 < found["all"]["error_bound"]["100"] < 10
