@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from alone import Alone
+
+from pychrony._command.lookups import Lookups
+from pychrony._io.address import Address
 
 DEAD_ZONE = """
     import atexit
@@ -93,6 +102,49 @@ def test_names_of_a_dead_zone_hold_up_no_other_name(way: str, alone: Alone) -> N
     """
     )
     assert said == ["True True"]
+
+
+def test_stuck_names_hold_up_no_other_name_of_the_exporter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dead, original = threading.Event(), socket.getaddrinfo
+
+    def resolve(host: str, *arguments: Any, **options: Any) -> Any:
+        if host.startswith("stuck"):
+            dead.wait()
+        return original("127.0.0.1", *arguments, **options)
+
+    async def main() -> list[str]:
+        lookups = Lookups()
+        stuck = [lookups.addresses(Address(f"stuck{n}.test")) for n in range(40)]
+        tasks = [asyncio.create_task(look_up) for look_up in stuck]
+        await asyncio.sleep(0)
+        good = await asyncio.wait_for(lookups.addresses(Address("good.test")), 10)
+        dead.set()
+        await asyncio.gather(*tasks)
+        return good
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        assert asyncio.run(main()) == ["127.0.0.1"]
+    finally:
+        dead.set()
+
+
+def test_names_of_addresses_are_found_after_a_shortage_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> Mapping[str, str]:
+        lookups, many = Lookups(), [f"192.0.2.{n}" for n in range(100)]
+        with monkeypatch.context() as shortage:
+            shortage.setattr(threading.Thread, "start", refuse)
+            assert await lookups.names(many, 1) == {}
+        return await lookups.names(["127.0.0.1"], 10)
+
+    assert asyncio.run(main()) == {"127.0.0.1": socket.getnameinfo(("127.0.0.1", 0), 0)[0]}
 
 
 def test_a_look_up_whose_thread_cannot_be_started_is_an_error(alone: Alone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import signal
@@ -24,6 +25,7 @@ from programs import command
 from scripted import ScriptedChronyd
 from servers import Exporter, exporter, fetch, silence
 
+from pychrony._command.exporter.web_config import WebConfig
 from pychrony.testing import PrivateChronyd
 
 PATIENCE = 300.0  # seconds, for a busy machine
@@ -379,6 +381,26 @@ def test_each_client_is_answered_while_files_are_read_again(
     assert any("were read again" in line for line in lines)
 
 
+def test_passwords_are_checked_again_after_a_shortage_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, path = web_config(tmp_path, basic_auth_users={"prometheus": hashed("secret")})
+    config, given = WebConfig(Path(path)), basic("prometheus", "secret")["Authorization"]
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> bool:
+        with monkeypatch.context() as shortage:
+            shortage.setattr(threading.Thread, "start", refuse)
+            for _ in range(50):
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    await config.admits(given)
+        return await asyncio.wait_for(config.admits(given), PATIENCE)
+
+    assert asyncio.run(main())
+
+
 def test_sighup_without_a_file_changes_nothing() -> None:
     with exporter() as server:
         server.process.send_signal(signal.SIGHUP)
@@ -427,6 +449,9 @@ def test_tls_versions_and_ciphers_are_those_of_the_file(
         ({"tls_server_config": {"cert_file": "a", "key_file": "b"}}, "No such file"),
         ({"tls_server_config": {"cert_file": "a", "key_file": "b", "min_version": "SSL3"}}, "SSL3"),
         ({"tls_server_config": {"certs": "a"}}, "'certs' is not supported"),
+        ({"tls_server_config": {"cert_file": 1, "key_file": "b"}}, "cert_file must be a text"),
+        ({"tls_server_config": {"cipher_suites": 1}}, "cipher_suites must be a list"),
+        ({"tls_server_config": {"min_version": ["TLS12"]}}, "min_version must be a text"),
     ],
 )
 def test_a_web_configuration_that_cannot_be_used_is_code_2(

@@ -6,23 +6,21 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import TypeVar
 
+from .._io import names
 from .._io.address import Address
+from .._io.events import wake
 from .._io.failures import lookup_failure
-from .._io.names import LookUp
 
 AT_ONCE = 32
-"""Maximum number of threads."""
+"""Maximum number of threads for names of addresses."""
 KEPT = 3600.0
 """Seconds to remember the name of an address, or that it has none."""
 CACHE = 100_000
 """Maximum number of names to remember."""
-
-R = TypeVar("R")
 
 
 class Lookups:
@@ -34,8 +32,11 @@ class Lookups:
 
     async def addresses(self, address: Address) -> list[str]:
         """Return the addresses of a host name; raise `ChronyConnectionError` if it has none."""
-        look_up = LookUp(address.host)
-        await self.in_thread(look_up.run)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        look_up = names.look_up(address.host)
+        names.notify(look_up, lambda: loop.call_soon_threadsafe(wake, future))
+        await future
         if look_up.error is not None:
             raise lookup_failure(address.host, look_up.error) from look_up.error
         return look_up.found
@@ -53,37 +54,29 @@ class Lookups:
         return {address: name for address, name in found.items() if name}
 
     async def _look_up(self, address: str) -> None:
-        name = await self.in_thread(lambda: _name_of(address))
-        if len(self._names) >= CACHE:
-            self._names.clear()
-        self._names[address] = time.monotonic() + KEPT, name
-
-    async def in_thread(self, function: Callable[[], R]) -> R:
-        """Run a function in a thread, and return its result."""
+        """Look up a name in a thread; its result is kept even if it comes too late."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[R] = loop.create_future()
+        future: asyncio.Future[None] = loop.create_future()
 
-        def finish(result: R | None, error: BaseException | None) -> None:
+        def finish(name: str) -> None:
             self._free.release()
-            if future.cancelled():
-                return
-            if error is None:
-                future.set_result(result)  # type: ignore[arg-type]
-            else:
-                future.set_exception(error)
+            if len(self._names) >= CACHE:
+                self._names.clear()
+            self._names[address] = time.monotonic() + KEPT, name
+            wake(future)
 
         def work() -> None:
-            result, error = None, None
-            try:
-                result = function()
-            except Exception as problem:
-                error = problem
+            name = _name_of(address)
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(finish, result, error)
+                loop.call_soon_threadsafe(finish, name)
 
         await self._free.acquire()
-        threading.Thread(target=work, name="pychrony lookup", daemon=True).start()
-        return await future
+        try:
+            threading.Thread(target=work, name="pychrony lookup", daemon=True).start()
+        except RuntimeError:  # the system allows no further thread
+            self._free.release()
+        else:
+            await future
 
 
 def _name_of(address: str) -> str:

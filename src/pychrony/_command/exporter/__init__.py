@@ -129,7 +129,9 @@ def _listen(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))?(?::([0-9]{1,5}))?", text)
     if not text or match is None or int(match[3] or PORT) > 65535:
         raise ValueError(f"{text!r} is neither host, host:port, [IPv6]:port nor :port")
-    return match[1] or match[2] or "", int(match[3] or PORT)
+    host = match[1] or match[2] or ""
+    host.encode("idna")  # raises a ValueError for what cannot be looked up
+    return host, int(match[3] or PORT)
 
 
 def _reports(text: str) -> tuple[str, ...]:

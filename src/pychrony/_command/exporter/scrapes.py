@@ -97,7 +97,7 @@ class Scrapes:
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         """Answer a request."""
         answer = self._answers.get(request.path)
-        if not await self.web.admits(request.headers.get("Authorization"), self._lookups.in_thread):
+        if not await self.web.admits(request.headers.get("Authorization")):
             refusal = text(HTTPStatus.UNAUTHORIZED, "user and password are needed\n")
             refusal.headers["WWW-Authenticate"] = 'Basic realm="pychrony exporter"'
             return refusal

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,19 @@ CLIENTS = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-SECTIONS = "tls_server_config", "basic_auth_users", "http_server_config"
-TLS_KEYS = (
-    *("cert_file", "key_file", "client_auth_type", "client_ca_file"),
-    *("min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites"),
-)
-
-InThread = Callable[[Callable[[], bool]], Awaitable[bool]]
+SECTIONS = dict.fromkeys(("tls_server_config", "basic_auth_users", "http_server_config"), dict)
+TLS_KEYS = {
+    "cert_file": str,
+    "key_file": str,
+    "client_auth_type": str,
+    "client_ca_file": str,
+    "min_version": str,
+    "max_version": str,
+    "cipher_suites": list,
+    "prefer_server_cipher_suites": bool,
+}
+BCRYPT = re.compile(rb"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z\d]{53}")
+KINDS = {str: "a text", list: "a list", bool: "true or false", dict: "a mapping"}
 
 
 class ConfigError(Exception):
@@ -51,11 +58,11 @@ class WebConfig:
             self._users = _users(found.get("basic_auth_users") or {})
             if found.get("tls_server_config"):
                 self.tls = _tls(_table(found["tls_server_config"], TLS_KEYS), path.parent)
-            _table(found.get("http_server_config") or {}, ("http2",))  # HTTP/1.1 always works
+            _table(found.get("http_server_config") or {}, {"http2": bool})  # HTTP/1.1 always works
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
 
-    async def admits(self, authorization: str | None, in_thread: InThread) -> bool:
+    async def admits(self, authorization: str | None) -> bool:
         """Whether a request may be answered.
 
         A password that was right is remembered, since checking one takes long. Others are checked
@@ -73,7 +80,7 @@ class WebConfig:
         if key in self._verified:
             return True
         async with self._one:
-            right = await in_thread(lambda: _is_right(password, expected)) and user in self._users
+            right = await asyncio.to_thread(_is_right, password, expected) and user in self._users
         if right:
             self._verified.add(key)
         return right
@@ -86,24 +93,22 @@ def _is_right(password: str, expected: bytes) -> bool:
         return False
 
 
-def _table(found: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+def _table(found: Any, keys: Mapping[str, type]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"expected a mapping with {', '.join(keys)}")
-    for key in found:
+    for key, value in found.items():
         if key not in keys:
             raise ValueError(f"{key!r} is not supported; known here are {', '.join(keys)}")
+        if value is not None and not isinstance(value, keys[key]):
+            raise ValueError(f"{key} must be {KINDS[keys[key]]}")
     return found
 
 
-def _users(found: Any) -> dict[str, bytes]:
-    if not isinstance(found, dict):
-        raise ValueError("basic_auth_users must be a mapping of users and bcrypt hashes")
+def _users(found: dict[Any, Any]) -> dict[str, bytes]:
     users = {str(user): str(hashed).encode() for user, hashed in found.items()}
     for user, hashed in users.items():
-        try:
-            bcrypt.checkpw(b"", hashed)
-        except ValueError:
-            raise ValueError(f"the password of {user!r} is not a bcrypt hash") from None
+        if not BCRYPT.fullmatch(hashed):
+            raise ValueError(f"the password of {user!r} is not a bcrypt hash")
     return users
 
 
