@@ -37,11 +37,7 @@ from scripted.wire import Command, ntp_source, source, tracking
 from surroundings import both
 
 import pychrony
-from pychrony import (
-    ChronyConnectionError,
-    ChronyTimeoutError,
-    aio,
-)
+from pychrony import ChronyConnectionError, ChronyTimeoutError, aio
 from pychrony._io._shim import lib
 
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])

@@ -17,23 +17,12 @@ import pytest
 from alone import Alone
 from limits import fds, remains
 from methods import METHODS
-from scripted import (
-    ScriptedChronyd,
-    Transport,
-    dies,
-    script,
-)
+from scripted import ScriptedChronyd, Transport, dies, script
 from scripted.wire import Command, Status, ntp_source
 from surroundings import needs_ipv6, needs_ipv6_in_kernel, udp6
 
 import pychrony
-from pychrony import (
-    ChronyConnection,
-    ChronyConnectionError,
-    ChronyDataError,
-    ChronyError,
-    aio,
-)
+from pychrony import ChronyConnection, ChronyConnectionError, ChronyDataError, ChronyError, aio
 from pychrony import Transport as Reached
 
 
@@ -183,9 +172,7 @@ def test_the_address_stays_as_it_was_given(address: str) -> None:
         assert connection.address == address
 
 
-def test_the_local_chronyd_is_found_at_its_socket_before_its_port(
-    alone: Alone,
-) -> None:
+def test_the_local_chronyd_is_found_at_its_socket_before_its_port(alone: Alone) -> None:
     said = alone(
         """
         with AtHome(), AtHome(transport="unix"), pychrony.ChronyConnection() as connection:
@@ -203,9 +190,7 @@ def test_the_local_chronyd_is_found_at_its_socket_before_its_port(
 
 
 @needs_ipv6_in_kernel
-def test_where_no_chronyd_is_at_all_every_place_is_named(
-    alone: Alone,
-) -> None:
+def test_where_no_chronyd_is_at_all_every_place_is_named(alone: Alone) -> None:
     said = alone(
         """
         try:
@@ -225,9 +210,7 @@ def test_where_no_chronyd_is_at_all_every_place_is_named(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @needs_ipv6_in_kernel
-def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
-    alone: Alone,
-) -> None:
+def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(alone: Alone) -> None:
     said = alone(
         """
         folder = Path("/run/chrony")
@@ -253,9 +236,7 @@ def test_where_the_socket_is_denied_and_no_port_open_the_user_is_told_who_may(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_where_no_chronyd_is_at_all_a_user_is_not_told_about_permissions(
-    alone: Alone,
-) -> None:
+def test_where_no_chronyd_is_at_all_a_user_is_not_told_about_permissions(alone: Alone) -> None:
     said = alone(
         """
         Path("/run/chrony").chmod(0o700)
@@ -294,9 +275,7 @@ def test_a_chronyd_that_starts_late_is_found_wherever_it_is(transport: str, alon
 
 
 @needs_ipv6_in_kernel
-def test_a_chronyd_that_has_vanished_is_asked_elsewhere(
-    alone: Alone,
-) -> None:
+def test_a_chronyd_that_has_vanished_is_asked_elsewhere(alone: Alone) -> None:
     said = alone(
         """
         with AtHome() as first, AtHome(transport="udp6"):

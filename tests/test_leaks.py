@@ -12,12 +12,7 @@ from textwrap import dedent
 import pytest
 from limits import fds, remains
 from programs import run
-from scripted import (
-    ScriptedChronyd,
-    Transport,
-    drop,
-    script,
-)
+from scripted import ScriptedChronyd, Transport, drop, script
 from scripted.wire import Command, ntp_source, selectdata
 from surroundings import both
 
@@ -37,9 +32,7 @@ def test_a_connection_that_fails_to_open_leaves_nothing_behind() -> None:
 
 
 @both
-def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
-    transport: Transport,
-) -> None:
+def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(transport: Transport) -> None:
     with ScriptedChronyd(transport=transport) as chronyd:
         before = fds()
         connections = [ChronyConnection(chronyd.address).__enter__()]

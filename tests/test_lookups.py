@@ -172,9 +172,7 @@ def test_a_look_up_whose_thread_cannot_be_started_is_an_error(alone: Alone) -> N
     assert said[1:] == [words, f"{words}; raise the limit of threads, or give an IP address"]
 
 
-def test_a_resolver_that_fails_in_another_way_is_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_resolver_that_fails_in_another_way_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import pychrony
 
     def resolve(*_: object, **__: object) -> object:

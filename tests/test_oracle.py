@@ -97,9 +97,7 @@ def columns(chronyd: PrivateChronyd, command: str, *places: int) -> set[tuple[st
     return {tuple(line.split(",")[place] for place in places) for line in lines}
 
 
-def test_the_real_chronyd_has_sources_of_every_kind(
-    chronyds: Mapping[str, PrivateChronyd],
-) -> None:
+def test_the_real_chronyd_has_sources_of_every_kind(chronyds: Mapping[str, PrivateChronyd]) -> None:
     client = chronyds["client"]
     sources = columns(client, "sources -a", 0, 2, 4)
     assert sources >= {("^", "127.0.0.1", "-4"), ("^", OTHER_HOST, "-2"), ("#", "PPS0", "-2")}

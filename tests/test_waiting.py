@@ -32,11 +32,7 @@ from scripted.wire import SERVERSTATS, Command, ntp_source, tracking
 from surroundings import both
 
 import pychrony
-from pychrony import (
-    ChronyConnection,
-    ChronyConnectionError,
-    ChronyTimeoutError,
-)
+from pychrony import ChronyConnection, ChronyConnectionError, ChronyTimeoutError
 
 
 @contextmanager

@@ -20,14 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from .requests import Answer, Entry, Fault, Request, Script, honest
 from .scripts import script
-from .wire import (
-    VERSION,
-    Command,
-    Record,
-    Status,
-    n_sources,
-    response,
-)
+from .wire import VERSION, Command, Record, Status, n_sources, response
 
 Transport = Literal["udp", "udp6", "unix"]
 TRANSPORTS: tuple[Transport, ...] = get_args(Transport)

@@ -9,11 +9,7 @@ from typing import Any
 
 from .chronyd import ScriptedChronyd
 from .requests import Fault, Request, Script, honest
-from .wire import (
-    HEADER_FIELDS,
-    Command,
-    response,
-)
+from .wire import HEADER_FIELDS, Command, response
 
 
 def at(numbers: Container[int], fault: Fault) -> Fault:

@@ -6,14 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .wire import (
-    BY_ADDRESS,
-    BY_INDEX,
-    REQUEST,
-    Command,
-    Record,
-    Status,
-)
+from .wire import BY_ADDRESS, BY_INDEX, REQUEST, Command, Record, Status
 
 _LONGEST_REQUEST = 860  # of chronyd 4.3; other commands than ours need it
 _COMMANDS = {int(command): command for command in Command}
