@@ -80,7 +80,9 @@ def _plain_sum(sum_: Sum, limit: float | None) -> dict[str, Any]:
         "lines": sum_.lines,
         "error_bound": {str(p): value for p, value in sum_.percentiles().items()},
         "seconds": {**known, ABOVE: None if limit is None else known[ABOVE]},
-        "steps": [{"time": _moment(t), "seconds": round(size, 6)} for t, size in sum_.steps],
+        "steps": [
+            {"time": _moment(t), "seconds": round(step.seconds, 6)} for t, step in sum_.steps
+        ],
     }
 
 
@@ -103,9 +105,8 @@ def _text(account: Account, limit: float | None) -> Iterator[str]:
     yield from aligned(rows, left={0})
     if account.whole.steps:
         yield ""
-    for time, size in account.whole.steps:
-        way = "forward" if size > 0 else "back"
-        yield f"{_moment(time)}: the clock was set {way} by {interval(abs(size))}"
+    for time, step in account.whole.steps:
+        yield f"{_moment(time)}: {step}"
 
 
 def _row(name: str, sum_: Sum, limit: float | None) -> list[str]:

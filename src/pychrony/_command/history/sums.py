@@ -10,13 +10,20 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from ..logs.columns import ASKED, CLOCK, SYNCHRONIZED, History, Step, in_order, steps
+from ..logs.columns import (
+    ASKED,
+    CLOCK,
+    GAP,
+    NEIGHBOURS,
+    SYNCHRONIZED,
+    History,
+    Step,
+    in_order,
+    steps,
+)
 
 PERCENTILES = (50, 95, 99, 100)
 DAY = 86400.0
-
-GAP, NEIGHBOURS = 3.0, 5
-"""An interval is a gap if it is this many times longer than the median of its neighbours."""
 
 AGAINST = ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES = (
     "above_limit",
@@ -34,8 +41,8 @@ class Sum:
         self.lines = 0
         self.bounds = array("d")
         self.seconds: dict[str, float] = dict.fromkeys(AGAINST, 0.0)
-        self.steps: list[tuple[float, float]] = []
-        """The time after each step of the clock, and its size."""
+        self.steps: list[tuple[float, Step]] = []
+        """Each step of the clock, with the time after it."""
 
     def percentiles(self) -> dict[int, float | None]:
         """Return percentiles of the error bound by the nearest rank; `None` without a bound."""
@@ -85,7 +92,7 @@ def sum_up(address: str | None, history: History, limit: float | None) -> Accoun
             if not math.isnan(bound):
                 sum_.bounds.append(bound)
             if line in found:
-                sum_.steps.append((time, found[line].seconds))
+                sum_.steps.append((time, found[line]))
         for start, length, state in stretches:
             whole.seconds[state] += length
             for part, day in _by_day(start, length):

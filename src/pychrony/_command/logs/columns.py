@@ -9,6 +9,7 @@ from math import isnan
 from operator import lt
 from typing import NamedTuple
 
+from ..._model.durations import interval
 from .lines import NAN, NO_BOUND, Clock, Line, Sample
 
 ERROR, ASKED, CLOCK, SYNCHRONIZED, SOURCES = 1, 2, 4, 8, 16
@@ -17,6 +18,9 @@ is synchronised to a source; the sources are there."""
 
 EARLIEST = 946684800.0
 """Start of 2000: an earlier time comes from a machine whose clock does not run while it is off."""
+
+GAP, NEIGHBOURS = 3.0, 5
+"""An interval is a gap if it is this many times longer than the median of its neighbours."""
 
 LEAST_STEP = 0.01
 """Seconds by which the two times in a line may be read too early or too late."""
@@ -48,6 +52,10 @@ class Step(NamedTuple):
     """The first line after it."""
     seconds: float
     """How far the clock was set forward; negative: back."""
+
+    def __str__(self) -> str:
+        way = "forward" if self.seconds > 0 else "back"
+        return f"the clock was set {way} by {interval(abs(self.seconds))}"
 
 
 class History:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..logs.columns import CLOCK, ERROR, SOURCES, History, in_order
+from ..logs.columns import CLOCK, ERROR, GAP, NEIGHBOURS, SOURCES, History, in_order
 
 Numbers = NDArray[np.float64]
 
@@ -16,9 +16,6 @@ COLUMNS = 1500
 """The number of columns in a picture; more cannot be distinguished on a page."""
 
 CHUNK = 100_000
-
-GAP, NEIGHBOURS = 3.0, 5
-"""An interval is a gap if it is this many times longer than the median of its neighbours."""
 
 
 class Lines(NamedTuple):

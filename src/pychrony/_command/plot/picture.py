@@ -23,7 +23,6 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from ..._model.durations import interval
 from ..grid import shortened
 from ..logs.columns import CLOCK, ERROR, SYNCHRONIZED, History, steps
 from .curves import COLUMNS, Envelope, Lines, Numbers, gaps, lines_of, spans, thin
@@ -55,15 +54,11 @@ STYLE: Any = {
 
 # Grey and patterns, so that a picture needs no colours.
 BAND: dict[str, Any] = {"facecolor": "0.82", "linewidth": 0}
+EMPTY: dict[str, Any] = {"facecolor": "none", "linewidth": 0}
 STRETCHES: dict[str, dict[str, Any]] = {
-    "no lines": {"facecolor": "none", "edgecolor": "0.7", "hatch": "///", "linewidth": 0},
-    "error instead of an answer": {
-        "facecolor": "none",
-        "edgecolor": "0.3",
-        "hatch": "xxxx",
-        "linewidth": 0,
-    },
-    "not synchronised": {"facecolor": "none", "edgecolor": "0.45", "hatch": "....", "linewidth": 0},
+    "no lines": {**EMPTY, "edgecolor": "0.7", "hatch": "///"},
+    "error instead of an answer": {**EMPTY, "edgecolor": "0.3", "hatch": "xxxx"},
+    "not synchronised": {**EMPTY, "edgecolor": "0.45", "hatch": "...."},
 }
 
 SETTING: dict[str, Any] = {"color": "black", "linewidth": 0.9, "linestyle": (0, (4, 2))}
@@ -141,8 +136,7 @@ def _settings(lines: Lines) -> dict[float, str]:
     indexes = {line: index for index, line in enumerate(lines.number.tolist())}
     for step in steps(lines.history, lines.number.tolist()):
         before = float(lines.time[indexes[step.line] - 1])
-        way = "forward" if step.seconds > 0 else "back"
-        found[before] = f"{_utc(before)}: the clock was set {way} by {interval(abs(step.seconds))}"
+        found[before] = f"{_utc(before)}: {step}"
     return found
 
 
@@ -166,23 +160,16 @@ def _draw_clock(panels: Sequence[Axes], rows: Numbers) -> None:
     time, offset, bound, frequency, skew = rows.T
     within, enlarged, drift, skews = panels[:4]
     within.set_title("Offset of the system clock (line) inside the bound of its error (grey)")
-    _draw_band(within, thin(time, -bound, bound))
-    _draw_curve(within, thin(time, offset, offset))
-    _draw_seconds(within)
-    _fit(within, thin(time, -bound, bound), EngFormatter("s"))
+    _draw_offset(within, time, offset, thin(time, -bound, bound))
     enlarged.set_title("The same offset, enlarged")
-    _draw_curve(enlarged, thin(time, offset, offset))
-    _draw_seconds(enlarged)
-    _fit(enlarged, thin(time, offset, offset), EngFormatter("s"))
+    _draw_offset(enlarged, time, offset, thin(time, offset, offset))
     drift.set_title("Frequency error of the uncorrected clock (line) and its skew (grey)")
-    _draw_band(drift, thin(time, frequency - skew, frequency + skew))
-    _draw_curve(drift, thin(time, frequency, frequency))
+    _draw_inside(drift, time, frequency, thin(time, frequency - skew, frequency + skew), "ppm")
     drift.set_ylabel("ppm")
-    _fit(drift, thin(time, frequency - skew, frequency + skew), EngFormatter("ppm"))
     _label_sign(drift, "fast", "slow")
     skews.set_title("Skew: bound of the error in the frequency")
     positive = np.where(skew > 0, skew, np.nan)
-    _draw_curve(skews, thin(time, positive, positive))
+    _draw_curve(skews, time, positive)
     skews.set_yscale("log")
     is_narrow = np.nanmax(skew) < 30 * np.nanmin(positive) if np.any(skew > 0) else True
     skews.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_narrow else (1,), numticks=5))
@@ -221,10 +208,7 @@ def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
         panel.set_yticks([])
         return
     panel.set_title(f"Offset from {name} (line) inside the error bound of its last sample (grey)")
-    _draw_band(panel, thin(time, offset - error, offset + error))
-    _draw_curve(panel, thin(time, offset, offset))
-    _draw_seconds(panel)
-    _fit(panel, thin(time, offset - error, offset + error), EngFormatter("s"))
+    _draw_offset(panel, time, offset, thin(time, offset - error, offset + error))
     rail = thin(time, selected, selected)
     panel.fill_between(
         rail.time / DAY,
@@ -238,18 +222,21 @@ def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
     )
 
 
-def _draw_band(panel: Axes, band: Envelope) -> None:
+def _draw_curve(panel: Axes, time: Numbers, values: Numbers) -> None:
+    envelope = thin(time, values, values)
+    for (times, numbers), style in ((envelope.curve(), "-"), (envelope.lone(), ".")):
+        panel.plot(times / DAY, numbers, style, color="black", markersize=3)
+
+
+def _draw_inside(panel: Axes, time: Numbers, values: Numbers, band: Envelope, unit: str) -> None:
+    """Draw a curve inside a band, on a scale for all values of the band except single peaks."""
     panel.fill_between(band.time / DAY, band.low, band.high, **BAND)
+    _draw_curve(panel, time, values)
+    _fit(panel, band, EngFormatter(unit))
 
 
-def _draw_curve(panel: Axes, envelope: Envelope) -> None:
-    time, values = envelope.curve()
-    panel.plot(time / DAY, values, color="black")
-    time, values = envelope.lone()
-    panel.plot(time / DAY, values, ".", color="black", markersize=3)
-
-
-def _draw_seconds(panel: Axes) -> None:
+def _draw_offset(panel: Axes, time: Numbers, offset: Numbers, band: Envelope) -> None:
+    _draw_inside(panel, time, offset, band, "s")
     panel.yaxis.set_major_formatter(EngFormatter(unit="s"))
     panel.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     panel.axhline(0, color="0.5", linewidth=0.6)
