@@ -16,7 +16,7 @@ from .._version import __version__
 from ..assessment import Assessment, State, age_of_update, judge
 from ..connection import get_all
 from ..exceptions import ChronyError
-from ..models import MODELS, AllReports, Source, TrackingStatus
+from ..models import AllReports, Source, TrackingStatus
 from .arguments import Limits, Parser, add_address, add_limits, add_timeout, connection, limits
 
 NAME = "CHRONY"
@@ -103,11 +103,11 @@ def _text(reports: AllReports | ChronyError, assessment: Assessment, verbose: in
 
 def _details(reports: AllReports) -> Iterator[str]:
     """Return both reports as text, line by line."""
-    from .render import answer_of, text  # slow to import, and only -vv needs it
+    from .render import text_of  # slow to import, and only -vv needs it
 
     for name in ("tracking", "sources"):
         yield ""
-        yield from text(MODELS[name], answer_of(reports, name), WIDTH).splitlines()
+        yield from text_of(reports, name, WIDTH).splitlines()
 
 
 def _summary(reports: AllReports) -> Iterator[str]:

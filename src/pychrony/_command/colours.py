@@ -26,10 +26,14 @@ PATTERNS = {
 _COLOURED = re.compile("|".join(f"({pattern})" for pattern in PATTERNS), re.MULTILINE)
 
 
+def has_terminal() -> bool:
+    """Whether stdout is a terminal that obeys escape sequences."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def wanted() -> bool:
     """Whether stdout is a terminal that shows colours, and the user wants them."""
-    dumb = os.environ.get("TERM", "dumb") == "dumb"
-    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
+    return has_terminal() and not os.environ.get("NO_COLOR")
 
 
 def coloured(text: str) -> str:

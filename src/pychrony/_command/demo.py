@@ -12,7 +12,7 @@ from ..connection import ChronyConnection
 from ..exceptions import ChronyConnectionError
 from ..testing import PrivateChronyd
 from .arguments import Parser, add_json
-from .show import show
+from .show import View, show
 
 SAMPLES = 8
 """Number of measurements after which the reports have interesting values."""
@@ -56,7 +56,7 @@ def demonstrate(*, json: bool) -> None:
             raise
         connection = running.enter_context(ChronyConnection(client.address))
         _wait(connection)
-        show(connection, "all", json=json)
+        show(View(connection, "all"), json=json)
 
 
 def say(message: str, *, end: str = "\n") -> None:

@@ -8,21 +8,21 @@ from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError
 from .render import as_json
 from .screen import rounds, write
-from .show import ask, payload
+from .show import View
 
 NO_PAUSE = 0.001  # seconds
+TRIES = 5
 
 
-def log(connection: ChronyConnection, report: str, every: float, output: Output) -> None:
+def log(view: View, every: float, output: Output) -> None:
     """Print one line of JSON every few seconds until Ctrl-C, whatever happens.
 
     It has the time, the address, the report, and either its answer or the error.
     """
-    address = None
+    connection, address = view.connection, None
     with ExitStack() as opened, suppress(KeyboardInterrupt):
         for _ in rounds(every):
             at, uptime = _times()
@@ -30,12 +30,12 @@ def log(connection: ChronyConnection, report: str, every: float, output: Output)
                 "time": at,
                 "uptime": uptime,
                 "address": address,
-                "report": report,
+                "report": view.report,
             }
             try:
                 if connection.address is None:  # until there is something to connect to
                     opened.enter_context(connection)
-                line["answer"] = payload(ask(connection, report), report)
+                line["answer"] = view.payload(view.ask())
             except ChronyLibraryError as error:
                 output.write(as_json({**line, "error": error}, indent=None))
                 raise  # trying again does not help
@@ -52,13 +52,12 @@ def now() -> str:
 
 def _times() -> tuple[str, float]:
     """Return the time, and that since boot: the difference changes only if the clock is set."""
-    tries = 5
-    while True:
+    for _ in range(TRIES):
         before = time.clock_gettime(time.CLOCK_BOOTTIME)
         at = now()
-        tries -= 1
-        if time.clock_gettime(time.CLOCK_BOOTTIME) - before < NO_PAUSE or tries == 0:
-            return at, round(before, 6)
+        if time.clock_gettime(time.CLOCK_BOOTTIME) - before < NO_PAUSE:
+            break
+    return at, round(before, 6)
 
 
 class Output:

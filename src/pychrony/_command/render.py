@@ -108,22 +108,16 @@ def _listed(model: type[Report], records: Sequence[Report], width: int) -> str:
     return "\n\n".join(block(shown, record, width) for record in records)
 
 
-def all_text(answers: AllReports, width: int, *, everything: bool = False) -> str:
-    """Return all reports, each with its name and its summary as a heading."""
-    return "\n\n\n".join(
-        f"{heading(model)}\n\n{text(model, answer_of(answers, name), width, everything=everything)}"
-        for name, model in MODELS.items()
-    )
-
-
-def answer_of(answers: AllReports, name: str) -> Any:
-    """Return one of the reports, or the error in its place."""
-    return answers.missing.get(name) or getattr(answers, name)
-
-
-def heading(model: type[Report]) -> str:
-    """Return a report's name and its summary."""
-    return f"{model._report.upper()}  {summary(model)}"
+def text_of(answers: AllReports, report: str, width: int, *, everything: bool = False) -> str:
+    """Return a report as text; or "all", each with its name and its summary as a heading."""
+    if report == "all":
+        return "\n\n\n".join(
+            f"{name.upper()}  {summary(model)}\n\n"
+            + text_of(answers, name, width, everything=everything)
+            for name, model in MODELS.items()
+        )
+    answer = answers.missing.get(report) or getattr(answers, report)
+    return text(MODELS[report], answer, width, everything=everything)
 
 
 def block(shown: Sequence[Column], record: Report, width: int) -> str:

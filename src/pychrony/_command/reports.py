@@ -23,7 +23,7 @@ from .exits import USAGE
 from .record import Output, log
 from .render import keys
 from .screen import width
-from .show import Names, show, watch
+from .show import Names, View, show, watch
 
 DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
 
@@ -96,21 +96,15 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
         parser.error("--resolve is for text: JSON has the addresses")
     chrony = connection(parser, options)
     names = Names(options.timeout) if options.resolve else None
-    if options.watch is None:
-        with chrony:
-            show(
-                chrony,
-                options.report,
-                options.everything,
-                names,
-                json=options.json,
-                explain=options.verbose,
-            )
-    elif options.json:
-        log(chrony, options.report, options.watch, Output(options.output))
-    else:
-        with chrony:
-            watch(chrony, options.report, options.everything, names, every=options.watch)
+    view = View(chrony, options.report, options.everything, names)
+    if options.watch and options.json:
+        log(view, options.watch, Output(options.output))
+        return 0
+    with chrony:
+        if options.watch:
+            watch(view, options.watch)
+        else:
+            show(view, json=options.json, explain=options.verbose)
     return 0
 
 

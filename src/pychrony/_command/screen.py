@@ -16,13 +16,11 @@ PIPE_WIDTH = 120
 
 
 def write(output: str) -> None:
-    """Print text, in colour on a terminal, with substitutes for what its encoding lacks."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    if locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX") or not _can_encode("µ", encoding):
+    """Print text, in colour on a terminal; with `u` for `µ` where the locale or stdout lacks it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    if locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX") or not "µ".encode(encoding, "ignore"):
         output = output.replace("µ", "u")
-    if colours.wanted():
-        output = colours.coloured(output)
-    print(output.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    print(colours.coloured(output) if colours.wanted() else output, flush=True)
 
 
 def width() -> int:
@@ -43,7 +41,7 @@ class Screen:
     """Draws each text in place of the previous one on a terminal, and below it elsewhere."""
 
     def __init__(self) -> None:
-        self.can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.can_redraw = colours.has_terminal()
         self._height = 0
         self._size = os.terminal_size((0, 0))
 
@@ -72,11 +70,3 @@ def _fit(lines: list[str], size: os.terminal_size) -> list[str]:
     if len(lines) > room:
         lines = [*lines[: room - 1], f"({len(lines) - room + 1} more lines: enlarge the terminal)"]
     return [line[: size.columns] for line in lines]
-
-
-def _can_encode(character: str, encoding: str) -> bool:
-    try:
-        character.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

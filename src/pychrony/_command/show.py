@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._io.failures import is_off
 from ..connection import ChronyConnection
@@ -12,7 +12,7 @@ from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
 from .grid import wrapped
 from .lists import LAYOUTS, explained
-from .render import all_text, answer_of, as_json, text
+from .render import as_json, text_of
 from .screen import Screen, rounds, width, write
 
 RESOLVING = 5.0
@@ -46,34 +46,43 @@ class Names:
         return replace(answers, **named)
 
 
-def show(
-    connection: ChronyConnection,
-    report: str,
-    everything: bool = False,
-    names: Names | None = None,
-    *,
-    json: bool,
-    explain: bool = False,
-) -> None:
-    """Print a report, or "all".
+class View(NamedTuple):
+    """A report to show, or "all" of them."""
 
-    With `everything`, also sources whose name is not resolved; `explain` adds the meaning of the
-    columns of a list.
-    """
-    answers = ask(connection, report, names)
-    write(as_json(payload(answers, report)) if json else _text(answers, report, everything))
-    if explain and report in LAYOUTS and not json:
-        write(f"\n{explained(MODELS[report], width())}")
+    connection: ChronyConnection
+    report: str
+    everything: bool = False
+    """Whether text includes sources whose name is not resolved."""
+    names: Names | None = None
+    """What finds names for the addresses of sources, if they are wanted."""
+
+    def ask(self) -> AllReports:
+        """Read the reports; raise the first error if none can be read."""
+        wanted = list(MODELS) if self.report == "all" else [self.report]
+        answers = self.connection.get_all(*wanted)
+        errors = [error for name, error in answers.missing.items() if not is_off(name, error)]
+        if errors and len(answers.missing) == len(wanted):
+            raise errors[0]
+        return answers if self.names is None else self.names.put_into(answers)
+
+    def text(self, answers: AllReports) -> str:
+        """Return what was read as text."""
+        return text_of(answers, self.report, width(), everything=self.everything)
+
+    def payload(self, answers: AllReports) -> Any:
+        """Return what goes into the JSON."""
+        return answers if self.report == "all" else getattr(answers, self.report)
 
 
-def watch(
-    connection: ChronyConnection,
-    report: str,
-    everything: bool,
-    names: Names | None,
-    *,
-    every: float,
-) -> None:
+def show(view: View, *, json: bool, explain: bool = False) -> None:
+    """Print a report; `explain` adds the meaning of the columns of a list."""
+    answers = view.ask()
+    write(as_json(view.payload(answers)) if json else view.text(answers))
+    if explain and view.report in LAYOUTS and not json:
+        write(f"\n{explained(MODELS[view.report], width())}")
+
+
+def watch(view: View, every: float) -> None:
     """Print a report every few seconds until Ctrl-C, on a terminal in place of the previous one.
 
     After the first answer, errors are shown in place of answers, since chronyd may come back.
@@ -83,37 +92,13 @@ def watch(
     with suppress(KeyboardInterrupt):
         for _ in rounds(every):
             try:
-                shown = _text(ask(connection, report, names), report, everything)
+                shown = view.text(view.ask())
                 answered = True
             except ChronyError as error:
                 if not answered:
                     raise
                 shown = wrapped(error.message, width())
-            screen.draw(f"{_header(connection, report, every)}\n\n{shown}")
+            begin = f"{view.report} from {view.connection.address} at {time.strftime('%H:%M:%S')}"
+            screen.draw(f"{begin}, every {every:g} s\n\n{shown}")
     if screen.can_redraw:
         print()  # after the ^C
-
-
-def ask(connection: ChronyConnection, report: str, names: Names | None = None) -> AllReports:
-    """Return a report, or all of them; raise the first error if none can be read."""
-    wanted = list(MODELS) if report == "all" else [report]
-    answers = connection.get_all(*wanted)
-    errors = [error for name, error in answers.missing.items() if not is_off(name, error)]
-    if errors and len(answers.missing) == len(wanted):
-        raise errors[0]
-    return answers if names is None else names.put_into(answers)
-
-
-def _header(connection: ChronyConnection, report: str, every: float) -> str:
-    return f"{report} from {connection.address} at {time.strftime('%H:%M:%S')}, every {every:g} s"
-
-
-def _text(answers: AllReports, report: str, everything: bool) -> str:
-    if report == "all":
-        return all_text(answers, width(), everything=everything)
-    return text(MODELS[report], answer_of(answers, report), width(), everything=everything)
-
-
-def payload(answers: AllReports, report: str) -> Any:
-    """Return what goes into the JSON."""
-    return answers if report == "all" else getattr(answers, report)
