@@ -143,10 +143,10 @@ def _missing(reports: AllReports, name: str) -> Finding:
 
 
 def _judge_sources(reports: AllReports, wanted: int) -> Iterator[Finding]:
-    if reports.sources is None:
+    known = known_sources(reports)
+    if known is None:
         yield _missing(reports, "sources")
         return
-    known = [*filter(is_resolved, reports.sources)]
     if not known:
         why = "has not resolved the name of any source" if reports.sources else "has no sources"
         yield State.CRITICAL, f"chronyd {why}"
@@ -167,6 +167,23 @@ def _judge_bound(bound: float, warning: Range, critical: Range) -> Iterator[Find
         if complaint := good.complaint(bound):
             yield state, f"error bound {seconds(bound)} {complaint}"
             return
+
+
+def known_sources(reports: AllReports) -> list[Source] | None:
+    """Return the sources whose name chronyd has resolved; `None` if the report is missing."""
+    return None if reports.sources is None else [*filter(is_resolved, reports.sources)]
+
+
+def in_words(tracking: TrackingStatus) -> str:
+    """Return the error bound, the stratum and the reference of a synchronised clock."""
+    own = tracking.is_local_reference()
+    bound = "its own reference" if own else f"error bound {seconds(tracking.error_bound)}"
+    return f"{bound}, stratum {tracking.stratum}, reference {reference_of(tracking)}"
+
+
+def reference_of(tracking: TrackingStatus) -> str:
+    """Return the name of what a clock is synchronised to."""
+    return tracking.reference_ip or tracking.reference_id_name
 
 
 def age_of_update(reports: AllReports, tracking: TrackingStatus) -> float:

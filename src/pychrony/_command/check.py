@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from .._model.durations import seconds
-from .._model.placeholders import is_resolved
 from .._model.ranges import plain
 from .._version import __version__
-from ..assessment import Assessment, State, age_of_update, judge
+from ..assessment import Assessment, State, age_of_update, in_words, judge, known_sources
 from ..connection import get_all
 from ..exceptions import ChronyError
 from ..models import AllReports, Source, TrackingStatus
@@ -112,12 +110,8 @@ def _details(reports: AllReports) -> Iterator[str]:
 
 def _summary(reports: AllReports) -> Iterator[str]:
     if (tracking := reports.tracking) is not None:
-        own = tracking.is_local_reference()
-        yield "its own reference" if own else f"error bound {seconds(tracking.error_bound)}"
-        yield f"stratum {tracking.stratum}"
-        yield f"reference {tracking.reference_ip or tracking.reference_id_name}"
-    if reports.sources is not None:
-        known = [*filter(is_resolved, reports.sources)]
+        yield in_words(tracking)
+    if (known := known_sources(reports)) is not None:
         yield f"{sum(map(Source.is_usable, known))} of {len(known)} sources usable"
 
 
@@ -128,8 +122,7 @@ def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
     found: list[str] = []
     if (tracking := reports.tracking) is not None:
         found += _measured_clock(reports, tracking, wanted)
-    if reports.sources is not None:
-        known = [*filter(is_resolved, reports.sources)]
+    if (known := known_sources(reports)) is not None:
         usable = sum(map(Source.is_usable, known))
         found.append(f"usable_sources={usable};{wanted['sources']}:;;0;{len(known)}")
     return found

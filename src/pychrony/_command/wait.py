@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .._model.durations import seconds
 from .._waiting import SHORTEST_QUESTION, Waiting
+from ..assessment import in_words
 from ..connection import ChronyConnection, get_tracking
 from ..exceptions import ChronyError
 from ..models import TrackingStatus
@@ -107,11 +107,7 @@ class _Progress:
 
 
 def _summary(tracking: TrackingStatus, passed: float) -> str:
-    own = tracking.is_local_reference()
-    bound = "its own reference" if own else f"error bound {seconds(tracking.error_bound)}"
-    name = tracking.reference_ip or tracking.reference_id_name
-    text = f"good after {passed:.1f} s: {bound}, stratum {tracking.stratum}, reference {name}"
-    return text.replace("µ", "u")
+    return f"good after {passed:.1f} s: {in_words(tracking)}".replace("µ", "u")
 
 
 def _parser() -> Parser:

@@ -21,6 +21,7 @@ from .._model.fields import Origin, Report, origins
 from .._model.meanings import Meaning, meanings
 from .._model.placeholders import is_resolved
 from .._model.plain import flag_names
+from ..assessment import reference_of
 from ..models import (
     Source,
     SourceMode,
@@ -314,7 +315,7 @@ def _as_label(record: Report, attribute: str) -> str:
 
 
 def _tracking_info(tracking: TrackingStatus) -> Samples:
-    name = tracking.reference_ip or tracking.reference_id_name
+    name = reference_of(tracking)
     return (((name, name, f"{tracking.reference_id:08X}"), 1.0),)
 
 

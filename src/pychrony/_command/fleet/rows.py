@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..._io.address import parse_address
-from ..._model.placeholders import is_resolved
-from ...assessment import Assessment, State, judge
+from ...assessment import Assessment, State, judge, known_sources, reference_of
 from ...exceptions import ChronyLibraryError
 from ...many import get_many
 from ...models import Answer, Source, TrackingStatus
@@ -64,15 +63,10 @@ class Row(NamedTuple):
             "error_bound": self.bound,
             "offset": clock and clock.offset,
             "stratum": clock and clock.stratum,
-            "reference": clock and reference(clock),
+            "reference": clock and reference_of(clock),
             "usable_sources": self.usable,
             "sources": None if self.sources is None else len(self.sources),
         }
-
-
-def reference(clock: TrackingStatus) -> str:
-    """Return the name of what a clock is synchronised to."""
-    return clock.reference_ip or clock.reference_id_name
 
 
 def judged(hosts: Iterable[str], timeout: float | None, limits: Limits) -> Iterator[Row]:
@@ -97,11 +91,11 @@ def _row(answer: Answer, limits: Limits) -> Row:
         name = type(answer.error).__name__
         return Row(answer.address, found, name, answer.error._outcome)
     reports = answer.result()
-    tracking, sources = reports.tracking, reports.sources
+    tracking = reports.tracking
     return Row(
         answer.address,
         found,
         wrong="; ".join(found.reasons),
         clock=tracking if tracking and tracking.is_synchronized() else None,
-        sources=None if sources is None else [*filter(is_resolved, sources)],
+        sources=known_sources(reports),
     )

@@ -6,22 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..._model.durations import seconds
-from ...assessment import State
+from ...assessment import State, reference_of
 from ..grid import aligned, cut, printable, shortened
 from ..values import NOTHING
-from .rows import Row, reference
+from .rows import Row
 
-HEADINGS: tuple[str, ...] = (
-    "host",
-    "state",
-    "bound",
-    "offset",
-    "stratum",
-    "reference",
-    "usable",
-    "what is wrong",
-)
-LEFT = {"host", "state", "reference", "what is wrong"}
+REASONS = "what is wrong"
+LEFT = {"host", "state", "reference", REASONS}
 LEAST_IMPORTANT = ("reference", "stratum", "offset", "usable", "bound")
 """What a narrow terminal does not show, in this order."""
 
@@ -33,10 +24,10 @@ def table(rows: Sequence[Row], width: int | None) -> list[str]:
     """Return the lines of the table; `width` is that of the terminal, if there is one."""
     if not rows:
         return []
-    cells = [HEADINGS, *(tuple(map(printable, _cells(row))) for row in rows)]
-    columns: Columns = dict(zip(HEADINGS, zip(*cells, strict=True), strict=True))
+    cells = [_cells(row) for row in rows]
+    columns = {head: [head, *(printable(row[head]) for row in cells)] for head in cells[0]}
     if width is not None:
-        columns = _fitting(columns, width)
+        _fit(columns, width)
     left = [number for number, name in enumerate(columns) if name in LEFT]
     return aligned([*zip(*columns.values(), strict=True)], left)
 
@@ -49,42 +40,31 @@ def totals(rows: Sequence[Row], took: float) -> str:
     return f"{hosts} in {took:.1f} s{': ' if counts else ''}{counts}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> dict[str, str]:
+    """Return the cells by the heads of their columns."""
     clock, bound = row.clock, row.bound
-    return (
-        row.host,
-        row.assessment.state.name,
-        NOTHING if bound is None else seconds(bound),
-        seconds(clock.offset, sign="+") if clock else NOTHING,
-        str(clock.stratum) if clock else NOTHING,
-        reference(clock) if clock else NOTHING,
-        NOTHING if row.sources is None else f"{row.usable}/{len(row.sources)}",
-        row.wrong,
-    )
+    return {
+        "host": row.host,
+        "state": row.assessment.state.name,
+        "bound": NOTHING if bound is None else seconds(bound),
+        "offset": seconds(clock.offset, sign="+") if clock else NOTHING,
+        "stratum": str(clock.stratum) if clock else NOTHING,
+        "reference": reference_of(clock) if clock else NOTHING,
+        "usable": NOTHING if row.sources is None else f"{row.usable}/{len(row.sources)}",
+        REASONS: row.wrong,
+    }
 
 
-Columns = dict[str, tuple[str, ...]]
-
-
-def _fitting(columns: Columns, width: int) -> Columns:
+def _fit(columns: dict[str, list[str]], width: int) -> None:
     """Leave out columns and shorten names, until the reasons have enough room."""
-    kept = dict(columns)
-    kept["host"] = tuple(shortened(host, max(12, width // 3)) for host in kept["host"])
-    wanted = min(REASON, _width(kept["what is wrong"]))
-    for name in LEAST_IMPORTANT:
-        if _room(kept, width) >= wanted:
+    columns["host"] = [shortened(host, max(12, width // 3)) for host in columns["host"]]
+    reasons = columns.pop(REASONS)
+    wanted = min(REASON, max(map(len, reasons)))
+    widths = {head: max(map(len, cells)) + 2 for head, cells in columns.items()}
+    room = width - sum(widths.values())
+    for head in LEAST_IMPORTANT:
+        if room >= wanted:
             break
-        del kept[name]
-    room = max(0, _room(kept, width))
-    kept["what is wrong"] = tuple(cut(reason, room) for reason in kept["what is wrong"])
-    return kept
-
-
-def _room(columns: Columns, width: int) -> int:
-    """Return what is left for the reasons."""
-    others = [cells for name, cells in columns.items() if name != "what is wrong"]
-    return width - sum(_width(cells) + 2 for cells in others)
-
-
-def _width(cells: Sequence[str]) -> int:
-    return max(map(len, cells))
+        del columns[head]
+        room += widths[head]
+    columns[REASONS] = [cut(reason, max(0, room)) for reason in reasons]
