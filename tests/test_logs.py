@@ -120,9 +120,9 @@ def test_a_foreign_line_is_counted_and_named_and_the_rest_is_read(
     foreign: bytes | dict[str, Any], reason: str
 ) -> None:
     log = read(answered(0), foreign, answered(1))
-    ((found, lines),) = log.unusable.items()
+    ((found, number),) = log.unusable.items()
     assert found.startswith(reason)
-    assert lines == (1, "x.log:2")
+    assert (number, log.first[found]) == (1, "x.log:2")
     known = log.history(ADDRESS)
     assert known is not None
     assert len(known.time) == 2

@@ -22,12 +22,7 @@ from .._model.meanings import Meaning, meanings
 from .._model.placeholders import is_resolved
 from .._model.plain import flag_names
 from ..assessment import reference_of
-from ..models import (
-    Source,
-    SourceMode,
-    SourceState,
-    TrackingStatus,
-)
+from ..models import Source, SourceMode, SourceState, TrackingStatus
 
 PREFIX = "chrony_"
 SOURCE_LABELS = ("source_address", "source_name")

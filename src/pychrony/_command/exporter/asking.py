@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 
 from ...aio import ChronyConnection
 from ...exceptions import ChronyError, ChronyTimeoutError
@@ -66,26 +65,21 @@ class Local:
 
     def __init__(self, address: str | None, timeout: float, names: Sequence[str]) -> None:
         self.label = address or "this machine"
-        self._new: Callable[[], ChronyConnection] = partial(
-            ChronyConnection, address, timeout=timeout
-        )
+        self._connection = ChronyConnection(address, timeout=timeout)
         self._names = names
-        self._open: ChronyConnection | None = None
         self._opening = asyncio.Lock()
 
     async def ask(self) -> AllReports:
         """Read the reports."""
         async with self._opening:
-            if self._open is None:
-                self._open = await self._new().__aenter__()
+            if self._connection.address is None:
+                await self._connection.__aenter__()
         try:
-            return await self._open.get_all(*self._names)
+            return await self._connection.get_all(*self._names)
         except ChronyError:
             await self.close()  # the next call looks for chronyd in all places again
             raise
 
     async def close(self) -> None:
         """Close the connection."""
-        connection, self._open = self._open, None
-        if connection is not None:
-            await connection.aclose()
+        await self._connection.aclose()

@@ -70,9 +70,7 @@ async def permitted(
         except RefusedError as error:
             refused = RefusedError(f"{error} of {address.host}") if address.is_name else error
         else:
-            found.append(
-                f"[{host}]:{address.port}" if host.version == 6 else f"{host}:{address.port}"
-            )
+            found += Address(str(host), address.port).places()
     if not found:
         raise refused
     return found

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from io import BufferedReader
-from typing import NamedTuple
 
 from ..arguments import Parser
 from ..exits import complain
@@ -21,14 +20,6 @@ from .lines import Line, parse
 
 GZIP = b"\x1f\x8b"
 """How a compressed file begins."""
-
-
-class Unusable(NamedTuple):
-    """Lines that cannot be used, all for the same reason."""
-
-    number: int
-    first: str
-    """File and number of the first of them, such as `clock.log:17`."""
 
 
 class Log:
@@ -43,8 +34,10 @@ class Log:
         self.lines = 0
         self.early = 0
         """How many lines are from before `since`."""
-        self.unusable: dict[str, Unusable] = {}
-        """By the reason."""
+        self.unusable: Counter[str] = Counter()
+        """How many lines cannot be used, by the reason."""
+        self.first: dict[str, str] = {}
+        """File and number of the first of them, such as `clock.log:17`."""
         self.lacking: Counter[str] = Counter()
         """How many lines lack a field."""
 
@@ -57,10 +50,13 @@ class Log:
                 self.lines += 1
                 reason = self._take(text)
                 if reason:
-                    earlier = self.unusable.get(reason, Unusable(0, f"{name}:{number}"))
-                    self.unusable[reason] = earlier._replace(number=earlier.number + 1)
+                    self._leave_out(reason, f"{name}:{number}")
         except (EOFError, zlib.error):
-            self.unusable["cut off inside a compressed file"] = Unusable(1, name)
+            self._leave_out("cut off inside a compressed file", name)
+
+    def _leave_out(self, reason: str, where: str) -> None:
+        self.unusable[reason] += 1
+        self.first.setdefault(reason, where)
 
     def _take(self, text: bytes) -> str:
         """Add a line, or return why it cannot be used."""
@@ -89,8 +85,8 @@ class Log:
     def notes(self) -> list[str]:
         """Return what was left out, and why."""
         left_out = [
-            f"{lines.number:,} of {self.lines:,} lines left out: {reason} (first: {lines.first})"
-            for reason, lines in self.unusable.items()
+            f"{number:,} of {self.lines:,} lines left out: {reason} (first: {self.first[reason]})"
+            for reason, number in self.unusable.items()
         ]
         return left_out + [f"{number:,} lines lack {name}" for name, number in self.lacking.items()]
 
