@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 
 from ..connection import get_activity, get_tracking
 from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
@@ -64,12 +63,7 @@ class PrivateChronyd:
             self._resources = resources.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._resources.close()
 
     @property
