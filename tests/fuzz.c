@@ -266,8 +266,7 @@ static size_t width_of(int type) { return type == STRING ? STRING_SIZE : type ==
 static void check_ask(const shim_batch *batch, const shim_ask *ask)
 {
     for (int i = 0; ask->error == 0 && i < ask->records; i++) {
-        const shim_place *place = &batch->places[ask->first + i];
-        REQUIRE(ask->first + i < batch->room);
+        const shim_place *place = &ask->places[i];
         if (place->shape < 0)
             continue;
         const shim_shape *shape = shim_get_shape(place->shape);
@@ -306,7 +305,9 @@ static void run_batch(shim_loop *loop, shim_client *client)
     for (int i = 0; i < asked; i++) {
         uint8_t choice = next_byte();
         asks[i].report = choice % MOST_ASKS;
-        asks[i].flags = choice >= 192 ? SHIM_NAMED : flags_of(asks[i].report);
+        asks[i].flags = flags_of(asks[i].report);
+        if (choice >= 192)
+            asks[i].flags = SHIM_NAMED | (asks[i].flags & ~SHIM_JOINED);
     }
     int64_t start = now_ns, timeout = (1 + next_byte()) * (int64_t)10000000;
     int stop = next_byte(), steps = 0;

@@ -26,11 +26,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     MOST_ROUNDS = 1000, /* without a deadline, give up after so many */
-    MANY_ROUNDS = 3,    /* after so many, report "the sources kept changing" instead of a timeout */
-    FEW_PLACES = 64     /* enough for most lists */
+    MANY_ROUNDS = 3     /* after so many, report "the sources kept changing" instead of a timeout */
 };
 
 static bool has(const shim_ask *ask, int flag) { return (ask->flags & flag) != 0; }
@@ -47,8 +47,8 @@ static bool is_open_list(const struct batch *batch, int ask)
 /* The first open list with this flag (0: any); -1 if there is none. */
 static int open_list(const struct batch *batch, int flag)
 {
-    for (int i = 0; i < batch->seen.asked; i++)
-        if (is_open_list(batch, i) && (flag == 0 || has(&batch->asks[i], flag)))
+    for (int i = 0; i < batch->asked; i++)
+        if (is_open_list(batch, i) && (flag == 0 || has(&batch->seen.asks[i], flag)))
             return i;
     return -1;
 }
@@ -94,8 +94,8 @@ static void fail(struct batch *batch, int ask, int error, int system)
         return;
     release_ask(batch, ask);
     conclude(batch, ask);
-    batch->asks[ask].error = error;
-    batch->asks[ask].system = system;
+    batch->seen.asks[ask].error = error;
+    batch->seen.asks[ask].system = system;
     if (batch->guard == ask && batch->round.opening != DONE)
         restart_round(batch); /* with another guard */
 }
@@ -103,7 +103,7 @@ static void fail(struct batch *batch, int ask, int error, int system)
 void fail_batch(struct batch *batch, int error, int system)
 {
     batch->guard = -1;
-    for (int i = 0; i < batch->seen.asked; i++)
+    for (int i = 0; i < batch->asked; i++)
         fail(batch, i, error, system);
 }
 
@@ -111,97 +111,58 @@ static void fail_lists(struct batch *batch, int error, int records)
 {
     batch->guard = -1;
     for (int i; (i = open_list(batch, 0)) >= 0;) {
-        batch->asks[i].records = records;
+        batch->seen.asks[i].records = records;
         fail(batch, i, error, 0);
     }
 }
 
 /* ---- Places ---- */
 
-/* The place of a record; NULL if it has none yet. */
-static shim_place *find_place(struct batch *batch, int ask, int record)
+/* Where the place of a record is: the last record comes first. */
+static int position(const struct batch *batch, int ask, int record)
 {
-    struct progress *progress = &batch->progress[ask];
-    if (progress->list && record == batch->asks[ask].records - 1)
-        return &progress->last;
-    return record < progress->room ? &batch->store.places[batch->asks[ask].first + record] : NULL;
+    return record == batch->seen.asks[ask].records - 1 ? 0 : record + 1;
 }
 
-static bool is_taken(struct batch *batch, int ask, int record)
+static bool is_taken(const struct batch *batch, int ask, int record)
 {
-    const shim_place *place = find_place(batch, ask, record);
-    return place != NULL && place->shape >= 0;
-}
-
-/* Make sure that the first `number` records of an ask have places. False: no memory. */
-static bool make_places(struct batch *batch, int ask, int number)
-{
-    struct progress *progress = &batch->progress[ask];
-    shim_ask *told = &batch->asks[ask];
-    struct store *store = &batch->store;
-    if (number <= progress->room)
-        return true;
-    int first = add_places(store, number);
-    if (first < 0)
-        return false;
-    for (int i = 0; i < progress->room; i++)
-        store->places[first + i] = store->places[told->first + i];
-    told->first = first;
-    progress->room = number;
-    return true;
+    int at = position(batch, ask, record);
+    return at < batch->progress[ask].places && batch->seen.asks[ask].places[at].shape >= 0;
 }
 
 /* Return the place of a record that has arrived; NULL without memory. The memory grows with what
    has arrived, not with the number of records that chronyd claims to have. */
 static shim_place *take_place(struct batch *batch, int ask, int record)
 {
-    shim_place *place = find_place(batch, ask, record);
-    if (place != NULL)
-        return place;
-    int number = record < FEW_PLACES ? FEW_PLACES : 2 * record;
-    if (number > batch->asks[ask].records)
-        number = batch->asks[ask].records;
-    return make_places(batch, ask, number) ? find_place(batch, ask, record) : NULL;
+    struct progress *progress = &batch->progress[ask];
+    shim_ask *told = &batch->seen.asks[ask];
+    int at = position(batch, ask, record);
+    if (at >= progress->room) {
+        int room = 2 * at + 8;
+        shim_place *places = realloc(told->places, sizeof(*places) * (size_t)room);
+        if (places == NULL)
+            return NULL;
+        told->places = places;
+        progress->room = room;
+        batch->store.moved++;
+    }
+    for (; progress->places <= at; progress->places++)
+        told->places[progress->places] = (shim_place){.shape = -1};
+    return &told->places[at];
 }
 
 /* Forget what has been read of a list, which now has `number` records. */
 static void clear_list(struct batch *batch, int ask, int number)
 {
     struct progress *progress = &batch->progress[ask];
-    for (int i = 0; i < progress->room; i++)
-        batch->store.places[batch->asks[ask].first + i].shape = -1;
-    batch->asks[ask].records = progress->left = number;
-    progress->last.shape = -1;
+    shim_ask *told = &batch->seen.asks[ask];
+    for (int i = 0; i < progress->places; i++)
+        told->places[i].shape = -1;
+    told->records = progress->left = number;
     progress->next = 0;
 }
 
-/* Put the last record of a complete list in its place among the others. False: no memory. */
-static bool complete_list(struct batch *batch, int ask)
-{
-    struct progress *progress = &batch->progress[ask];
-    int number = batch->asks[ask].records;
-    if (!make_places(batch, ask, number))
-        return false;
-    if (number > 0) { /* and reuse the memory of the record that was there before */
-        shim_place *place = &batch->store.places[batch->asks[ask].first + number - 1];
-        shim_place before = *place;
-        *place = progress->last;
-        progress->last = before;
-    }
-    return true;
-}
-
 /* ---- Rounds ---- */
-
-/* Choose the list whose last record is read first. A list that is asked for by address is best,
-   since the opening then also yields that address. */
-static int choose_guard(const struct batch *batch)
-{
-    int guard = open_list(batch, SHIM_ADDRESSED);
-    if (guard < 0)
-        guard = open_list(batch, SHIM_ADDRESSES);
-    return guard >= 0 ? guard : open_list(batch, 0);
-}
 
 /* Take the number of records of all lists. */
 static void take_number_of_all(struct batch *batch, int number)
@@ -210,8 +171,8 @@ static void take_number_of_all(struct batch *batch, int number)
         fail_lists(batch, SHIM_ABSURD, number);
         return;
     }
-    set_number(&batch->round, number);
-    for (int i = 0; i < batch->seen.asked; i++)
+    batch->round.number = number;
+    for (int i = 0; i < batch->asked; i++)
         if (is_open_list(batch, i))
             clear_list(batch, i, number);
 }
@@ -222,7 +183,7 @@ static void restart_round(struct batch *batch)
         if (slot->state != IDLE && batch->progress[slot->item.ask].list)
             release(slot);
     begin_round(&batch->round);
-    batch->guard = choose_guard(batch);
+    batch->guard = open_list(batch, 0);
     if (batch->guard >= 0 && batch->known > 0)
         take_number_of_all(batch, batch->known);
 }
@@ -256,18 +217,35 @@ static void conclude_lists(struct batch *batch)
 /* Whether all records of all lists have arrived, and each list is in one piece. */
 static bool are_lists_complete(struct batch *batch)
 {
-    for (int i = 0; i < batch->seen.asked; i++)
+    for (int i = 0; i < batch->asked; i++)
         if (is_open_list(batch, i) && batch->progress[i].left > 0)
             return false;
     return outstanding(batch) == 0;
 }
 
-static bool complete_lists(struct batch *batch)
+/* Whether all lists are about the same sources, or are again what they were in the round before. */
+static bool are_lists_alike(struct batch *batch)
 {
-    for (int i = 0; i < batch->seen.asked; i++)
-        if (is_open_list(batch, i) && !complete_list(batch, i))
-            return false;
-    return true;
+    struct round *round = &batch->round;
+    bool differ = false;
+    uint64_t seen = 0xcbf29ce484222325; /* FNV-1a, of all addresses */
+    for (int record = 0; record < round->number; record++) {
+        const char *first = NULL;
+        for (int i = 0; i < batch->asked; i++) {
+            if (!is_open_list(batch, i))
+                continue;
+            const shim_place *place = &batch->seen.asks[i].places[position(batch, i, record)];
+            const char *address = find_address(&batch->store, place);
+            first = first != NULL ? first : address;
+            differ |= strcmp(address, first) != 0;
+            for (const char *byte = address; *byte != 0; byte++)
+                seen = (seen ^ (unsigned char)*byte) * 0x100000001b3;
+        }
+    }
+    bool stays = round->compared && seen == round->seen;
+    round->compared = true;
+    round->seen = seen;
+    return stays || !differ;
 }
 
 /* End the round if it is complete. True: there is more to ask for. */
@@ -283,12 +261,10 @@ static bool check_round(struct batch *batch)
         round->closing = TO_ASK;
         return true;
     }
-    if (verdict == READ_AGAIN)
-        read_again(batch);
-    else if (verdict == SOUND && complete_lists(batch))
+    if (verdict == SOUND && are_lists_alike(batch))
         conclude_lists(batch);
     else
-        fail_lists(batch, NO_MEMORY, 0);
+        read_again(batch);
     return true;
 }
 
@@ -296,11 +272,11 @@ static bool check_round(struct batch *batch)
 
 static struct item make_item(const struct batch *batch, enum kind kind, int ask, int record)
 {
-    const shim_ask *told = &batch->asks[ask];
+    const shim_ask *told = &batch->seen.asks[ask];
     bool addressed = has(told, SHIM_ADDRESSED);
     if (kind == RECORD && addressed && batch->progress[ask].list)
         kind = ADDRESS; /* the record follows */
-    return (struct item){kind, ask, record, told->report, addressed};
+    return (struct item){kind, ask, record, told->report, addressed, false};
 }
 
 /* Whether requests that must follow others may be sent: once those are answered, or once they are
@@ -310,22 +286,15 @@ static bool may_follow(const struct batch *batch, bool answered)
     return answered || (batch->peer.ordered && batch->peer.stuck == 0);
 }
 
-/* Whether a request is the opening of the round. */
-static bool opens(const struct batch *batch, const struct item *item)
-{
-    return item->ask == batch->guard && item->record == batch->round.number - 1 &&
-           item->kind != NUMBER && item->kind != CLOSING && by_index(batch, item);
-}
-
 /* The next request between opening and closing. */
 static bool next_of_rest(struct batch *batch, struct item *item)
 {
     int number = batch->round.number;
     bool addressed = open_list(batch, SHIM_ADDRESSED) >= 0;
-    for (int i = 0; i < batch->seen.asked; i++) {
+    for (int i = 0; i < batch->asked; i++) {
         int *next = &batch->progress[i].next;
         /* Its records arrive anyway, as the addresses for the other lists. */
-        if (!is_open_list(batch, i) || (addressed && has(&batch->asks[i], SHIM_ADDRESSES)))
+        if (!is_open_list(batch, i) || (addressed && has(&batch->seen.asks[i], SHIM_ADDRESSES)))
             continue;
         while (*next < number &&
                (is_taken(batch, i, *next) || (i == batch->guard && *next == number - 1)))
@@ -351,6 +320,7 @@ static bool next_of_round(struct batch *batch, struct item *item)
         return false;
     if (round->opening == TO_ASK) {
         *item = make_item(batch, RECORD, guard, round->number - 1);
+        item->opening = true;
         return true;
     }
     if (!may_follow(batch, round->opening == DONE))
@@ -370,26 +340,23 @@ static bool next_request(struct batch *batch, struct item *item)
 {
     if (next_of_round(batch, item))
         return true;
-    for (int i = 0; i < batch->seen.asked; i++) {
+    for (int i = 0; i < batch->asked; i++) {
         const struct progress *progress = &batch->progress[i];
         if (progress->list || progress->done || progress->next > 0)
             continue;
-        *item = make_item(batch, progress->probing ? NUMBER : RECORD, i, 0);
+        *item = make_item(batch, RECORD, i, 0);
         return true;
     }
     return false;
 }
 
-/* The number of requests that remain to be handed out. */
+/* The number of records that have not arrived. */
 static int pending(const struct batch *batch)
 {
-    int count = 0, number = batch->round.number > 0 ? batch->round.number : 0;
-    for (int i = 0; i < batch->seen.asked; i++) {
-        if (is_open_list(batch, i))
-            count += number - batch->progress[i].next;
-        else if (is_open(batch, i))
-            count += batch->progress[i].next == 0;
-    }
+    int count = 0;
+    for (int i = 0; i < batch->asked; i++)
+        if (is_open(batch, i))
+            count += batch->progress[i].left;
     return count;
 }
 
@@ -402,7 +369,7 @@ static void note_handed_out(struct batch *batch, const struct item *item)
         batch->round.counting = ASKED;
     else if (item->kind == CLOSING)
         batch->round.closing = ASKED;
-    else if (opens(batch, item))
+    else if (item->opening)
         batch->round.opening = ASKED;
     else
         progress->next = item->record + 1;
@@ -431,14 +398,15 @@ static void hand_out(struct batch *batch, int64_t now)
 static void take_record(struct batch *batch, int ask, int record, const struct slot *slot)
 {
     struct progress *progress = &batch->progress[ask];
-    shim_ask *told = &batch->asks[ask];
+    shim_ask *told = &batch->seen.asks[ask];
     chrony_session *session = slot->socket->session;
     if (progress->done || (progress->list && is_taken(batch, ask, record)))
         return;
     shim_place *place = take_place(batch, ask, record);
     int error = NO_MEMORY;
     if (place != NULL)
-        error = copy_record(&batch->store, place, session, told->flags, slot->address,
+        error = copy_record(&batch->store, place, session, told->flags,
+                            slot->source.address,
                             &progress->shape);
     if (error == SHIM_ABSURD)
         told->records = chrony.get_record_number_fields(session);
@@ -448,15 +416,17 @@ static void take_record(struct batch *batch, int ask, int record, const struct s
         conclude(batch, ask);
 }
 
-/* Note which source a record belongs to that was read by its index. */
-static void take_source(struct batch *batch, const struct slot *slot)
+/* A record was read by its index. */
+static void note_record(struct batch *batch, const struct slot *slot)
 {
-    const struct item *item = &slot->item;
-    bool opening = opens(batch, item) && batch->round.opening != DONE;
-    int likely = item->kind == RECORD ? batch->progress[item->ask].shape : -1;
-    struct identity source = read_identity(slot->socket->session, likely);
-    if (!note_source(&batch->round, item->record, item->ask, source, slot->stamp, opening))
-        fail_lists(batch, NO_MEMORY, 0);
+    struct round *round = &batch->round;
+    if (!slot->item.opening) {
+        note_stamp(round, slot->stamp);
+        return;
+    }
+    round->opening = DONE;
+    round->opened = slot->stamp;
+    read_source(&round->last, slot->socket->session);
 }
 
 static void take_number(struct batch *batch, const struct slot *slot)
@@ -467,7 +437,7 @@ static void take_number(struct batch *batch, const struct slot *slot)
         return;
     round->counting = DONE;
     if (round->number >= 0 && round->number == number) {
-        confirm_number(round, slot->stamp);
+        note_stamp(round, slot->stamp);
     } else if (round->number >= 0 && number >= 0 && number <= MAX_RECORDS) {
         batch->known = number;
         read_again(batch);
@@ -484,11 +454,12 @@ static void take_address(struct batch *batch, struct slot *slot, int64_t now)
 {
     struct item *item = &slot->item;
     int list = open_list(batch, SHIM_ADDRESSES);
-    take_source(batch, slot);
+    note_record(batch, slot);
     if (list >= 0)
         take_record(batch, list, item->record, slot);
-    read_address(slot->address, slot->socket->session);
+    read_source(&slot->source, slot->socket->session);
     item->kind = RECORD;
+    item->opening = false;
     if (is_open(batch, item->ask))
         handle(batch, slot, send_request(slot, now), now);
 }
@@ -496,19 +467,18 @@ static void take_address(struct batch *batch, struct slot *slot, int64_t now)
 static void take_answer(struct batch *batch, struct slot *slot, int64_t now)
 {
     const struct item *item = &slot->item;
-    struct progress *progress = &batch->progress[item->ask];
-    if (item->kind == NUMBER && !progress->list) {
-        progress->probing = false; /* libchrony answered: not a list */
-        progress->next = 0;
-    } else if (item->kind == NUMBER) {
+    struct round *round = &batch->round;
+    if (item->kind == NUMBER) {
         take_number(batch, slot);
     } else if (item->kind == CLOSING) {
-        note_closing(&batch->round, read_identity(slot->socket->session, -1), slot->stamp);
+        round->closing = DONE;
+        round->closed = slot->stamp;
+        read_source(&round->last_again, slot->socket->session);
     } else if (item->kind == ADDRESS) {
         take_address(batch, slot, now);
     } else {
         if (by_index(batch, item))
-            take_source(batch, slot);
+            note_record(batch, slot);
         take_record(batch, item->ask, item->record, slot);
     }
 }
@@ -527,22 +497,9 @@ static void take_refusal(struct batch *batch, const struct slot *slot)
         fail(batch, item->ask, slot->error, 0);
 }
 
-/* libchrony asked chronyd for the number of records, so the report is a list. */
-static void take_list(struct batch *batch, int ask)
-{
-    bool alone = open_list(batch, 0) < 0;
-    batch->progress[ask].list = true;
-    if (!alone) {
-        restart_round(batch); /* which includes it from now on */
-        return;
-    }
-    batch->guard = ask;
-    batch->round.counting = ASKED;
-}
-
 void begin_again(struct batch *batch)
 {
-    for (int i = 0; i < batch->seen.asked; i++)
+    for (int i = 0; i < batch->asked; i++)
         if (!batch->progress[i].list)
             batch->progress[i].next = 0;
     batch->known = -1;
@@ -560,8 +517,6 @@ static void handle(struct batch *batch, struct slot *slot, enum event event, int
         fail_batch(batch, batch->peer.error, batch->peer.system);
     else if (event == RESTARTED)
         begin_again(batch);
-    else if (event == SENT && slot->item.kind == NUMBER && !batch->progress[slot->item.ask].list)
-        take_list(batch, slot->item.ask);
 }
 
 /* ---- The batch ---- */
@@ -569,10 +524,7 @@ static void handle(struct batch *batch, struct slot *slot, enum event event, int
 /* Show the caller where everything is. */
 static void publish(struct batch *batch)
 {
-    batch->seen.asks = batch->asks;
     batch->seen.moved = batch->store.moved;
-    batch->seen.room = batch->store.room;
-    batch->seen.places = batch->store.places;
     batch->seen.bytes = batch->store.bytes;
     batch->seen.size = batch->store.size;
     batch->seen.answered = batch->peer.answered;
@@ -652,48 +604,28 @@ void init_batch(struct batch *batch, int64_t tag)
 
 void free_batch(struct batch *batch)
 {
-    free(batch->asks);
-    free(batch->progress);
+    for (int i = 0; i < SHIM_ASKS; i++)
+        free(batch->seen.asks[i].places);
     free(batch->store.bytes);
-    free(batch->store.places);
-    free(batch->round.addresses);
 }
 
+/* Take over what is asked; a report with a single record has its place from the beginning. */
 static bool make_asks(struct batch *batch, const shim_ask *asks, int asked)
 {
-    if (asked > batch->ask_room) {
-        shim_ask *told = realloc(batch->asks, sizeof(*told) * (size_t)asked);
-        if (told != NULL)
-            batch->asks = told;
-        struct progress *progress = realloc(batch->progress, sizeof(*progress) * (size_t)asked);
-        if (progress != NULL)
-            batch->progress = progress;
-        if (told == NULL || progress == NULL)
-            return false;
-        batch->ask_room = asked;
-    }
-    batch->seen.asked = batch->unfinished = asked;
+    if (asked > SHIM_ASKS)
+        return false;
+    batch->asked = batch->unfinished = asked;
     for (int i = 0; i < asked; i++) {
-        batch->asks[i] = (shim_ask){.report = asks[i].report, .flags = asks[i].flags};
-        batch->progress[i] = (struct progress){
-            .list = has(&asks[i], SHIM_SOURCES),
-            .probing = has(&asks[i], SHIM_NAMED) && !has(&asks[i], SHIM_SOURCES),
-            .shape = -1,
-            .last.shape = -1,
-        };
-    }
-    return true;
-}
-
-/* Make the place of each report with a single record. */
-static bool make_single_places(struct batch *batch)
-{
-    for (int i = 0; i < batch->seen.asked; i++) {
-        if (batch->progress[i].list)
+        shim_ask *told = &batch->seen.asks[i];
+        struct progress *progress = &batch->progress[i];
+        *told = (shim_ask){.report = asks[i].report, .flags = asks[i].flags, .places = told->places};
+        *progress = (struct progress){
+            .list = has(&asks[i], SHIM_SOURCES), .room = progress->room, .shape = -1};
+        if (progress->list)
             continue;
-        if (!make_places(batch, i, 1))
+        told->records = progress->left = 1;
+        if (take_place(batch, i, 0) == NULL)
             return false;
-        batch->asks[i].records = batch->progress[i].left = 1;
     }
     return true;
 }
@@ -703,8 +635,7 @@ int start_batch(struct batch *batch, const shim_ask *asks, int asked, int64_t ti
     if (batch->running)
         stop_batch(batch);
     batch->store.used = 0;
-    batch->store.placed = 0;
-    if (!make_asks(batch, asks, asked) || !make_single_places(batch))
+    if (!make_asks(batch, asks, asked))
         return NO_MEMORY;
     batch->deadline = timeout >= 0 ? now + timeout : NEVER;
     start_peer(&batch->peer, timeout);

@@ -9,22 +9,20 @@
 /* How much of one report has been read. */
 struct progress {
     bool list;
-    bool probing; /* it is not known yet whether it is a list */
     bool done;
-    int next;  /* the next record to ask for */
-    int left;  /* records that have not arrived yet */
-    int room;  /* number of records that have places, from the ask's `first` on */
-    int shape; /* of the last record, to try first for the next */
-    shim_place last; /* of a list: its last record, which arrives first */
+    int next;   /* the next record to ask for */
+    int left;   /* records that have not arrived yet */
+    int places; /* number of places that are in use */
+    int room;   /* number of places there is memory for */
+    int shape;  /* of the last record, to try first for the next */
 };
 
 struct batch {
     shim_batch seen; /* the part that the caller sees */
     struct peer peer;
     struct store store;
-    shim_ask *asks; /* memory for `ask_room` of them */
-    struct progress *progress;
-    int ask_room;
+    struct progress progress[SHIM_ASKS];
+    int asked;
     int unfinished; /* asks */
     bool running;
     int64_t deadline;

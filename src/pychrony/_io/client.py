@@ -51,7 +51,7 @@ class Client:
         """A number that no other client of the loop has."""
         self.done = False
         """Whether the driver of the loop has noted that the batch is done."""
-        self.bytes = self._places = memoryview(b"")  # the batch's, once there are any
+        self.bytes = self._place = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
 
     @property
@@ -89,22 +89,24 @@ class Client:
 
     def places(self, ask: Ask) -> list[tuple[int, int, int]]:
         """Return shape, offset in `bytes`, and size of each record of one report."""
+        if not ask.records:
+            return []
         if self._moved != self.batch.moved:
             self._follow()
-        start = ask.first * _PLACE.size
         # As a list: the garbage collector crashes on an iterator that an exception left behind.
-        return [*_PLACE.iter_unpack(self._places[start : start + ask.records * _PLACE.size])]
+        places = [*_PLACE.iter_unpack(ffi.buffer(ask.places, ask.records * _PLACE.size))]
+        return places[1:] + places[:1]
 
     def first_place(self) -> tuple[int, int, int]:
-        """Return the same for the first record of the batch; its shape is negative on an error."""
+        """Return the same for a single record; its shape is negative on an error."""
         if self._moved != self.batch.moved:
             self._follow()
-        return _PLACE.unpack_from(self._places)
+        return _PLACE.unpack_from(self._place)
 
     def _follow(self) -> None:
         """Look up where the batch's memory is now."""
         batch = self.batch
-        self._places = memoryview(ffi.buffer(batch.places, batch.room * _PLACE.size))
+        self._place = memoryview(ffi.buffer(batch.asks[0].places, _PLACE.size))
         self.bytes = memoryview(ffi.buffer(batch.bytes, batch.size))
         self._moved = batch.moved
 

@@ -375,7 +375,7 @@ enum event send_request(struct slot *slot, int64_t now)
     set_state(slot, WAITING);
     watch_writing(slot->peer->hub, slot->socket, false);
     slot->peer->reached |= slot->peer->ordered; /* such a send fails without a chronyd */
-    return SENT;
+    return NOTHING;
 }
 
 enum event begin(struct slot *slot, const struct item *item, int64_t now)

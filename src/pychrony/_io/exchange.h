@@ -24,12 +24,12 @@ struct item {
     int ask, record; /* which of the caller's reports, and which record of it */
     int report;      /* its place in libchrony's list */
     bool addressed;  /* libchrony asks for its records by the address of the source */
+    bool opening;    /* it is the first of a round: see rounds.h */
 };
 
 /* What has happened to a request, or to its peer. */
 enum event {
     NOTHING,
-    SENT,     /* it was sent */
     ANSWERED, /* the session of its slot holds the answer */
     REFUSED,  /* libchrony or chronyd refused it: see the slot's `error` */
     ABSENT,   /* chronyd is not there: see the peer's `error` and `system` */
@@ -58,7 +58,7 @@ struct slot {
     int64_t sent;
     int64_t again;    /* when to ask again */
     int64_t interval; /* from `sent` to `again` */
-    char address[STRING_SIZE]; /* of the source, once it is known */
+    struct source source; /* once its address is known */
 };
 
 /* A chronyd, and the requests to it. */

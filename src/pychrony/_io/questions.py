@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Report)
 A = TypeVar("A")
 
-_LISTS = {"sources", "sourcestats", "selectdata", "authdata", "ntpdata"}
+_ALONE = {"tracking", "activity", "rtcdata", "smoothing", "serverstats"}
+"""Reports with a single record. The engine asks for the number of records of any other report."""
 _ADDRESSED = {"authdata", "ntpdata"}
 
 
@@ -170,7 +171,7 @@ def records(client: Client, model: type[R], ask: Ask) -> list[R]:
 
 def _flags(name: str) -> int:
     """Return what the engine must know about a report."""
-    flags = lib.SHIM_SOURCES if name in _LISTS else 0
+    flags = 0 if name in _ALONE else lib.SHIM_SOURCES
     flags |= lib.SHIM_ADDRESSED if name in _ADDRESSED else 0
     return flags | (lib.SHIM_ADDRESSES if name == "sourcestats" else 0)
 

@@ -12,13 +12,7 @@
 enum { MAX_FIELDS = (int)(sizeof((shim_shape *)0)->fields / sizeof(shim_field)) };
 enum { MAX_SHAPES = 64 }; /* libchrony has two dozen */
 
-/* Which fields of a record identify its source; -1: none. */
-struct whose {
-    int address, id;
-};
-
 static shim_shape shapes[MAX_SHAPES];
-static struct whose whose[MAX_SHAPES];
 static atomic_int shapes_known; /* shapes below this number are complete and never change */
 static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -78,16 +72,6 @@ static void set_field(shim_field *field, const char *name, int type, int content
     field->content = content;
 }
 
-static int field_of(const shim_shape *shape, int type, const char *name, const char *other)
-{
-    for (int i = 0; i < shape->count; i++) {
-        const shim_field *field = &shape->fields[i];
-        if (field->type == type && (strcmp(field->name, name) == 0 || strcmp(field->name, other) == 0))
-            return i;
-    }
-    return -1;
-}
-
 static void describe(chrony_session *session, int joined, shim_shape *shape)
 {
     shape->count = chrony.get_record_number_fields(session) + joined;
@@ -110,8 +94,6 @@ static int add_shape(chrony_session *session, int joined)
     if (chrony.get_record_number_fields(session) + joined > MAX_FIELDS || number == MAX_SHAPES)
         return -1;
     describe(session, joined, &shapes[number]);
-    whose[number].address = field_of(&shapes[number], STRING, "address", "remote address");
-    whose[number].id = field_of(&shapes[number], UINTEGER, "reference ID", "reference ID");
     shapes_known = number + 1;
     return number;
 }
@@ -136,7 +118,7 @@ static int find_shape(chrony_session *session, int joined, int likely)
 
 static void copy_string(char *to, const char *text)
 {
-    size_t length = text != NULL ? strnlen(text, STRING_SIZE - 1) : 0;
+    size_t length = text != NULL ? strnlen(text, STRING_SIZE - 2) : 0;
     memset(to, 0, STRING_SIZE);
     to[0] = (char)length;
     if (length > 0)
@@ -173,43 +155,31 @@ static void copy_value(char *to, chrony_session *session, int field, int type)
 
 /* ---- The source of a record ---- */
 
-/* FNV-1a. chronyd chooses the input, and gains nothing from a collision. */
-static uint64_t hash(uint64_t start, const char *bytes, size_t size)
+void read_source(struct source *source, chrony_session *session)
 {
-    for (size_t i = 0; i < size; i++)
-        start = (start ^ (unsigned char)bytes[i]) * 0x100000001b3;
-    return start;
-}
-
-static struct identity make_identity(const char *address, uint64_t id)
-{
-    const uint64_t offset = 0xcbf29ce484222325;
-    struct identity found = {NO_ADDRESS, hash(offset, (const char *)&id, sizeof(id))};
-    if (address[0] != 0) {
-        found.address = hash(offset, address + 1, (size_t)address[0]) | 2;
-        found.whole = hash(found.whole, address + 1, (size_t)address[0]);
+    memset(source, 0, sizeof(*source));
+    for (int i = 0; i < chrony.get_record_number_fields(session); i++) {
+        const char *name = chrony.get_field_name(session, i);
+        int type = (int)chrony.get_field_type(session, i);
+        if (type == STRING && source->address[0] == 0)
+            copy_address(source->address, session, i);
+        else if (type == UINTEGER && name != NULL && strcmp(name, "reference ID") == 0)
+            source->id = chrony.get_field_uinteger(session, i);
     }
-    return found;
 }
 
-struct identity read_identity(chrony_session *session, int likely)
+const char *find_address(const struct store *store, const shim_place *place)
 {
-    char address[STRING_SIZE] = "";
-    int shape = chrony.get_record_number_fields(session) > 0 ? find_shape(session, 0, likely) : -1;
-    uint64_t id = 0;
-    if (shape >= 0 && whose[shape].address >= 0)
-        copy_address(address, session, whose[shape].address);
-    if (shape >= 0 && whose[shape].id >= 0)
-        id = chrony.get_field_uinteger(session, whose[shape].id);
-    return make_identity(address, id);
-}
-
-void read_address(char *to, chrony_session *session)
-{
-    int field = 0, count = chrony.get_record_number_fields(session);
-    while (field < count && (int)chrony.get_field_type(session, field) != STRING)
-        field++;
-    copy_address(to, session, field);
+    if (place->shape < 0)
+        return "";
+    const char *found = store->bytes + place->offset;
+    const shim_shape *shape = &shapes[place->shape];
+    for (int i = 0; i < shape->count; i++) {
+        if (shape->fields[i].type == STRING)
+            return found;
+        found += width(shape->fields[i].type);
+    }
+    return "";
 }
 
 /* ---- Records ---- */
@@ -257,24 +227,6 @@ static size_t write_all_names(char *to, chrony_session *session, const shim_shap
 }
 
 /* ---- The store ---- */
-
-int add_places(struct store *store, int number)
-{
-    int first = store->placed, all = first + number;
-    if (all > store->room) {
-        int room = all > 2 * store->room ? all : 2 * store->room;
-        shim_place *places = realloc(store->places, sizeof(*places) * (size_t)room);
-        if (places == NULL)
-            return -1;
-        store->places = places;
-        store->room = room;
-        store->moved++;
-    }
-    for (int i = first; i < all; i++)
-        store->places[i] = (shim_place){.shape = -1};
-    store->placed = all;
-    return first;
-}
 
 /* Make room for `size` bytes at `place`, or reuse what it has. False: no memory. */
 static bool reserve(struct store *store, shim_place *place, size_t size)

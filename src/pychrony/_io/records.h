@@ -7,17 +7,12 @@
 
 enum { STRING_SIZE = 48 }; /* an IPv6 address has at most 45 characters */
 
-/* The memory for the records of a batch, and for their places. It grows as records arrive. */
+/* The memory for the records of a batch. It grows as records arrive. */
 struct store {
     char *bytes;
     size_t used, size;
-    shim_place *places;
-    int placed, room;
-    int moved; /* how often either has moved */
+    int moved; /* how often */
 };
-
-/* Add `number` places without records. Returns the first, or -1 without memory. */
-int add_places(struct store *store, int number);
 
 /* Copy the record that `session` holds to the store, and note where at `place`, which may have
    memory from an earlier record. `flags` are the ask's; with SHIM_JOINED, `address` comes first.
@@ -25,20 +20,17 @@ int add_places(struct store *store, int number);
 int copy_record(struct store *store, shim_place *place, chrony_session *session, int flags,
                 const char *address, int *shape);
 
-#define NO_ADDRESS 1 /* of a reference clock */
-
-/* The source that a record belongs to, as hashes: thousands of them are compared with those of
-   other lists. */
-struct identity {
-    uint64_t address; /* of its address, or NO_ADDRESS; never 0 */
-    uint64_t whole;   /* of its address and reference ID */
+/* The source that a record is about. */
+struct source {
+    char address[STRING_SIZE]; /* in the form of a record's strings; empty: a reference clock */
+    uint64_t id;               /* its reference ID, if the record has it */
 };
 
-/* The source of the record that `session` holds; `likely` is the shape to try first, or -1. */
-struct identity read_identity(chrony_session *session, int likely);
+/* The source of the record that `session` holds. */
+void read_source(struct source *source, chrony_session *session);
 
-/* Copy the address in the session's record to `to`, in the form of a record's strings. */
-void read_address(char *to, chrony_session *session);
+/* The address in a record of the store, in the form of its strings; empty if there is none. */
+const char *find_address(const struct store *store, const shim_place *place);
 
 /* Adding a shape takes this lock; so does fork(). */
 void lock_shapes(void);

@@ -38,20 +38,15 @@ enum stage { TO_ASK, ASKED, DONE };
 struct round {
     int number; /* of sources; -1 while unknown */
     enum stage counting, opening, closing;
-    uint64_t last, last_again; /* identity of the last source, at opening and closing */
+    struct source last, last_again; /* the last source, at opening and closing */
     int opened, closed;   /* the stamps of these two */
     int earliest, latest; /* the stamps of all other requests; 0: none */
-    bool differ;          /* the lists are not about the same sources */
-    uint64_t seen, seen_before; /* sum over all identities, in this round and the previous one */
-    bool compared;              /* the previous round was complete */
+    bool compared; /* an earlier round was sound, but its lists were not about the same sources */
+    uint64_t seen; /* hash of all addresses in that round */
     int rounds; /* how often the lists were begun again */
     int gone;   /* rounds in a row that ended in the same way: a source was missing */
     int gone_number, gone_record; /* the number of sources in these rounds, and which was missing */
-    uint64_t gone_address;
     int recounts; /* how often the number is asked for again before this round */
-    uint64_t *addresses; /* of the sources that have arrived; 0: not read yet */
-    int room;            /* number of sources there is memory for */
-    uint64_t last_address; /* of the last source, which arrives first */
 };
 
 /* Forget the rounds of the previous batch. */
@@ -60,19 +55,8 @@ void forget_rounds(struct round *round);
 /* Begin a round. */
 void begin_round(struct round *round);
 
-/* The number of sources is known. */
-void set_number(struct round *round, int number);
-
-/* The request with this stamp has confirmed the number, between opening and closing. */
-void confirm_number(struct round *round, int stamp);
-
-/* A record of this source was read by its index. `opening`: that request was the opening. Returns
-   false without memory. */
-bool note_source(struct round *round, int record, int ask, struct identity source, int stamp,
-                 bool opening);
-
-/* The closing was answered. */
-void note_closing(struct round *round, struct identity source, int stamp);
+/* A request other than opening and closing was answered. */
+void note_stamp(struct round *round, int stamp);
 
 /* A source that was counted does not exist. Returns true if the same source was missing in many
    rounds in a row while nothing else changed: so chronyd refuses that record for another reason. */
@@ -91,4 +75,4 @@ enum verdict {
     READ_AGAIN, /* the sources have changed, or may have */
     SOUND
 };
-enum verdict judge(struct round *round);
+enum verdict judge(const struct round *round);

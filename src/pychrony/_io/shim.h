@@ -26,7 +26,7 @@ const char *shim_error(int code);
 /* ---- What is asked ---- */
 
 enum {
-    SHIM_SOURCES = 1,   /* one record for each source: all such lists have the same length */
+    SHIM_SOURCES = 1,   /* a list: one record for each source, so all lists are equally long */
     SHIM_ADDRESSED = 2, /* asked for by the source's address, which "sourcestats" has */
     SHIM_JOINED = 4,    /* put that address in front of each record */
     SHIM_NAMED = 8,     /* append the names of constants and flags to each record */
@@ -42,18 +42,6 @@ enum {
     SHIM_CHANGING = 103     /* the sources kept changing while the lists were read: see `records` */
 };
 
-/* One report to ask for, and the result. The caller sets the first two. */
-typedef struct {
-    int report;  /* its place in libchrony's list */
-    int flags;
-    int error;   /* 0, libchrony's code, or the shim's */
-    int system;  /* errno, where a system call failed */
-    int records; /* how many there are */
-    int first;   /* where the first of them is among the batch's places */
-} shim_ask;
-
-/* ---- The result ---- */
-
 /* Where a record lies in the batch's bytes. Its fields stand there in order: 8 bytes for a number,
    16 for a time (seconds, nanoseconds), 48 for a string (its length in the first). */
 typedef struct {
@@ -63,15 +51,26 @@ typedef struct {
     unsigned int size;
 } shim_place;
 
+/* One report to ask for, and the result. The caller sets the first two. */
+typedef struct {
+    int report;  /* its place in libchrony's list */
+    int flags;
+    int error;   /* 0, libchrony's code, or the shim's */
+    int system;  /* errno, where a system call failed */
+    int records; /* how many there are */
+    shim_place *places; /* of the records; the last one, which arrives first, is the first here */
+} shim_ask;
+
+enum { SHIM_ASKS = 16 }; /* the most reports that can be asked for together */
+
+/* ---- The result ---- */
+
 /* One or more whole reports, read within one deadline. The memory is the client's, and stays
    unchanged from the end of the batch until the next shim_start() on the client. */
 typedef struct {
     int64_t tag; /* of the client; no other client of the loop ever has the same */
-    const shim_ask *asks;
-    int asked;
-    int moved; /* how often `places` or `bytes` has moved, for callers that keep a pointer */
-    int room;  /* of `places` */
-    const shim_place *places;
+    shim_ask asks[SHIM_ASKS];
+    int moved; /* how often `bytes` or places have moved, for callers that keep a pointer */
     const char *bytes;
     size_t size; /* of `bytes` */
     int answered; /* whether chronyd has answered a request of this batch, even before its end */
