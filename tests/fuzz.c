@@ -311,8 +311,9 @@ static void run_batch(shim_loop *loop, shim_client *client)
     }
     int64_t start = now_ns, timeout = (1 + next_byte()) * (int64_t)10000000;
     int stop = next_byte(), steps = 0;
-    REQUIRE(shim_start(client, asks, asked, timeout) >= 0);
-    while (shim_run(loop, 200 * (int64_t)MILLISECOND) == 0) {
+    REQUIRE(shim_start(client, asks, asked, timeout, 0) >= 0);
+    while (shim_batch_of(client)->running) {
+        shim_run(loop, 200 * (int64_t)MILLISECOND);
         REQUIRE(++steps < 100000);
         if (stop >= 240 && steps > stop - 240)
             return; /* an exception: the next batch finds what this one has left */
@@ -373,12 +374,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     requests = 0;
     uint8_t choice = next_byte();
     over_unix = choice & 1;
-    int lowest = dup(0), left, system;
+    int lowest = dup(0), left;
     close(lowest);
     start_server();
     shim_loop *loop = shim_loop_new();
     shim_client *client = shim_client_new(loop, 1 + (choice >> 4));
-    if (shim_open(client, over_unix ? path : udp_address, &system) == 0)
+    if (shim_open(client, over_unix ? path : udp_address) == 0)
         for (int batches = 1 + next_byte() % 4; batches > 0; batches--)
             run_batch(loop, client);
     shim_client_free(client);

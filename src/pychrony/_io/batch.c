@@ -533,7 +533,7 @@ static void publish(struct batch *batch)
 
 void stop_batch(struct batch *batch)
 {
-    batch->running = false;
+    batch->seen.running = false;
     rest_peer(&batch->peer);
 }
 
@@ -545,21 +545,6 @@ static void expire(struct batch *batch)
     if (peer->error == OK && batch->round.rounds >= MANY_ROUNDS)
         fail_lists(batch, SHIM_CHANGING, batch->round.rounds);
     fail_batch(batch, peer->error != OK ? peer->error : SHIM_TIMEOUT, peer->system);
-}
-
-int64_t batch_due(const struct batch *batch)
-{
-    int64_t due = batch->running ? next_repetition(&batch->peer) : NEVER;
-    return batch->running && batch->deadline < due ? batch->deadline : due;
-}
-
-void postpone_batch(struct batch *batch, int64_t pause)
-{
-    if (!batch->running)
-        return;
-    if (batch->deadline != NEVER)
-        batch->deadline += pause;
-    postpone_peer(&batch->peer, pause);
 }
 
 static void collect_all(struct batch *batch, int64_t now)
@@ -580,7 +565,7 @@ static void repeat_all(struct batch *batch, int64_t now)
 int64_t step_batch(struct batch *batch, int64_t now)
 {
     collect_all(batch, now);
-    if (!batch->running)
+    if (!batch->seen.running)
         return NEVER;
     repeat_all(batch, now);
     do
@@ -591,7 +576,8 @@ int64_t step_batch(struct batch *batch, int64_t now)
     if (batch->unfinished == 0)
         stop_batch(batch);
     publish(batch);
-    return batch_due(batch);
+    int64_t due = batch->seen.running ? next_repetition(&batch->peer) : NEVER;
+    return batch->seen.running && batch->deadline < due ? batch->deadline : due;
 }
 
 /* ---- Beginning and end ---- */
@@ -632,7 +618,7 @@ static bool make_asks(struct batch *batch, const shim_ask *asks, int asked)
 
 int start_batch(struct batch *batch, const shim_ask *asks, int asked, int64_t timeout, int64_t now)
 {
-    if (batch->running)
+    if (batch->seen.running)
         stop_batch(batch);
     batch->store.used = 0;
     if (!make_asks(batch, asks, asked))
@@ -640,7 +626,7 @@ int start_batch(struct batch *batch, const shim_ask *asks, int asked, int64_t ti
     batch->deadline = timeout >= 0 ? now + timeout : NEVER;
     start_peer(&batch->peer, timeout);
     forget_rounds(&batch->round);
-    batch->running = true;
+    batch->seen.running = true;
     restart_round(batch);
     publish(batch);
     return OK;

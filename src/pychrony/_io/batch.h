@@ -24,7 +24,6 @@ struct batch {
     struct progress progress[SHIM_ASKS];
     int asked;
     int unfinished; /* asks */
-    bool running;
     int64_t deadline;
     int known; /* the number of sources when last read; -1: never */
     int guard; /* the ask whose last record is read first; -1: no list is being read */
@@ -49,9 +48,3 @@ void stop_batch(struct batch *batch);
 
 /* Ask again for everything that has not arrived. */
 void begin_again(struct batch *batch);
-
-/* Move the deadline and all repetitions by `pause`. */
-void postpone_batch(struct batch *batch, int64_t pause);
-
-/* When the batch must be stepped at the latest. */
-int64_t batch_due(const struct batch *batch);

@@ -35,7 +35,9 @@ def ask(daemon: Daemon, question: Question[A], timeout: int) -> A:
     if client is not None and asked:
         # This is usually all: a single crossing from Python to C, because each one costs time.
         try:
-            if client.run(question, timeout, SLICE):
+            client.start(question, timeout, SLICE)
+            if not client.batch.running:
+                client.done = True
                 try:
                     answer = question.answer(client)
                     if daemon.is_first(client) or not question.lacks_permission(answer):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ChronyError
 from ._shim import ffi, lib
-from .failures import absurd, failure
+from .failures import NO_MEMORY, absurd, failure
 from .library import reports
 
 if TYPE_CHECKING:
@@ -42,10 +43,9 @@ class Client:
         self.loop: Loop | None = loop
         self.timeout = timeout
         self._client = ffi.gc(lib.shim_client_new(loop, kept), lib.shim_client_free)
-        system = ffi.new("int[]", 1)
-        error = lib.shim_open(self._client, os.fsencode(address), system)
+        error = lib.shim_open(self._client, os.fsencode(address))
         if error:
-            raise failure("connecting to", self.label, address, error, system[0])
+            raise failure("connecting to", self.label, address, error, ffi.errno)
         self.batch: Batch = lib.shim_batch_of(self._client)
         self.tag = self.batch.tag
         """A number that no other client of the loop has."""
@@ -64,24 +64,15 @@ class Client:
         self.loop = None
         ffi.release(self._client)
 
-    def start(self, question: Question[Any], timeout: int) -> None:
-        """Start asking, in place of a running batch; `timeout` is the rest of the call's."""
-        self.done = False
-        due = lib.shim_start(self._client, question.asks, question.asked, timeout)
-        if due < 0:
-            raise self._not_started(-due)
+    def start(self, question: Question[Any], timeout: int, longest: int = 0) -> None:
+        """Start asking, in place of a running batch; `timeout` is the rest of the call's.
 
-    def run(self, question: Question[Any], timeout: int, longest: int) -> bool:
-        """Start asking, and block for some nanoseconds; return whether the batch is done.
-
-        No other client may share the loop.
+        Then block for up to `longest` nanoseconds, if no other client shares the loop.
         """
         self.done = False
-        done = lib.shim_start_and_run(self._client, question.asks, question.asked, timeout, longest)
-        if done < 0:
-            raise self._not_started(-done)
-        self.done = done > 0
-        return self.done
+        due = lib.shim_start(self._client, question.asks, question.asked, timeout, longest)
+        if due < 0:
+            raise failure("asking", self.label, self.address, -due, 0)
 
     def stop(self) -> None:
         """Give up the running batch."""
@@ -120,9 +111,6 @@ class Client:
             action, self.label, self.address, ask.error, ask.system, report=report, waited=waited
         )
 
-    def _not_started(self, error: int) -> ChronyError:
-        return failure("asking", self.label, self.address, error, 0)
-
 
 def labelled(name: str, address: str) -> str:
     """Return `name (address)`, or just the address."""
@@ -131,4 +119,7 @@ def labelled(name: str, address: str) -> str:
 
 def new_loop() -> Loop:
     """Return a loop that closes itself once it and its clients are dropped."""
-    return ffi.gc(lib.shim_loop_new(), lib.shim_loop_free)
+    loop = lib.shim_loop_new()
+    if not loop:
+        raise failure("opening a socket", "", "", NO_MEMORY, errno.ENOMEM)
+    return ffi.gc(loop, lib.shim_loop_free)

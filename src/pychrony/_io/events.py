@@ -101,7 +101,7 @@ class Driver:
         """Set the result of the future once one of these clients, which were started, is done."""
         for client in clients:
             self._waiting[client.tag] = client, future
-        self._go_on()
+        self._step()
 
     def forget(self, clients: Iterable[Client]) -> None:
         """Do not set it any more."""
@@ -109,19 +109,18 @@ class Driver:
             self._waiting.pop(client.tag, None)
 
     def _step(self) -> None:
-        lib.shim_step(self.loop)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Wake the calls that a step has finished, and step again when that is due."""
-        while (tag := lib.shim_finished(self.loop)) >= 0:
-            waiting = self._waiting.pop(tag, None)
-            if waiting is not None:
-                client, future = waiting
-                client.done = True
-                wake(future)
-        due = lib.shim_step_blindly(self.loop) if self._waiting else -1
-        if due >= 0:
+        """Wake the calls that are done, and step again when that is due."""
+        while True:
+            due = lib.shim_run(self.loop, 0)
+            while (tag := lib.shim_finished(self.loop)) >= 0:
+                waiting = self._waiting.pop(tag, None)
+                if waiting is not None:
+                    client, future = waiting
+                    client.done = True
+                    wake(future)
+            if due > 0 or not self._waiting:
+                break
+        if self._waiting and due < NEVER:
             self._set_timer(due)
 
     def _set_timer(self, due: int) -> None:

@@ -209,13 +209,6 @@ void rest_peer(struct peer *peer)
     close_excess(peer);
 }
 
-void postpone_peer(struct peer *peer, int64_t pause)
-{
-    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
-        if (slot->state != IDLE && slot->again != NEVER)
-            slot->again += pause;
-}
-
 int64_t next_repetition(const struct peer *peer)
 {
     int64_t due = NEVER;

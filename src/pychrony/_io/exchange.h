@@ -132,8 +132,5 @@ enum event repeat_overdue(struct slot **slot, int64_t now);
 /* At the deadline: set the peer's error if its chronyd was stopped since it was asked. */
 void note_absence(struct peer *peer);
 
-/* Move all repetitions by `pause`. */
-void postpone_peer(struct peer *peer, int64_t pause);
-
 /* When the next repetition is due. */
 int64_t next_repetition(const struct peer *peer);

@@ -83,6 +83,7 @@ struct shim_loop {
     struct node finished; /* clients whose batches shim_finished() is to return */
     int done;             /* number of them */
     int64_t tags;         /* given to clients so far */
+    int64_t pauses;       /* nanoseconds that do not count towards timeouts */
     bool abandoned;       /* the caller has let go of it */
     bool over;            /* everything is closed, because the process is ending */
 };
@@ -94,11 +95,12 @@ static shim_loop *loop_at(struct node *node) { return ITEM(node, shim_loop, amon
 
 static shim_client *client_at(struct node *node) { return ITEM(node, shim_client, among_all); }
 
-static int64_t clock_now(void)
+/* The loop's clock, which stands still during pauses. */
+static int64_t clock_now(const shim_loop *loop)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
+    return (int64_t)now.tv_sec * SECOND + now.tv_nsec - loop->pauses;
 }
 
 static void lock_loop(shim_loop *loop) { pthread_mutex_lock(&loop->lock); }
@@ -124,8 +126,6 @@ static void remove_finished(shim_client *client)
 
 int64_t shim_finished(shim_loop *loop)
 {
-    if (loop == NULL)
-        return -1;
     lock_loop(loop);
     int64_t tag = -1;
     if (loop->done > 0) {
@@ -203,7 +203,7 @@ static void in_child(void)
         FOR_EACH(inner, &loop->clients) {
             shim_client *client = client_at(inner);
             close_peer(&client->batch.peer);
-            client->forked = client->batch.running;
+            client->forked = client->batch.seen.running;
             make_ready(client);
         }
         close_hub(&loop->hub);
@@ -239,24 +239,16 @@ shim_loop *shim_loop_new(void)
     return loop;
 }
 
-/* Close the loop's own descriptors if no client has a socket. So if an exception in a signal
-   handler makes the caller lose a client before opening it, only the loop's memory stays in use. */
-static void close_unused(shim_loop *loop)
-{
-    struct node *node;
-    FOR_EACH(node, &loop->clients)
-        if (client_at(node)->batch.peer.open > 0)
-            return;
-    close_hub(&loop->hub);
-}
-
-/* Give up a reference: the loop ends with the last. */
-static void leave_loop(shim_loop *loop)
+/* Give up a reference, which may be the caller's: the loop ends with the last. */
+static void leave_loop(shim_loop *loop, bool caller)
 {
     lock_loop(loop);
+    loop->abandoned |= caller;
     bool used = --loop->references > 0;
-    if (used && loop->abandoned) /* otherwise, the caller may be waiting for the descriptor */
-        close_unused(loop);
+    /* If an exception in a signal handler makes the caller lose a client before opening it, only the
+       loop's memory stays in use. Before that, the caller may be waiting for the descriptor. */
+    if (used && loop->abandoned && loop->hub.open == 0)
+        close_hub(&loop->hub);
     unlock_loop(loop);
     if (used)
         return;
@@ -269,31 +261,28 @@ static void leave_loop(shim_loop *loop)
     free(loop);
 }
 
-void shim_loop_free(shim_loop *loop)
-{
-    if (loop == NULL)
-        return;
-    lock_loop(loop);
-    loop->abandoned = true;
-    unlock_loop(loop);
-    leave_loop(loop);
-}
+void shim_loop_free(shim_loop *loop) { leave_loop(loop, true); }
 
 int shim_loop_fd(shim_loop *loop)
 {
-    if (loop == NULL)
-        return -1;
     lock_loop(loop);
     int epoll = loop->hub.epoll;
     unlock_loop(loop);
     return epoll;
 }
 
+void shim_postpone(shim_loop *loop, int64_t pause)
+{
+    lock_loop(loop);
+    loop->pauses += pause;
+    unlock_loop(loop);
+}
+
 /* ---- Clients ---- */
 
 shim_client *shim_client_new(shim_loop *loop, int kept)
 {
-    shim_client *client = loop != NULL ? calloc(1, sizeof(*client)) : NULL;
+    shim_client *client = calloc(1, sizeof(*client));
     if (client == NULL)
         return NULL;
     lock_loop(loop);
@@ -312,14 +301,12 @@ shim_client *shim_client_new(shim_loop *loop, int kept)
     return client;
 }
 
-int shim_open(shim_client *client, const char *address, int *system)
+int shim_open(shim_client *client, const char *address)
 {
-    *system = ENOMEM;
     if (client == NULL)
         return NO_MEMORY;
     lock_loop(client->loop);
     int error = client->loop->over ? SHIM_UNREACHABLE : open_peer(&client->batch.peer, address);
-    *system = errno;
     unlock_loop(client->loop);
     return error;
 }
@@ -337,7 +324,7 @@ void shim_client_free(shim_client *client)
     detach(&client->among_ready);
     detach(&client->among_all);
     unlock_loop(loop);
-    leave_loop(loop);
+    leave_loop(loop, false);
     free_batch(&client->batch);
     free(client);
 }
@@ -358,14 +345,14 @@ static int64_t first_due(shim_loop *loop)
 static void step_client(shim_client *client, int64_t now)
 {
     struct batch *batch = &client->batch;
-    bool running = batch->running;
+    bool running = batch->seen.running;
     if (running && client->forked)
         begin_again(batch);
     if (running && client->loop->over)
         fail_batch(batch, SHIM_UNREACHABLE, ECANCELED);
     client->forked = false;
     client->due = step_batch(batch, now);
-    if (running && !batch->running)
+    if (running && !batch->seen.running)
         add_finished(client);
     if (client->due < client->loop->due)
         client->loop->due = client->due;
@@ -401,52 +388,12 @@ static void take_events(const struct epoll_event *events, int count)
     }
 }
 
-/* Step, and return what shim_step() returns. */
-static int64_t step_now(shim_loop *loop)
+/* The nanoseconds until the next step is due, as shim_run() returns them. */
+static int64_t time_left(const shim_loop *loop, int64_t now)
 {
-    int64_t now = clock_now();
-    step(loop, now);
-    if (loop->done > 0)
+    if (loop->done > 0 || !is_alone(&loop->ready))
         return 0;
-    return loop->due == NEVER ? -1 : loop->due > now ? loop->due - now : 0;
-}
-
-int64_t shim_step(shim_loop *loop)
-{
-    if (loop == NULL)
-        return -1;
-    struct epoll_event events[EVENTS];
-    lock_loop(loop);
-    int found = loop->hub.epoll >= 0 ? epoll_wait(loop->hub.epoll, events, EVENTS, 0) : 0;
-    take_events(events, found);
-    int64_t due = step_now(loop);
-    unlock_loop(loop);
-    return due;
-}
-
-int64_t shim_step_blindly(shim_loop *loop)
-{
-    if (loop == NULL)
-        return -1;
-    lock_loop(loop);
-    int64_t due = step_now(loop);
-    unlock_loop(loop);
-    return due;
-}
-
-void shim_postpone(shim_loop *loop, int64_t pause)
-{
-    if (loop == NULL)
-        return;
-    struct node *node;
-    lock_loop(loop);
-    FOR_EACH(node, &loop->clients) {
-        shim_client *client = client_at(node);
-        postpone_batch(&client->batch, pause);
-        client->due = batch_due(&client->batch);
-    }
-    loop->due = first_due(loop);
-    unlock_loop(loop);
+    return loop->due == NEVER ? NEVER : loop->due > now ? loop->due - now : 0;
 }
 
 /* Wait for events for `time` nanoseconds. Returns their number, or -1 after a signal. */
@@ -462,59 +409,52 @@ static int wait_for(int epoll, struct epoll_event *events, int64_t time)
     return found;
 }
 
-int shim_run(shim_loop *loop, int64_t longest)
+int64_t shim_run(shim_loop *loop, int64_t longest)
 {
-    if (loop == NULL)
-        return 0;
     struct epoll_event events[EVENTS];
+    int found;
     lock_loop(loop);
-    int64_t now = clock_now(), end = now + longest;
-    for (;;) {
-        step(loop, now);
-        if (loop->done > 0 || now >= end || loop->over)
-            break;
-        int64_t time = (loop->due < end ? loop->due : end) - now;
+    int64_t now = clock_now(loop), end = now + longest;
+    do {
+        int64_t left = time_left(loop, now);
         int epoll = loop->hub.epoll;
         unlock_loop(loop);
-        int found = wait_for(epoll, events, time);
+        found = wait_for(epoll, events, left < end - now ? left : end - now);
         lock_loop(loop);
-        if (found < 0)
-            break; /* a signal: let Python run its handler */
         take_events(events, found);
-        now = clock_now();
-    }
-    int done = loop->done;
+        now = clock_now(loop);
+        step(loop, now);
+    } while (found >= 0 && loop->done == 0 && now < end); /* a signal: Python runs its handler */
+    int64_t left = time_left(loop, now);
     unlock_loop(loop);
-    return done;
+    return left;
 }
 
 /* ---- Starting and stopping ---- */
 
-int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout)
+int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
+                   int64_t longest)
 {
     shim_loop *loop = client->loop;
     lock_loop(loop);
     remove_finished(client);
     client->forked = false;
     client->due = NEVER;
-    int error = start_batch(&client->batch, asks, asked, timeout, clock_now());
-    make_ready(client);
-    int64_t due = error == OK ? step_now(loop) : -error;
+    int64_t now = clock_now(loop);
+    int error = start_batch(&client->batch, asks, asked, timeout, now);
+    if (error == OK)
+        step_client(client, now);
+    int64_t left = time_left(loop, now);
     unlock_loop(loop);
-    return error == OK && due < 0 ? INT64_MAX : due;
-}
-
-int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
-                       int64_t longest)
-{
-    int64_t due = shim_start(client, asks, asked, timeout);
-    return due >= 0 ? shim_run(client->loop, longest) : (int)due;
+    if (error != OK)
+        return -error;
+    return longest > 0 ? shim_run(loop, longest) : left;
 }
 
 void shim_stop(shim_client *client)
 {
     lock_loop(client->loop);
-    if (client->batch.running)
+    if (client->batch.seen.running)
         stop_batch(&client->batch);
     client->due = NEVER;
     remove_finished(client);

@@ -95,12 +95,11 @@ class Many:
         the loop's descriptor can make it necessary.
         """
         again = self._advance()
-        lib.shim_step(self.loop)
+        lib.shim_run(self.loop, 0)
         self._collect()
         if again or self.outcomes:
             return 0
-        due = lib.shim_step_blindly(self.loop)
-        return min(self._due(), due if due >= 0 else NEVER)
+        return min(self._due(), lib.shim_run(self.loop, 0))
 
     def block(self, longest: int) -> None:
         """Wait until something has arrived, or for so many nanoseconds."""

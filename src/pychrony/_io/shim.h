@@ -69,6 +69,7 @@ enum { SHIM_ASKS = 16 }; /* the most reports that can be asked for together */
    unchanged from the end of the batch until the next shim_start() on the client. */
 typedef struct {
     int64_t tag; /* of the client; no other client of the loop ever has the same */
+    int running; /* whether the batch has not ended yet */
     shim_ask asks[SHIM_ASKS];
     int moved; /* how often `bytes` or places have moved, for callers that keep a pointer */
     const char *bytes;
@@ -99,8 +100,7 @@ const shim_shape *shim_get_shape(int shape);
    call that asks many daemons, share one. */
 typedef struct shim_loop shim_loop;
 
-/* Make a loop without clients. NULL without memory: then its clients are NULL, too, shim_open()
-   reports that, and the other functions do nothing. */
+/* Make a loop without clients. NULL without memory. */
 shim_loop *shim_loop_new(void);
 
 /* Give up the loop, which ends with the last of its clients. */
@@ -110,19 +110,13 @@ void shim_loop_free(shim_loop *loop);
    loop owns it: the caller must not close it, and a forked child gets another one. */
 int shim_loop_fd(shim_loop *loop);
 
-/* Move all batches on as far as they go without waiting. Returns the nanoseconds until the next
-   step is due even if the descriptor does not become readable; negative: never. It returns 0 as
-   long as shim_finished() has a batch to return. */
-int64_t shim_step(shim_loop *loop);
+/* Move all batches on, and wait in between, until one is done, for at most `longest` nanoseconds
+   (0: without waiting), or until a signal arrives. Returns the nanoseconds until this is due again
+   even if the descriptor does not become readable: 0 as long as shim_finished() has a batch to
+   return, INT64_MAX if never. */
+int64_t shim_run(shim_loop *loop, int64_t longest);
 
-/* The same without looking at the sockets. */
-int64_t shim_step_blindly(shim_loop *loop);
-
-/* Step and wait, in turns, until a batch is done, or for `longest` nanoseconds, or until a signal
-   arrives. Returns how many batches are done. */
-int shim_run(shim_loop *loop, int64_t longest);
-
-/* Move all deadlines by a pause (in nanoseconds) in which nobody called shim_step(). */
+/* Move all deadlines by a pause (in nanoseconds) in which nobody called shim_run(). */
 void shim_postpone(shim_loop *loop, int64_t pause);
 
 /* The tag of the next batch that is done and has not been returned yet; -1 if there is none. */
@@ -142,21 +136,18 @@ shim_client *shim_client_new(shim_loop *loop, int kept);
 void shim_client_free(shim_client *client);
 
 /* Open a first socket to `address`, in libchrony's notation: a Unix socket if it begins with a slash.
-   Returns 0, or an error with errno in `*system`. */
-int shim_open(shim_client *client, const char *address, int *system);
+   Returns 0, or an error with errno set. */
+int shim_open(shim_client *client, const char *address);
 
 /* The client's batch, which is always at the same place. */
 shim_batch *shim_batch_of(shim_client *client);
 
 /* Begin a batch with a copy of `asks`, and send the first requests. `timeout` is in nanoseconds;
-   negative: none. A running batch is given up. Returns what shim_step() would, but never a negative
-   number, except for an error: its code with the sign changed. */
-int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout);
-
-/* shim_start() and shim_run() in one call, because each crossing from Python to C costs more than
-   either of them. Returns how many batches are done; negative: an error, as above. */
-int shim_start_and_run(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
-                       int64_t longest);
+   negative: none. A running batch is given up. Then do as shim_run() does, unless `longest` is 0: a
+   second call from Python would cost more than either. Returns what shim_run() returns, or an error
+   with its sign changed. */
+int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t timeout,
+                   int64_t longest);
 
 /* Give up the running batch, if there is one; shim_finished() will not return it. */
 void shim_stop(shim_client *client);

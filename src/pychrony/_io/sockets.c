@@ -44,6 +44,7 @@ static void put_away(struct hub *hub, struct socket *socket)
     atomic_fetch_sub(&further, socket->further);
     *socket = (struct socket){.fd = -1, .next = hub->closed};
     hub->closed = socket;
+    hub->open--;
 }
 
 static struct socket *take_memory(struct hub *hub)
@@ -53,6 +54,7 @@ static struct socket *take_memory(struct hub *hub)
         hub->closed = socket->next;
     else
         socket = malloc(sizeof(*socket));
+    hub->open += socket != NULL;
     return socket;
 }
 
