@@ -197,8 +197,8 @@ class Calls:
                 future = events.create_future()
                 try:
                     if wait.look_up is not None:
-                        wake_up = partial(events.call_soon_threadsafe, wake, future)
-                        names.notify(wait.look_up, wake_up)
+                        done = partial(wake, future)
+                        names.notify(wait.look_up, partial(events.call_soon_threadsafe, done))
                     self.driver.expect(wait.clients, future)
                     await self._wait(future, wait.until)
                 finally:
