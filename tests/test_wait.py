@@ -137,7 +137,7 @@ def test_only_a_new_obstacle_is_told(capsys: pytest.CaptureFixture[str]) -> None
         *(make_tracking(offset=offset) for offset in (0.1, 0.2)),
     ]
     for answer in answers:
-        waiting.pause_after(answer)
+        waiting.take(answer)
         progress.tell()
     told = [line.partition(" s: ")[2] for line in capsys.readouterr().err.splitlines()]
     assert told == ["connecting to a: x", "connecting to a: y", "error bound 103 ms, above 1.00 ms"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TypeGuard
 
@@ -41,9 +42,14 @@ class Waiting:
             raise ValueError(f"max_error must be at least 0, not {max_error!r}")
         if timeout is not None and not 0 <= timeout <= MAX_TIMEOUT:
             raise ValueError(f"timeout must be from 0 to {MAX_TIMEOUT:.0f}, not {timeout!r}")
-        self._max_error, self._timeout, self._local_ok = max_error, timeout, local_ok
+        self._max_error, self._local_ok = max_error, local_ok
+        self._timeout = math.inf if timeout is None else timeout
         self._start = time.monotonic()
-        self._pause = FIRST_PAUSE
+        self._next_pause = FIRST_PAUSE
+        self.pause = 0.0
+        """How long to pause before the next question, in seconds."""
+        self.good: TrackingStatus | None = None
+        """The report that says that the clock is good, once there is one."""
         self.state = "no answer yet"
         """What is missing, in words."""
         self.obstacle = ""
@@ -54,35 +60,30 @@ class Waiting:
         """Seconds since the wait began."""
         return time.monotonic() - self._start
 
-    def left(self, most: float | None = None) -> float | None:
-        """Return the seconds left, but at most `most`; `None` if there is no limit."""
-        if self._timeout is None:
-            return most
-        left = max(0.0, self._timeout - self.passed)
-        return left if most is None else min(left, most)
+    def left(self, most: float) -> float:
+        """Return the seconds left, but at most `most`."""
+        return min(most, max(0.0, self._timeout - self.passed))
 
     def for_question(self, usual: int) -> int:
-        """Return the timeout of the next question, in nanoseconds; negative: no limit."""
-        left = self.left()
-        if left is None:
-            return usual
-        shortened = int(max(left, SHORTEST_QUESTION) * 1e9)
-        return shortened if usual < 0 else min(usual, shortened)
+        """Return the timeout of the next question, in nanoseconds; a negative `usual` is none."""
+        longest = int(max(self.left(MAX_TIMEOUT), SHORTEST_QUESTION) * 1e9)
+        return longest if usual < 0 else min(usual, longest)
 
-    def pause_after(self, answer: TrackingStatus | ChronyError) -> float | None:
-        """Return how long to pause before the next question; `None` if the clock is good.
+    def take(self, answer: TrackingStatus | ChronyError) -> None:
+        """Judge an answer: set `good` or `pause`.
 
         Raises `ChronyNotSynchronizedError` when there is no time left.
         """
         self.obstacle, self.state = self._judge(answer)
-        if not self.obstacle:
-            return None
-        if self.left() == 0:
+        if not self.obstacle and isinstance(answer, TrackingStatus):
+            self.good = answer
+            return
+        if self.passed >= self._timeout:
             cause = answer if isinstance(answer, ChronyError) else None
-            words = f"not good within {interval(self._timeout or 0)}: {self.state}"
+            words = f"not good within {interval(self._timeout)}: {self.state}"
             raise ChronyNotSynchronizedError._compose("waiting for the clock", "", words) from cause
-        pause, self._pause = self._pause, min(2 * self._pause, LAST_PAUSE)
-        return self.left(pause)
+        self.pause = self.left(self._next_pause)
+        self._next_pause = min(2 * self._next_pause, LAST_PAUSE)
 
     def _judge(self, answer: TrackingStatus | ChronyError) -> tuple[str, str]:
         """Return the obstacle, and the state; empty texts if the clock is good."""

@@ -168,16 +168,15 @@ class ChronyConnection(Connection):
         self, *, max_error: float | None = None, timeout: float | None = 60.0
     ) -> TrackingStatus:
         waiting, question = Waiting(max_error, timeout), single(TrackingStatus)
-        while True:
-            answer: TrackingStatus | ChronyConnectionError
+        while waiting.good is None:
+            await asyncio.sleep(waiting.pause)
             try:
-                answer = await self._ask(question, waiting.for_question(self._timeout))
+                tracking = await self._ask(question, waiting.for_question(self._timeout))
             except ChronyConnectionError as error:
-                answer = error
-            pause = waiting.pause_after(answer)
-            if pause is None and not isinstance(answer, ChronyConnectionError):
-                return answer
-            await asyncio.sleep(pause or 0)
+                waiting.take(error)
+            else:
+                waiting.take(tracking)
+        return waiting.good
 
     async def _ask(self, question: Question[A], timeout: int | None = None) -> A:
         if self._daemon is None:

@@ -236,16 +236,15 @@ class ChronyConnection(Connection):
         Raises `ChronyNotSynchronizedError` when the timeout has passed.
         """
         waiting, question = Waiting(max_error, timeout), single(TrackingStatus)
-        while True:
-            answer: TrackingStatus | ChronyConnectionError
+        while waiting.good is None:
+            time.sleep(waiting.pause)
             try:
-                answer = self._ask(question, waiting.for_question(self._timeout))
+                tracking = self._ask(question, waiting.for_question(self._timeout))
             except ChronyConnectionError as error:
-                answer = error
-            pause = waiting.pause_after(answer)
-            if pause is None and not isinstance(answer, ChronyConnectionError):
-                return answer
-            time.sleep(pause or 0)
+                waiting.take(error)
+            else:
+                waiting.take(tracking)
+        return waiting.good
 
     def _ask(self, question: Question[A], timeout: int | None = None) -> A:
         daemon = self._daemon

@@ -66,19 +66,17 @@ def run(argv: Sequence[str]) -> int:
 
 def _wait(waiting: Waiting, address: str | None, progress: _Progress) -> TrackingStatus:
     while True:
-        answer: TrackingStatus | ChronyError
         try:
-            answer = get_tracking(
-                address, timeout=max(SHORTEST_QUESTION, waiting.left(ANSWER_IN) or 0)
-            )
+            timeout = max(SHORTEST_QUESTION, waiting.left(ANSWER_IN))
+            tracking = get_tracking(address, timeout=timeout)
         except ChronyError as error:
-            answer = error
-        pause = waiting.pause_after(answer)
-        if pause is None:
-            assert isinstance(answer, TrackingStatus)
-            return answer
+            waiting.take(error)
+        else:
+            waiting.take(tracking)
+        if waiting.good is not None:
+            return waiting.good
         progress.tell()
-        time.sleep(pause)
+        time.sleep(waiting.pause)
 
 
 class _Progress:

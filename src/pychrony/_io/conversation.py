@@ -275,8 +275,7 @@ class Conversation(Generic[A]):
             while not self._look():
                 self._ask_further()
                 if not self._asking:
-                    self._last_resort()
-                    break
+                    return self._last_resort()
                 yield Wait(self._due, tuple(self._asking))
                 if self._daemon.closed:
                     raise self._daemon.closed_error()
@@ -297,15 +296,13 @@ class Conversation(Generic[A]):
                     self._settle(client)
                     raise
                 else:
-                    self._refusal = client, error.with_traceback(None)
-                    self._turn_back(client)
+                    self._turn_back(client, error.with_traceback(None))
                 continue
             if self._is_final(client) or not self._question.lacks_permission(answer):
                 self._settle(client)
                 self._answer = answer
                 return True
-            self._refusal = client, answer
-            self._turn_back(client)
+            self._turn_back(client, answer)
         return False
 
     def _is_final(self, client: Client) -> bool:
@@ -322,26 +319,25 @@ class Conversation(Generic[A]):
         if self._refusal is None:
             self._due = 0
 
-    def _turn_back(self, refusing: Client) -> None:
+    def _turn_back(self, refusing: Client, refusal: A | ChronyError) -> None:
         """Ask the earlier addresses again, since one of them may serve what is refused here."""
+        self._refusal = refusing, refusal
         places = self._daemon.places
-        asking = {client.address for client in self._asking}
-        for place in places[: places.index(refusing.address)]:
-            if place not in asking and place not in self._failed:
-                self._ask(place)
-        self._left.clear()
+        tried = {*self._failed, *(client.address for client in self._asking)}
+        earlier = places[: places.index(refusing.address)]
+        self._left = deque(place for place in earlier if place not in tried)
         self._due = self._now() + self._patience()
 
     def _ask_further(self) -> None:
         """Ask the next address if those before have failed or are silent for too long."""
-        if self._refusal and self._now() >= self._due:
-            self._asking.clear()
         while self._left and (not self._asking or self._is_silent()):
-            place = self._left.popleft()
-            if self._ask(place):
-                self._due = self._now() + self._patience() if self._left else NEVER
-        if not self._left and not self._refusal:
-            self._due = NEVER
+            if self._ask(self._left.popleft()):
+                self._due = self._now() + self._patience()
+        if not self._left:
+            if self._refusal is None:
+                self._due = NEVER
+            elif self._now() >= self._due:
+                self._asking.clear()
 
     def _is_silent(self) -> bool:
         if self._now() < self._due:
@@ -377,27 +373,18 @@ class Conversation(Generic[A]):
             return usual
         return min(usual, self._rest() // (len(self._left) + 1))  # so that each gets its turn
 
-    def _last_resort(self) -> None:
+    def _last_resort(self) -> A:
         """Take the refusal as the answer, since no other address serves the report."""
         if self._refusal is None:
-            failed, self._failed = self._failed, {}
-            try:
-                raise self._daemon.unreachable(failed)
-            finally:
-                del failed  # the error's traceback refers to this frame
-        client, answer = self._refusal
-        self._settle(client)
-        if not isinstance(answer, ChronyError):
-            self._answer = answer
-            return
-        self._refusal = None
-        try:
-            raise answer
-        finally:
-            del answer
+            raise self._daemon.unreachable(self._failed)
+        self._settle(self._refusal[0])
+        if isinstance(self._refusal[1], ChronyError):
+            raise self._refusal[1]
+        return self._refusal[1]
 
     def _end(self) -> None:
         """Give up what is still being asked, and keep one client for the next call."""
+        self._failed, self._refusal = {}, None  # their tracebacks may refer to this conversation
         keep = self._keep or self._clients.get(self._daemon.address)
         for client in self._clients.values():
             if client is not keep:
