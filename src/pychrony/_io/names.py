@@ -56,6 +56,10 @@ class _Threads:
     """
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without threads, as a forked child does, which has none of its parent's."""
         self._queue: deque[LookUp] = deque()
         self._unfinished: dict[str, LookUp] = {}
         self._workers: set[_Worker] = set()
@@ -63,7 +67,7 @@ class _Threads:
     def look_up(self, host: str) -> LookUp:
         """Start to look up a name, unless that is already in progress."""
         look_up = self._unfinished.get(host)
-        if look_up is None or look_up.done:
+        if look_up is None or look_up.done or look_up.process != os.getpid():
             look_up = LookUp(host)
             self._queue.append(look_up)
             self._unfinished[host] = look_up
@@ -142,27 +146,5 @@ class _Threads:
 
 
 _threads = _Threads()
-
-
-def _renew() -> None:
-    """Forget all threads in a forked child, which has none of them."""
-    global _threads
-    _threads = _Threads()
-
-
-os.register_at_fork(after_in_child=_renew)
-
-
-def look_up(host: str) -> LookUp:
-    """Start to look up a name, unless that is already in progress."""
-    return _threads.look_up(host)
-
-
-def notify(waiting_for: LookUp, callback: Callable[[], object]) -> None:
-    """Call a function once the look-up is done, in any thread."""
-    _threads.notify(waiting_for, callback)
-
-
-def tend() -> None:
-    """Start threads if they are missing, since the system refused one or a signal came first."""
-    _threads.tend()
+look_up, notify, tend = _threads.look_up, _threads.notify, _threads.tend
+os.register_at_fork(after_in_child=_threads.forget)
