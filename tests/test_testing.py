@@ -218,23 +218,18 @@ def test_a_private_chronyd_leaves_the_clock_alone() -> None:
         assert "Disabled control of system clock" in chronyd.log
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
-def test_one_private_chronyd_can_follow_another(server: PrivateChronyd, host: str) -> None:
-    with PrivateChronyd(server.as_source(host=host)) as follower:
+@needs_ipv6
+def test_one_private_chronyd_can_follow_another(server: PrivateChronyd) -> None:
+    with PrivateChronyd(server.as_source(host="::1")) as follower:
         follower.wait_until_synchronized()
         tracking = pychrony.get_tracking(follower.address)
-        assert (tracking.reference_ip, tracking.stratum) == (host, 6)
+        assert (tracking.reference_ip, tracking.stratum) == ("::1", 6)
 
 
 def test_waiting_for_a_private_chronyd_without_sources_times_out() -> None:
     late = pytest.raises(ChronyTimeoutError, match=r"not synchronised within 0\.1 s; its log:\n2")
     with PrivateChronyd() as chronyd, late:
         chronyd.wait_until_synchronized(timeout=0.1)
-
-
-def test_paths_in_the_configuration_are_relative_to_the_folder() -> None:
-    with PrivateChronyd("refclock SOCK clock.sock") as chronyd:
-        assert (chronyd.folder / "clock.sock").is_socket()
 
 
 def test_many_private_chronyds_run_at_the_same_time() -> None:
@@ -377,10 +372,6 @@ def test_a_stopped_chronyd_has_no_process_and_can_be_stopped_again() -> None:
         chronyd.start()
         with pytest.raises(RuntimeError, match="running already"):
             chronyd.start()
-
-
-def test_chronyc_talks_to_the_private_chronyd(chronyd: PrivateChronyd) -> None:
-    assert chronyd.chronyc("-n", "-c", "sources").startswith("^,*,127.0.0.1,5,-4,")
 
 
 def test_a_failure_of_chronyc_is_an_error_in_its_words(chronyd: PrivateChronyd) -> None:

@@ -64,13 +64,6 @@ def test_pychrony_renders_for_every_python_and_is_built_on_the_oldest(platform: 
     assert built.variant["python"].startswith("3.11.")
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
-def test_libchrony_renders_once_and_takes_the_wheel_of_its_platform(platform: str) -> None:
-    (variant,) = render(RECIPES / "libchrony" / "recipe.yaml", platform)
-    machine = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}[platform]
-    assert variant.recipe.context["arch"] == machine
-
-
 def test_a_cross_build_of_pychrony_brings_a_python_for_each_machine() -> None:
     for variant in render(RECIPES / "pychrony" / "recipe.yaml", "linux-aarch64", "linux-64"):
         build = variant.recipe.requirements.to_dict()["build"]
