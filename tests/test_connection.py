@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from alone import Alone
+from connected import connected
 from limits import fds, remains
 from methods import METHODS
 from scripted import ScriptedChronyd, Transport, dies, script
@@ -493,10 +494,7 @@ def test_a_failed_call_does_not_spoil_the_next(scripted: ScriptedChronyd) -> Non
 def test_a_long_list_comes_whole_and_in_order() -> None:
     sources = [ntp_source(f"10.0.{number // 250}.{number % 250 + 1}") for number in range(300)]
     addresses = [source[Command.SOURCESTATS].values["address"] for source in sources]
-    with (
-        ScriptedChronyd(script(sources), "unix") as chronyd,
-        ChronyConnection(chronyd.address, timeout=30) as connection,
-    ):
+    with connected(script(sources), "unix") as (_, connection):
         for _ in range(2):
             assert [s.address for s in connection.get_sources()] == addresses
             assert [s.address for s in connection.get_source_stats()] == addresses

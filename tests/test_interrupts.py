@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from connected import connected
 from limits import HANG, LONG, fds, remains
 from programs import run
 from scripted import ScriptedChronyd, Transport, delay, drop, honest, script
@@ -299,10 +300,7 @@ time.sleep(0.2)
 def test_a_handler_that_raises_ends_the_call_and_the_next_one_works(
     transport: Transport, method: str, arm: Arm
 ) -> None:
-    with (
-        ScriptedChronyd(transport=transport) as chronyd,
-        ChronyConnection(chronyd.address, timeout=None) as connection,
-    ):
+    with connected(transport=transport, timeout=None) as (chronyd, connection):
         right = getattr(connection, method)()
         chronyd.fault = drop
         arm(Interrupt(), 0.2, 0)

@@ -10,6 +10,7 @@ import time
 from textwrap import dedent
 
 import pytest
+from connected import connected
 from limits import fds, remains
 from programs import run
 from scripted import ScriptedChronyd, Transport, drop, script
@@ -201,10 +202,7 @@ def test_a_lowered_limit_of_descriptors_is_no_reason_to_spin() -> None:
 def test_an_error_that_is_kept_in_a_cycle_is_collected() -> None:
     """Its traceback refers to what decodes records; the collector must cope with that."""
     wrong = {**script(), Command.SELECTDATA: selectdata(authentication=255)}
-    with (
-        ScriptedChronyd(wrong, "unix") as chronyd,
-        ChronyConnection(chronyd.address, timeout=30) as connection,
-    ):
+    with connected(wrong) as (_, connection):
         for _ in range(10):
             with pytest.raises(ChronyDataError) as raised:
                 connection.get_select_data()

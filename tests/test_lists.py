@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from connected import connected
 from limits import HANG, LONG
 from scripted import Request, ScriptedChronyd, Transport, changing, script
 from scripted.requests import Fault
@@ -65,10 +66,7 @@ def test_a_list_is_never_a_mixture(
 ) -> None:
     for method in METHODS:
         for when in range(1, 12, 1 if LONG else 2):
-            with (
-                ScriptedChronyd(known(change[0]), transport) as chronyd,
-                ChronyConnection(chronyd.address, timeout=HANG) as connection,
-            ):
+            with connected(known(change[0]), transport) as (chronyd, connection):
                 for _ in range(5 * kept):
                     getattr(connection, method)()
                 chronyd.script = becoming(*change, when=when)
@@ -102,10 +100,7 @@ def test_a_list_costs_at_most_one_more_request_than_its_number_and_records(
     """The first is counted twice. A busy machine may have requests repeated: the best counts."""
     counts: list[list[int]] = [[], [], []]
     for _ in range(5):
-        with (
-            ScriptedChronyd(known("ABCDEFGHIJ"), transport) as chronyd,
-            ChronyConnection(chronyd.address, timeout=HANG) as connection,
-        ):
+        with connected(known("ABCDEFGHIJ"), transport) as (chronyd, connection):
             for count in counts:
                 chronyd.requests.clear()
                 connection.get_sources()

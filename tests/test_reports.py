@@ -7,17 +7,16 @@ import dataclasses
 import inspect
 import json
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum, IntFlag
 from fractions import Fraction
 from typing import Any, get_args
 
 import pytest
+from connected import connected
 from limits import HANG
 from methods import METHODS
 from programs import output
-from scripted import Script, ScriptedChronyd, Transport, script, wire
+from scripted import ScriptedChronyd, Transport, script, wire
 from scripted.wire import (
     LAYOUTS,
     NEVER,
@@ -46,7 +45,6 @@ import pychrony
 from pychrony import (
     AuthData,
     AuthMode,
-    ChronyConnection,
     ChronyDataError,
     FieldContent,
     FieldType,
@@ -93,15 +91,6 @@ def answers(*records: Record) -> dict[Command, Any]:
     by_index = {r.layout.command: [r] for r in records if r.layout.command in wire.BY_INDEX}
     others = [r for r in records if r.layout.command not in by_index]
     return script([ntp_source("192.0.2.1", *others)], *others) | by_index
-
-
-@contextmanager
-def connected(answers: Script, transport: Transport = "unix") -> Iterator[ChronyConnection]:
-    with (
-        ScriptedChronyd(answers, transport) as chronyd,
-        ChronyConnection(chronyd.address, timeout=HANG) as connection,
-    ):
-        yield connection
 
 
 def ask(report: str, *records: Record, transport: Transport = "unix") -> Any:
@@ -300,7 +289,7 @@ def test_the_reference_of_a_first_stratum_or_a_kiss_code_is_text(
 
 
 def test_a_source_without_an_address_yet_is_told_by_its_number() -> None:
-    with connected(script([unresolved_source(7)])) as connection:
+    with connected(script([unresolved_source(7)])) as (_, connection):
         (listed,) = connection.get_sources()
         (stats,) = connection.get_source_stats()
         (selection,) = connection.get_select_data()
@@ -316,7 +305,7 @@ def test_a_source_without_an_address_yet_is_told_by_its_number() -> None:
 def test_reference_clocks_have_no_authentication_and_no_packets() -> None:
     sources = [wire.refclock("PPS0"), ntp_source("192.0.2.1"), wire.refclock("GPS")]
     sources += [ntp_source("2001:db8::2")]
-    with connected(script(sources)) as connection:
+    with connected(script(sources)) as (_, connection):
         auth = connection.get_auth_data()
         ntp = connection.get_ntp_data()
         stats = connection.get_source_stats()
@@ -552,7 +541,7 @@ def test_an_rtc_is_calibrated_once_it_was_measured() -> None:
 @both
 def test_what_chronyd_does_not_keep_is_none(transport: Transport) -> None:
     off = script() | {Command.RTCDATA: Status.NORTC, Command.SMOOTHING: Status.NOTENABLED}
-    with connected(off, transport) as connection:
+    with connected(off, transport) as (_, connection):
         assert connection.get_rtc_data() is None
         assert connection.get_smoothing() is None
         assert connection.get_report("rtcdata") == []
@@ -561,7 +550,7 @@ def test_what_chronyd_does_not_keep_is_none(transport: Transport) -> None:
 
 
 def test_a_chronyd_without_sources_has_empty_lists() -> None:
-    with connected(script([]), "unix") as connection:
+    with connected(script([])) as (_, connection):
         lists = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
         assert [getattr(connection, METHODS[name])() for name in lists] == [[]] * 5
         assert [connection.get_report(name) for name in lists] == [[]] * 5

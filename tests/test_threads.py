@@ -13,6 +13,7 @@ from operator import methodcaller
 from typing import Any
 
 import pytest
+from connected import connected
 from limits import HANG, LONG, fds, remains
 from methods import METHODS
 from programs import output
@@ -236,8 +237,7 @@ def test_threads_survive_restarts_of_chronyd_together() -> None:
 
 def test_a_call_that_waits_does_not_hold_up_another() -> None:
     with (
-        ScriptedChronyd(fault=drop) as chronyd,
-        ChronyConnection(chronyd.address, timeout=2) as connection,
+        connected(fault=drop, timeout=2) as (chronyd, connection),
         ThreadPoolExecutor(2) as pool,
     ):
         waiting = pool.submit(connection.get_sources)

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from connected import connected
 from limits import HANG, remains
 from scripted import (
     Fault,
-    Script,
     ScriptedChronyd,
     Transport,
     at,
@@ -33,21 +33,6 @@ from surroundings import both
 
 import pychrony
 from pychrony import ChronyConnection, ChronyConnectionError, ChronyTimeoutError
-
-
-@contextmanager
-def connected(
-    answers: Script | None = None,
-    transport: Transport = "udp",
-    *,
-    fault: Fault = honest,
-    timeout: float | None = HANG,
-) -> Iterator[tuple[ScriptedChronyd, ChronyConnection]]:
-    with (
-        ScriptedChronyd(answers, transport, fault=fault) as chronyd,
-        ChronyConnection(chronyd.address, timeout=timeout) as connection,
-    ):
-        yield chronyd, connection
 
 
 @contextmanager
@@ -233,10 +218,7 @@ def test_an_answer_that_chronyd_could_not_send_is_asked_for_again(method: str) -
 
 def test_a_slow_chronyd_costs_no_further_sockets_and_requests() -> None:
     """Answers are seldom lost on a Unix socket, and each further socket takes milliseconds."""
-    with (
-        ScriptedChronyd(transport="unix") as chronyd,
-        ChronyConnection(chronyd.address, timeout=HANG) as connection,
-    ):
+    with connected(transport="unix") as (chronyd, connection):
         connection.get_tracking()
         used = {*remains(chronyd.address)}
         chronyd.requests.clear()
