@@ -46,13 +46,18 @@ def read(*lines: dict[str, Any] | bytes) -> Log:
     return log
 
 
+def only(log: Log) -> History:
+    """Return what a log says about its chronyd."""
+    found = log.history(ADDRESS)
+    assert found is not None
+    return found
+
+
 def history(*files: list[dict[str, Any]]) -> History:
     log = Log()
     for number, lines in enumerate(files):
         log.read(f"{number}.log", encoded(*lines))
-    found = log.history(log.addresses()[0])
-    assert found is not None
-    return found
+    return only(log)
 
 
 def write(path: Path, *lines: dict[str, Any] | bytes) -> str:

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logbook import ADDRESS, SOURCE, START, answered, encoded, failed, history, line, read, write
+from logbook import (
+    ADDRESS,
+    SOURCE,
+    START,
+    answered,
+    encoded,
+    failed,
+    history,
+    line,
+    only,
+    read,
+    write,
+)
 
 from pychrony import AllReports, LeapStatus, SourceState
 from pychrony._command.logs import Log, columns
@@ -123,9 +135,7 @@ def test_a_foreign_line_is_counted_and_named_and_the_rest_is_read(
     ((found, number),) = log.unusable.items()
     assert found.startswith(reason)
     assert (number, log.first[found]) == (1, "x.log:2")
-    known = log.history(ADDRESS)
-    assert known is not None
-    assert len(known.time) == 2
+    assert len(only(log).time) == 2
 
 
 def test_a_missing_field_is_named_and_the_others_are_read() -> None:
@@ -135,8 +145,7 @@ def test_a_missing_field_is_named_and_the_others_are_read() -> None:
         del entry["answer"]["sources"][0]["latest_meas_err"]
     log = read(*lines)
     assert log.notes() == ["2 lines lack skew", "2 lines lack latest_meas_err"]
-    found = log.history(ADDRESS)
-    assert found is not None
+    found = only(log)
     assert [math.isnan(skew) for skew in found.skew] == [False, True, True]
     assert len(set(found.bound)) == 1
 
@@ -160,9 +169,7 @@ def test_a_compressed_log_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_lines_are_chosen_by_time() -> None:
     log = Log(since=START + 2, until=START + 5)
     log.read("x.log", encoded(*map(answered, range(10))))
-    found = log.history(ADDRESS)
-    assert found is not None
-    assert seconds(found) == [2, 3, 4]
+    assert seconds(only(log)) == [2, 3, 4]
     assert (log.lines, log.early) == (10, 2)
 
 
@@ -203,10 +210,7 @@ def test_two_logs_of_the_same_time_are_one() -> None:
 def test_a_clock_that_was_set_back_keeps_its_order() -> None:
     lines = [*map(answered, range(100)), *(answered(n + 0.5) for n in range(50, 200))]
     found = history([answered(n) for n in range(-10, 0)], lines)
-    assert seconds(found) == [
-        *range(-10, 100),
-        *(n + 0.5 for n in range(50, 200)),
-    ]
+    assert seconds(found) == [*range(-10, 100), *(n + 0.5 for n in range(50, 200))]
     ((at, shift),) = steps(found, in_order(found))
     assert (found.time[at] - START, shift) == (50.5, -48.5)
 

@@ -11,7 +11,6 @@ import pytest
 
 from pychrony import (
     AuthMode,
-    ChronyPermissionError,
     KeyType,
     NTPFlag,
     SelectOption,
@@ -19,6 +18,7 @@ from pychrony import (
     SourceMode,
     SourceState,
     SourceStats,
+    testing,
 )
 from pychrony._command.lists import LAYOUTS
 from pychrony._command.render import as_json, block, columns, text
@@ -28,29 +28,14 @@ from pychrony._model.fields import Report, of, origins
 from pychrony._model.plain import flag_names
 from pychrony.models import MODELS, FieldContent
 from pychrony.testing import (
-    make_activity,
-    make_auth_data,
     make_ntp_data,
-    make_rtc_data,
     make_select_data,
-    make_server_stats,
-    make_smoothing,
     make_source,
     make_source_stats,
-    make_tracking,
 )
 
 MAKERS: dict[str, Callable[..., Report]] = {
-    "tracking": make_tracking,
-    "sources": make_source,
-    "sourcestats": make_source_stats,
-    "selectdata": make_select_data,
-    "activity": make_activity,
-    "authdata": make_auth_data,
-    "ntpdata": make_ntp_data,
-    "serverstats": make_server_stats,
-    "rtcdata": make_rtc_data,
-    "smoothing": make_smoothing,
+    make()._report: make for name, make in vars(testing).items() if name.startswith("make_")
 }
 
 
@@ -334,12 +319,6 @@ def test_where_no_table_fits_each_source_has_its_lines(sources: list[Report]) ->
 @pytest.mark.parametrize("report", [r for r in MODELS if MODELS[r]._per_source])
 def test_a_list_says_that_it_is_empty(report: str) -> None:
     assert text(MODELS[report], [], 80) == "none"
-
-
-def test_a_report_that_is_missing_says_why() -> None:
-    asked = "reading ntpdata from", "127.0.0.1:323"
-    error = ChronyPermissionError._compose(*asked, "not authorized", "be root")
-    assert text(MODELS["ntpdata"], error, 80) == "not available: not authorized; be root"
 
 
 @pytest.mark.parametrize("report", MODELS)

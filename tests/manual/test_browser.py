@@ -8,7 +8,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote, urldefrag, urljoin
 
 import pytest
@@ -165,20 +164,3 @@ def test_a_copied_command_has_no_prompt(browser: Browser, address: str) -> None:
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.splitlines()[0].startswith("pychrony ")
     context.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(
-    scheme: Literal["light", "dark"], browser: Browser, address: str
-) -> None:
-    page = browser.new_page()
-    page.emulate_media(color_scheme=scheme)
-    page.goto(f"{address}index.html")
-    ink, ground = page.evaluate(
-        "[getComputedStyle(document.querySelector('article p')).color,"
-        " getComputedStyle(document.body).backgroundColor]"
-    )
-    first, second = (sum(map(int, c.strip("rgba()").split(",")[:3])) for c in (ink, ground))
-    assert abs(first - second) > 400
-    assert (first < second) == (scheme == "light")
-    page.close()
