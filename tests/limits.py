@@ -1,15 +1,32 @@
-"""Measures descriptors, memory and leftovers for the tests of faults, threads and leaks."""
+"""Limits of what tests wait for; measures descriptors, memory and leftovers."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 LONG = bool(os.environ.get("PYCHRONY_LONG"))
 """Whether to run the long form: `tools/run long`."""
 
 HANG = 20.0
 """Seconds after which something counts as hanging, on any machine."""
+
+PATIENCE = 300.0
+"""Seconds to wait for what must come, even on a machine that is very busy."""
+
+
+def wait_until(condition: Callable[[], T]) -> T:
+    """Call a function again and again; return its first true result."""
+    end = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return result
 
 
 def fds() -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import wait_until
 from programs import Call, Terminal, at, command, running
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import Command, Status, ntp_source, tracking, unresolved_source
@@ -48,15 +49,6 @@ def test_a_report_has_the_values_that_the_library_returns(
     assert list(answer) == list(expected.to_dict())
     numbers = {key: value for key, value in vars(expected).items() if type(value) in (int, float)}
     assert {key: answer[key] for key in numbers} == numbers
-
-
-@pytest.mark.parametrize("report", MODELS)
-def test_a_report_of_a_real_chronyd_is_shown(
-    report: str, chronyd: PrivateChronyd, call: Call
-) -> None:
-    done = call(report, *at(chronyd))
-    assert done.code == 0
-    assert done.out.strip()
 
 
 def test_options_stand_before_or_behind_the_report(scripted: ScriptedChronyd, call: Call) -> None:
@@ -329,9 +321,7 @@ def test_output_that_cannot_be_written_is_code_1(scripted: ScriptedChronyd) -> N
 def test_ctrl_c_ends_a_wait_without_a_traceback(scripted: ScriptedChronyd) -> None:
     scripted.script = {Command.TRACKING: None}
     with running("tracking", *at(scripted), "--timeout", "none") as process:
-        deadline = time.monotonic() + 60
-        while not scripted.requests and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: scripted.requests)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 130
@@ -389,10 +379,10 @@ def test_lines_go_to_a_file_that_may_be_moved_away(
     place = [scripted.address] if name == "fleet" else at(scripted)
     options = ["--json", "--watch", "0.05", "--output", str(log)]
     with running(name, *place, *options) as process:
-        wait_for(log)
+        wait_until(lambda: log.exists() and log.stat().st_size)
         log.rename(moved)
         process.send_signal(signal.SIGHUP)
-        wait_for(log)
+        wait_until(lambda: log.exists() and log.stat().st_size)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 0
@@ -400,14 +390,6 @@ def test_lines_go_to_a_file_that_may_be_moved_away(
     assert {line["host" if name == "fleet" else "address"] for line in lines} == {scripted.address}
     times = [line["time"] for line in lines]
     assert times == sorted(times)
-
-
-def wait_for(path: Path) -> None:
-    """Wait until a file has lines."""
-    until = time.monotonic() + 60
-    while not (path.exists() and path.stat().st_size):
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_a_file_that_cannot_be_opened_is_code_1() -> None:

@@ -9,19 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logbook import (
-    ADDRESS,
-    SOURCE,
-    START,
-    answered,
-    encoded,
-    failed,
-    history,
-    line,
-    only,
-    read,
-    write,
-)
+from logbook import SOURCE, START, answered, encoded, failed, history, line, only, read, write
 
 from pychrony import AllReports, LeapStatus, SourceState
 from pychrony._command.logs import Log, columns
@@ -247,7 +235,7 @@ def test_errors_before_the_address_is_known_belong_to_the_only_one() -> None:
 def test_a_name_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = Log()
     assert read_files(log, [write(tmp_path / "x.log", answered(0), b"no\n")])
-    assert SOURCE in log.histories[ADDRESS].sources
+    assert SOURCE in only(log).sources
     assert capsys.readouterr().err == (
         f"pychrony: 1 of 2 lines left out: not JSON (first: {tmp_path}/x.log:2)\n"
     )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from limits import wait_until
 from loops import each_kind, run
 from programs import Call, Terminal, running
 from scripted import ScriptedChronyd, drop, honest, in_turn, script
@@ -206,7 +207,7 @@ def test_a_restart_in_the_middle_of_a_wait_is_no_failure(module: Any) -> None:
     with ScriptedChronyd({**script(), Command.TRACKING: UNSYNCHRONIZED}, "unix") as chronyd:
 
         def restart() -> None:
-            asked_at_least(chronyd, 2)
+            wait_until(lambda: len(chronyd.requests) >= 2)
             chronyd.stop(crash=True)
             time.sleep(0.3)
             answers = in_turn(UNSYNCHRONIZED, UNSYNCHRONIZED, tracking())
@@ -218,12 +219,6 @@ def test_a_restart_in_the_middle_of_a_wait_is_no_failure(module: Any) -> None:
             assert wait().stratum == 3
             done.result()
         assert len(chronyd.requests) >= 5
-
-
-def asked_at_least(chronyd: ScriptedChronyd, times: int) -> None:
-    end = time.monotonic() + 20
-    while len(chronyd.requests) < times and time.monotonic() < end:
-        time.sleep(0.01)
 
 
 @each_way
@@ -327,7 +322,7 @@ def test_ctrl_c_ends_a_wait_and_the_connection_works_on() -> None:
     ):
 
         def interrupt() -> None:
-            asked_at_least(chronyd, 2)
+            wait_until(lambda: len(chronyd.requests) >= 2)
             signal.raise_signal(signal.SIGINT)
 
         interruption = threading.Thread(target=interrupt)

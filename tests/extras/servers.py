@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-PATIENCE = 300.0  # seconds, for a busy machine
+from limits import wait_until
 
 
 class Response(NamedTuple):
@@ -102,15 +101,9 @@ class Alertmanager(NamedTuple):
         with urlopen(request, timeout=60) as answer:
             assert answer.status == 200
 
-    def alerts(self, number: int) -> list[dict[str, Any]]:
-        """Return so many alerts, once each is active or suppressed."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            found: list[dict[str, Any]] = json.loads(fetch(f"{self.url}/api/v2/alerts").text)
-            if len(found) == number and all(a["status"]["state"] != "unprocessed" for a in found):
-                return found
-            assert time.monotonic() < deadline, found
-            time.sleep(0.2)
+    def alerts(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(fetch(f"{self.url}/api/v2/alerts").text)
+        return found
 
 
 @contextmanager
@@ -145,18 +138,14 @@ def server(program: str, configuration: Path, *options: str) -> Iterator[str]:
         subprocess.Popen([*command, *options], stdout=output, stderr=output) as process,
     ):
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not (url := url_when_ready(log.read_text())):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
-            yield url
+            yield wait_until(lambda: url_when_ready(process, log.read_text()))
         finally:
             process.terminate()
 
 
-def url_when_ready(log: str) -> str:
+def url_when_ready(process: subprocess.Popen[bytes], log: str) -> str:
     """Return the URL that a server's log names, once it is ready there."""
+    assert process.poll() is None, log
     place = re.search(r'msg="Listening on".* address=(\S+)', log)
     if place is None:
         return ""

@@ -11,7 +11,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,14 +21,13 @@ import bcrypt
 import pytest
 import trustme
 import yaml
+from limits import PATIENCE, wait_until
 from programs import command
 from scripted import ScriptedChronyd
 from servers import Exporter, exporter, fetch, silence
 
 from pychrony._command.exporter.web_config import WebConfig
 from pychrony.testing import PrivateChronyd
-
-PATIENCE = 300.0  # seconds, for a busy machine
 
 
 def place_of(server: Exporter) -> tuple[str, int]:
@@ -52,13 +51,6 @@ def logged(*arguments: str, files: int | None = None) -> Iterator[tuple[Exporter
         finally:
             server.process.terminate()
             reader.join(PATIENCE)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # Clients that are slow, many, or broken.
