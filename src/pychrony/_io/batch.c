@@ -15,8 +15,7 @@
  * and the request by address follows in the same slot.
  *
  * An overdue request (RFC 6298) is repeated on another socket, since the old socket may be the
- * reason; the first request stays in flight, since its answer may only be slow. An exchange that
- * did not end cleanly could affect the next answer, so its session is replaced. A Unix socket loses
+ * reason; the first request stays in flight, since its answer may only be slow. A Unix socket loses
  * no request, but does not survive a restart of chronyd: all sockets are then replaced, and the
  * lists begin again. The number of sockets depends on how long a round trip takes compared with
  * opening a socket: a few on the same machine, and one for each request that can be in flight to a
@@ -541,7 +540,6 @@ void stop_batch(struct batch *batch)
 static void expire(struct batch *batch)
 {
     const struct peer *peer = &batch->peer;
-    note_absence(&batch->peer);
     if (peer->error == OK && batch->round.rounds >= MANY_ROUNDS)
         fail_lists(batch, SHIM_CHANGING, batch->round.rounds);
     fail_batch(batch, peer->error != OK ? peer->error : SHIM_TIMEOUT, peer->system);

@@ -29,22 +29,8 @@ static void set_state(struct slot *slot, enum state state)
     slot->state = state;
 }
 
-/* Whether this exchange asks for the address of the source. */
-static bool is_addressed(const struct item *item)
-{
-    return item->addressed && (item->kind == RECORD || item->kind == ADDRESS);
-}
-
-/* libchrony recognises a late answer by its sequence number, and ignores it. But a session that was
-   about to ask by address keeps that state, which would affect its next request. */
-static bool leaves_traces(const struct item *item)
-{
-    return item->addressed && item->kind == RECORD;
-}
-
 void release(struct slot *slot)
 {
-    slot->dirty |= slot->state == WAITING && leaves_traces(&slot->item);
     set_state(slot, IDLE);
     if (slot->socket != NULL) /* else epoll would report a writable socket all the time */
         watch_writing(slot->peer->hub, slot->socket, false);
@@ -80,7 +66,6 @@ static int open_slot(struct slot *slot)
         return error;
     peer->open++;
     slot->fresh = true;
-    slot->dirty = false;
     return OK;
 }
 
@@ -90,7 +75,6 @@ static void close_slot(struct slot *slot)
     if (slot->socket == NULL)
         return;
     close_socket(slot->peer->hub, slot->socket);
-    slot->dirty = false;
     slot->socket = NULL;
     slot->peer->open--;
 }
@@ -267,20 +251,6 @@ static enum event miss(struct slot *slot, int error, int system)
     return NOTHING;
 }
 
-void note_absence(struct peer *peer)
-{
-    if (!peer->ordered || peer->error != OK)
-        return; /* there is no way to tell, or it is known already */
-    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next) {
-        if (slot->state != WAITING || !is_cut_off(slot->socket))
-            continue;
-        close_slot(slot);
-        peer->error = open_slot(slot);
-        peer->system = errno;
-        return; /* if it could be opened, chronyd has just come back: too late for an answer */
-    }
-}
-
 /* ---- Requests ---- */
 
 static int request(const struct slot *slot)
@@ -289,8 +259,12 @@ static int request(const struct slot *slot)
     chrony_session *session = slot->socket->session;
     /* libchrony may keep the pointer to a name: its own names stay valid. */
     const char *name = chrony.get_report_name(item->report);
-    if (item->kind == NUMBER)
+    if (item->kind == NUMBER) {
+        /* Unlike a request for a record, this would go on with one by address that has not ended.
+           A report without a name is refused, but ends that first. */
+        chrony.request_record(session, "", 0);
         return (int)chrony.request_report_number_records(session, name);
+    }
     if (!item->addressed)
         return (int)chrony.request_record(session, name, item->record);
     if (item->kind != RECORD)
@@ -301,32 +275,19 @@ static int request(const struct slot *slot)
     return error;
 }
 
-/* An interrupted exchange by address must ask for the address again, since its session no longer
-   holds it. */
+/* A request by address follows that for the address in the same session. If it has to be sent again,
+   so has the other. */
 static void rewind_item(struct slot *slot)
 {
-    if (is_addressed(&slot->item))
+    if (slot->item.addressed && slot->item.kind == RECORD)
         slot->item.kind = ADDRESS;
-}
-
-/* Make sure that the slot has a socket and a clean session. Returns 0, or an error with errno. */
-static int be_ready(struct slot *slot)
-{
-    if (slot->socket == NULL || slot->dirty)
-        rewind_item(slot);
-    if (slot->socket == NULL)
-        return open_slot(slot);
-    if (!slot->dirty)
-        return OK;
-    slot->dirty = false;
-    return renew_session(slot->socket);
 }
 
 /* A request could not be sent. */
 static enum event fail_to_send(struct slot *slot, int64_t now)
 {
     if (errno == EAGAIN || errno == ENOBUFS) {
-        slot->dirty |= leaves_traces(&slot->item);
+        rewind_item(slot);
         set_state(slot, BLOCKED);
         if (errno == EAGAIN)
             watch_writing(slot->peer->hub, slot->socket, true);
@@ -347,7 +308,11 @@ static enum event refuse(struct slot *slot, int error)
 
 enum event send_request(struct slot *slot, int64_t now)
 {
-    int error = be_ready(slot);
+    int error = OK;
+    if (slot->socket == NULL) {
+        rewind_item(slot);
+        error = open_slot(slot);
+    }
     if (error != OK)
         return miss(slot, error, errno);
     slot->sent = now;
@@ -357,10 +322,8 @@ enum event send_request(struct slot *slot, int64_t now)
     while (error == SEND_FAILED && errno == EINTR);
     if (error == SEND_FAILED)
         return fail_to_send(slot, now);
-    if (error != OK) {
-        slot->dirty = true;
+    if (error != OK)
         return refuse(slot, error);
-    }
     /* libchrony itself may have answered: with the number of records of a report that is not a
        list, or because reference clocks have no such record. */
     if (!chrony.needs_response(slot->socket->session))
@@ -404,17 +367,12 @@ static enum event receive(struct slot *slot, int64_t now)
         note_answer(slot, now);
         return conclude(slot, ANSWERED);
     }
-    if (is_answer(error)) {
+    if (is_answer(error))
         note_answer(slot, now);
-        slot->dirty |= leaves_traces(&slot->item);
-        return refuse(slot, error);
-    }
     if (error == RECV_FAILED && (errno == EAGAIN || errno == EINTR))
         return NOTHING;
-    if (error != RECV_FAILED && error != SEND_FAILED) {
-        slot->dirty = true;
+    if (error != RECV_FAILED && error != SEND_FAILED)
         return refuse(slot, error);
-    }
     if (slot->fresh)
         return miss(slot, SHIM_UNREACHABLE, errno);
     return start_over(slot->peer); /* the error may be due to an earlier call */
@@ -451,7 +409,8 @@ static void wait_longer(struct slot *slot, int64_t now)
     slot->again = now + slot->interval;
 }
 
-/* Send a request again, in the session of the slot. */
+/* Send a request again, in the session of the slot, which from now on ignores an answer to an earlier
+   one. */
 static enum event send_again(struct slot *slot, int64_t now)
 {
     wait_longer(slot, now);
@@ -459,13 +418,6 @@ static enum event send_again(struct slot *slot, int64_t now)
     slot->peer->repeated = true;
     rewind_item(slot);
     return send_request(slot, now);
-}
-
-/* Repeat a request in its own session, which ignores an answer to the first from now on. */
-static enum event repeat_in_place(struct slot *slot, int64_t now)
-{
-    slot->dirty |= leaves_traces(&slot->item);
-    return send_again(slot, now);
 }
 
 /* Repeat a request over UDP. The first repetition opens a second socket, so that both can be
@@ -476,7 +428,7 @@ static enum event repeat(struct slot **slot, int64_t now)
 {
     struct slot *old = *slot, *twin = old->tries == 1 ? empty_slot(old->peer) : NULL;
     if (twin == NULL || open_slot(twin) != OK)
-        return repeat_in_place(old, now);
+        return send_again(old, now);
     twin->item = old->item;
     twin->tries = old->tries;
     twin->interval = old->interval;
@@ -496,7 +448,7 @@ enum event repeat_overdue(struct slot **overdue, int64_t now)
     if (slot->state == WAITING && is_cut_off(slot->socket))
         return start_over(peer);
     if (slot->state == WAITING && now - slot->sent >= slot->tries * UNREAD)
-        return repeat_in_place(slot, now);
+        return send_again(slot, now);
     wait_longer(slot, now);
     if (slot->state == WAITING)
         return NOTHING;

@@ -52,7 +52,6 @@ struct slot {
     enum state state;
     int error;  /* libchrony's, if the request was refused */
     bool fresh; /* the socket was opened for this batch, and has received nothing yet */
-    bool dirty; /* an old exchange may still affect the session */
     int tries;
     int stamp; /* number of the request, in the order in which the batch sent them */
     int64_t sent;
@@ -128,9 +127,6 @@ void look_again(struct peer *peer);
 
 /* If it is time, repeat the slot's request; `slot` is then the one in which it was repeated. */
 enum event repeat_overdue(struct slot **slot, int64_t now);
-
-/* At the deadline: set the peer's error if its chronyd was stopped since it was asked. */
-void note_absence(struct peer *peer);
 
 /* When the next repetition is due. */
 int64_t next_repetition(const struct peer *peer);

@@ -66,22 +66,6 @@ void free_hub(struct hub *hub)
     }
 }
 
-/* ---- Sessions ---- */
-
-static int create_session(struct socket *socket)
-{
-    int error = (int)chrony.init_session(&socket->session, socket->fd);
-    if (error != OK)
-        socket->session = NULL;
-    return error;
-}
-
-int renew_session(struct socket *socket)
-{
-    chrony.deinit_session(socket->session);
-    return create_session(socket);
-}
-
 /* ---- Opening and closing ---- */
 
 /* libchrony's recv() and send() would block, and its socket would outlive an exec. */
@@ -90,7 +74,7 @@ static int prepare(struct hub *hub, struct socket *socket)
     int fd = socket->fd;
     if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return SHIM_UNREACHABLE;
-    int error = create_session(socket);
+    int error = (int)chrony.init_session(&socket->session, fd);
     if (error != OK)
         return error;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = socket};

@@ -47,10 +47,6 @@ int budget_to_spare(void);
 
 void close_socket(struct hub *hub, struct socket *socket);
 
-/* Replace the session, and with it any unfinished exchange. Returns 0, or an error with errno set;
-   after an error, the socket has no session and must be closed. */
-int renew_session(struct socket *socket);
-
 /* Set whether epoll also watches for the socket becoming writable. */
 void watch_writing(const struct hub *hub, struct socket *socket, bool writing);
 
