@@ -13,8 +13,8 @@ from .render import as_json
 from .screen import rounds, write
 from .show import View
 
-NO_PAUSE = 0.001  # seconds
-TRIES = 5
+READINGS = 3
+"""How often to read two times, of which the difference must change only if the clock is set."""
 
 
 def log(view: View, every: float, output: Output) -> None:
@@ -25,7 +25,7 @@ def log(view: View, every: float, output: Output) -> None:
     connection, address = view.connection, None
     with ExitStack() as opened, suppress(KeyboardInterrupt):
         for _ in rounds(every):
-            at, uptime = _times()
+            _, at, uptime = min(_times() for _ in range(READINGS))
             line: dict[str, Any] = {
                 "time": at,
                 "uptime": uptime,
@@ -50,14 +50,11 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _times() -> tuple[str, float]:
-    """Return the time, and that since boot: the difference changes only if the clock is set."""
-    for _ in range(TRIES):
-        before = time.clock_gettime(time.CLOCK_BOOTTIME)
-        at = now()
-        if time.clock_gettime(time.CLOCK_BOOTTIME) - before < NO_PAUSE:
-            break
-    return at, round(before, 6)
+def _times() -> tuple[float, str, float]:
+    """Return the time, and that since boot, behind the seconds that it took to read both."""
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    at = now()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - uptime, at, round(uptime, 6)
 
 
 class Output:
