@@ -20,12 +20,12 @@ def describe(owner: type, attribute: str) -> list[str]:
     found = meanings(owner).get(attribute) if issubclass(owner, Report) else None
     if found is None:
         return []
-    facts = []
+    facts, origin = [], found.origin
     if found.unit:
         facts.append(f"Unit: {UNITS.get(found.unit, found.unit)}")
-    if found.positive:
-        facts.append(f"Positive: {found.positive}")
-    if found.since:
-        facts.append(f"Since chronyd {found.since}")
-    facts.append("libchrony: " + " or ".join(f"``{name}``" for name in found.names))
+    if origin.positive:
+        facts.append(f"Positive: {origin.positive}")
+    if origin.since:
+        facts.append(f"Since chronyd {origin.since}")
+    facts.append("libchrony: " + " or ".join(f"``{name}``" for name in origin.names))
     return ["", ".. container:: facts", "", f"   {' · '.join(facts)}"]

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..exceptions import (
-    ChronyDataError,
-    ChronyError,
-    ChronyLibraryError,
-    ChronyPermissionError,
-)
+from ..exceptions import ChronyDataError, ChronyError, ChronyLibraryError, ChronyPermissionError
 
 UNREACHABLE, USAGE, DENIED, UNUSABLE, NO_LIBRARY = 1, 2, 3, 4, 5
 INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as a shell reports these signals

@@ -137,7 +137,7 @@ def keys(model: type[Report], width: int) -> str:
     lines = ["keys with --json, which are also the names in Python:"]
     for key, meaning in meanings(model).items():
         unit = f" ({meaning.unit})" if meaning.unit else ""
-        names = " or ".join(f'"{name}"' for name in meaning.names)
+        names = " or ".join(f'"{name}"' for name in meaning.origin.names)
         lines += ["", f"  {key}{unit}, libchrony's {names}"]
         if meaning.text:
             lines.append(wrapped(meaning.text, min(width, 92), " " * 6, 6))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ._descriptions import DESCRIPTIONS
 from .fields import FieldContent as C
-from .fields import Report, origins
+from .fields import Origin, Report, origins
 
 UNITS = {
     C.INTERVAL_LOG2_SECONDS: "log2 s",
@@ -34,28 +34,15 @@ class Meaning(NamedTuple):
     """Its description, in whole sentences."""
     unit: str
     """Its unit, such as `s`; empty for a count and for anything but a number."""
-    positive: str
-    """What a value above zero means, such as "system clock is behind"; empty if it has no sign."""
-    none: str
-    """When the field is `None`, such as "without a key"; empty if it never is."""
-    since: str
-    """The first version of chronyd that sends it; empty if each that has the report does."""
-    names: tuple[str, ...]
-    """libchrony's names of the field, the first of which a record usually has."""
+    origin: Origin
+    """What the report's table says about it: `of()` explains each fact."""
 
 
 def meanings(model: type[Report]) -> dict[str, Meaning]:
     """Return what each field of `model` means."""
     texts = DESCRIPTIONS.get(model.__name__, {})
     return {
-        name: Meaning(
-            texts.get(name, ""),
-            _unit(name, origin.content),
-            origin.positive,
-            origin.none or (f"before chronyd {origin.since}" if origin.since else ""),
-            origin.since,
-            origin.names,
-        )
+        name: Meaning(texts.get(name, ""), _unit(name, origin.content), origin)
         for name, origin in origins(model).items()
     }
 

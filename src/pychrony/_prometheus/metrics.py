@@ -195,7 +195,7 @@ def _find_metrics(model: type[Report]) -> tuple[Metric, ...]:
     ]
     described = meanings(model)
     measured = [
-        _metric(model._report, attribute, origin, described[attribute])
+        _metric(model._report, attribute, described[attribute])
         for attribute, origin in fields.items()
         if origin.content not in IDENTITIES
     ]
@@ -222,16 +222,17 @@ def by_source(records: Iterable[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
 # Metrics of a single field.
 
 
-def _metric(report: str, attribute: str, origin: Origin, meaning: Meaning) -> Metric:
+def _metric(report: str, attribute: str, meaning: Meaning) -> Metric:
+    origin = meaning.origin
     usual = NAMES.get((report, attribute))
     name = PREFIX + (usual or _name(report, attribute, origin))
     labels, samples = _form(attribute, origin)
-    words = _help(meaning, origin)
-    return Metric(name, words, labels, frozenset({attribute}), samples, usual is not None)
+    return Metric(name, _help(meaning), labels, frozenset({attribute}), samples, usual is not None)
 
 
-def _help(meaning: Meaning, origin: Origin) -> str:
+def _help(meaning: Meaning) -> str:
     """Return the first sentence of a field's description, for the number that is exported."""
+    origin = meaning.origin
     unit = UNITS.get(origin.content, Unit())
     sentence = re.split(r"[.;](?: |$)", meaning.text)[0]
     # The description is that of the attribute, which may be a power of two, or in bits.
