@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Flag
+from enum import Enum, Flag
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -182,23 +182,18 @@ _METRICS: dict[type[Report], tuple[Metric, ...]] = {}
 def _find_metrics(model: type[Report]) -> tuple[Metric, ...]:
     combined = _COMBINED.get(model, ())
     done = {attribute for metric in combined for attribute in metric.attributes}
-    fields = {
-        attribute: origin
-        for attribute, origin in origins(model).items()
-        # Leave out reserved fields, and the nanoseconds of a time.
-        if attribute not in done and origin.content is not C.NONE and not attribute.endswith("_ns")
-    }
-    identities = [
-        attribute
-        for attribute, origin in fields.items()
-        if origin.content in IDENTITIES and not (model._per_source and attribute in _SOURCE_FIELDS)
-    ]
-    described = meanings(model)
-    measured = [
-        _metric(model._report, attribute, described[attribute])
-        for attribute, origin in fields.items()
-        if origin.content not in IDENTITIES
-    ]
+    if model._per_source:
+        done |= _SOURCE_FIELDS
+    identities: list[str] = []
+    measured: list[Metric] = []
+    for attribute, meaning in meanings(model).items():
+        content = meaning.origin.content
+        if attribute in done or content is C.NONE or attribute.endswith("_ns"):
+            continue  # reserved, or the nanoseconds of a time
+        if content in IDENTITIES:
+            identities.append(attribute)
+        else:
+            measured.append(_metric(model._report, attribute, meaning))
     found = (*combined, *([_identity(model, identities)] if identities else []), *measured)
     of_source = SOURCE_LABELS if model._per_source else ()
     return tuple(metric._replace(labels=(*of_source, *metric.labels)) for metric in found)
@@ -226,7 +221,8 @@ def _metric(report: str, attribute: str, meaning: Meaning) -> Metric:
     origin = meaning.origin
     usual = NAMES.get((report, attribute))
     name = PREFIX + (usual or _name(report, attribute, origin))
-    labels, samples = _form(attribute, origin)
+    labels = (attribute,) if origin.content is C.ENUM else ("flag",) if _is_set(origin) else ()
+    samples = partial(_samples, attribute, NUMBERS.get(origin.content, float))
     return Metric(name, _help(meaning), labels, frozenset({attribute}), samples, usual is not None)
 
 
@@ -257,32 +253,20 @@ def _name(report: str, attribute: str, origin: Origin) -> str:
     return f"{report}_{words}{suffix}"
 
 
-def _form(attribute: str, origin: Origin) -> tuple[tuple[str, ...], Callable[[Any], Samples]]:
-    """Return the labels of a field's metric, and the function that gets its values."""
-    if origin.content is C.ENUM:
-        return (attribute,), partial(_enum_samples, attribute)
-    if _is_set(origin):
-        return ("flag",), partial(_flag_samples, attribute)
-    return (), partial(_number_samples, attribute, NUMBERS.get(origin.content, float))
-
-
 def _is_set(origin: Origin) -> bool:
     return isinstance(origin.convert, type) and issubclass(origin.convert, Flag)
 
 
-def _number_samples(attribute: str, number: Callable[[Any], float], record: Report) -> Samples:
+def _samples(attribute: str, number: Callable[[Any], float], record: Report) -> Samples:
+    """Return a number, or a 1 for the member of an enum, and for each flag that is set."""
     value = getattr(record, attribute)
-    return () if value is None else (((), number(value)),)
-
-
-def _enum_samples(attribute: str, record: Report) -> Samples:
-    member = getattr(record, attribute)
-    return () if member is None else (((member.name.lower(),), 1.0),)
-
-
-def _flag_samples(attribute: str, record: Report) -> Samples:
-    value = getattr(record, attribute)
-    return [((name.lower(),), 1.0) for name in flag_names(value)]
+    if value is None:
+        return ()
+    if isinstance(value, Flag):
+        return [((name.lower(),), 1.0) for name in flag_names(value)]
+    if isinstance(value, Enum):
+        return (((value.name.lower(),), 1.0),)
+    return (((), number(value)),)
 
 
 # Metrics of several fields, and several metrics of one field.
