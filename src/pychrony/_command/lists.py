@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Flag
-from math import ldexp
 from typing import Any, NamedTuple
 
-from .._model.durations import seconds
 from .._model.fields import FieldContent as C
 from .._model.fields import Report, origins
 from .._model.meanings import meanings
 from .._model.placeholders import unknown
 from .._model.plain import flag_names
 from .grid import aligned, shortened, wrapped
-from .values import NOTHING, SYMBOLS, as_text, sense, words
+from .values import NOTHING, SYMBOLS, as_text, sense, two_to, words
 
 
 class Layout(NamedTuple):
@@ -165,7 +163,7 @@ def cell(record: Any, name: str, longest: int, *, brief: bool) -> str:
     origin = origins(type(record))[name]
     content = origin.content
     if content is C.INTERVAL_LOG2_SECONDS and -32 < value < 32:
-        return f"{1 << value} s" if value >= 0 else seconds(ldexp(1, value))
+        return two_to(value)
     signed = bool(origin.positive) and value != 0
     text = as_text(content, [abs(value) if signed else value], brief=brief, precise=False)
     if content in (C.MEASURE_PPM, C.OFFSET_PPM):

@@ -95,9 +95,12 @@ def listed(names: Iterable[str]) -> str:
 
 def power(value: int) -> str:
     """Return the exponent, as in chrony.conf, and the interval that it stands for."""
-    if value < 0:
-        return f"{value} ({seconds(math.ldexp(1, value))})"
-    return f"{value} ({1 << value} s)" if value < 32 else str(value)
+    return f"{value} ({two_to(value)})" if value < 32 else str(value)
+
+
+def two_to(power: int) -> str:
+    """Return an interval of which the exponent is given."""
+    return f"{1 << power} s" if power >= 0 else seconds(math.ldexp(1, power))
 
 
 def ppm(value: float, *, sign: str = "", precise: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -112,8 +112,7 @@ def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
             panel.axvline(moment / DAY, **SETTING)
         panel.tick_params(labelbottom=panel is panels[-1], length=2)
     _draw_time(panels[-1], start, end)
-    words = [_column_note(end - start)] if len(lines.time) > 2 * COLUMNS else []
-    words += [*_too_many(len(sources)), *settings.values(), *_errors(lines), *notes]
+    words = [*_limits(lines, end - start), *settings.values(), *_errors(lines), *notes]
     about = f"{_utc(start)} to {_utc(end)} UTC, {len(lines.time):,} lines"
     figure.suptitle(f"{shortened(title, 100)}\n{about}", x=0.01, ha="left")
     figure.supxlabel("\n".join(words), x=0.01, ha="left", fontsize=7, color="0.3")
@@ -146,14 +145,15 @@ def _errors(lines: Lines) -> list[str]:
     return [f"{error}: {number:,} lines" for error, number in errors.items()]
 
 
-def _too_many(sources: int) -> list[str]:
-    """Return what is left out because there are too many sources."""
-    words = []
-    if sources > MOST_SOURCES:
-        words.append(f"offsets of the first {MOST_SOURCES} of {sources} sources")
-    if sources > MOST_LANES:
-        words.append(f"reachability of the first {MOST_LANES} of {sources} sources")
-    return words
+def _limits(lines: Lines, duration: float) -> Iterator[str]:
+    """Say what the picture does not show because there is too much of it."""
+    if len(lines.time) > 2 * COLUMNS:
+        width = duration / COLUMNS
+        yield f"Each column of {width:.3g} s shows the lowest and the highest value of its lines."
+    sources = len(lines.history.sources)
+    for what, most in (("offsets", MOST_SOURCES), ("reachability", MOST_LANES)):
+        if sources > most:
+            yield f"{what} of the first {most} of {sources} sources"
 
 
 def _draw_clock(panels: Sequence[Axes], rows: Numbers) -> None:
@@ -310,11 +310,6 @@ def _draw_legend(figure: Figure, stretches: Stretches, *, settings: bool, source
         keys.append(Patch(color="black", label="bar below a source: selected"))
     if keys:
         figure.legend(handles=keys, loc="outside upper right", fontsize=7.5, frameon=False)
-
-
-def _column_note(duration: float) -> str:
-    width = duration / COLUMNS
-    return f"Each column of {width:.3g} s shows the lowest and the highest value of its lines."
 
 
 def _utc(time: float) -> str:
