@@ -304,9 +304,9 @@ async def _answers(
 ) -> AsyncGenerator[Answer, None]:
     with closing(Many(addresses, question, timeout)) as many:
         while not many.ended:
-            due = many.step()
+            many.step(0)
             if not (many.outcomes or many.ended):
-                await wait_for(many.loop, due)
+                await wait_for(many.loop, many.due())
             with many.pause():
                 while many.outcomes:
                     yield answer_of(*many.outcomes.popleft())

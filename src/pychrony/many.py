@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from ._io.address import parse_timeout
+from ._io.blocking import SLICE
 from ._io.many import Many
 from ._io.questions import Answers, Together
 from .connection import gather, named_models
@@ -59,9 +60,7 @@ def _answers(
 ) -> Generator[Answer, None, None]:
     with closing(Many(addresses, question, timeout)) as many:
         while not many.ended:
-            due = many.step()
-            if not (many.outcomes or many.ended):
-                many.block(due)
+            many.step(SLICE)
             with many.pause():
                 while many.outcomes:
                     yield answer_of(*many.outcomes.popleft())

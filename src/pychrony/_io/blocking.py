@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TypeVar
 
@@ -11,7 +12,8 @@ from ..exceptions import ChronyError
 from . import names
 from ._shim import lib
 from .address import Address
-from .conversation import Conversation, Daemon, Wait, Waits, find
+from .client import Client
+from .conversation import Conversation, Daemon, Waits, find
 from .questions import Question
 
 A = TypeVar("A")
@@ -37,7 +39,6 @@ def ask(daemon: Daemon, question: Question[A], timeout: int) -> A:
         try:
             client.start(question, timeout, SLICE)
             if not client.batch.running:
-                client.done = True
                 try:
                     answer = question.answer(client)
                     if daemon.is_first(client) or not question.lacks_permission(answer):
@@ -65,16 +66,15 @@ def drive(waits: Waits[A]) -> A:
             if wait.look_up is not None:
                 _wait_for_name(wait.look_up, pause)
             elif wait.clients:
-                _wait_for_clients(wait, pause)
+                _wait_for_clients(wait.clients, pause)
 
 
-def _wait_for_clients(wait: Wait, pause: int) -> None:
-    loop = wait.clients[0].loop  # all clients of a conversation share it
+def _wait_for_clients(clients: Sequence[Client], pause: int) -> None:
+    loop = clients[0].loop  # all clients of a conversation share it
     assert loop is not None
     lib.shim_run(loop, pause)
-    while (tag := lib.shim_finished(loop)) >= 0:
-        for client in wait.clients:
-            client.done |= client.tag == tag
+    while lib.shim_finished(loop) >= 0:  # otherwise, the next run would not wait
+        pass
 
 
 def _wait_for_name(look_up: names.LookUp, pause: int) -> None:

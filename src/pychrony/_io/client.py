@@ -49,8 +49,6 @@ class Client:
         self.batch: Batch = lib.shim_batch_of(self._client)
         self.tag = self.batch.tag
         """A number that no other client of the loop has."""
-        self.done = False
-        """Whether the driver of the loop has noted that the batch is done."""
         self.bytes = self._place = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
 
@@ -69,7 +67,6 @@ class Client:
 
         Then block for up to `longest` nanoseconds, if no other client shares the loop.
         """
-        self.done = False
         due = lib.shim_start(self._client, question.asks, question.asked, timeout, longest)
         if due < 0:
             raise failure("asking", self.label, self.address, -due, 0)

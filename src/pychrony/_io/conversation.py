@@ -49,7 +49,7 @@ class Wait(NamedTuple):
     until: int
     """A time on the clock of the conversation, in nanoseconds."""
     clients: Sequence[Client] = ()
-    """Clients, one of whose batches is done. The driver then notes that in `Client.done`."""
+    """Clients, one of whose batches has ended."""
     look_up: names.LookUp | None = None
     """A look-up that is done."""
 
@@ -285,7 +285,7 @@ class Conversation(Generic[A]):
 
     def _look(self) -> bool:
         """Whether there is an answer now; raise the error if it is one."""
-        for client in [client for client in self._asking if client.done]:
+        for client in [client for client in self._asking if not client.batch.running]:
             self._asking.remove(client)
             try:
                 answer = self._question.answer(client)

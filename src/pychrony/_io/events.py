@@ -50,7 +50,7 @@ class Driver:
         self._watched = -1
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when the timer goes off
-        self._waiting: dict[int, tuple[Client, asyncio.Future[None]]] = {}
+        self._waiting: dict[int, asyncio.Future[None]] = {}  # by the client's tag
         self._opening = asyncio.Lock()
 
     @classmethod
@@ -100,7 +100,7 @@ class Driver:
     def expect(self, clients: Iterable[Client], future: asyncio.Future[None]) -> None:
         """Set the result of the future once one of these clients, which were started, is done."""
         for client in clients:
-            self._waiting[client.tag] = client, future
+            self._waiting[client.tag] = future
         self._step()
 
     def forget(self, clients: Iterable[Client]) -> None:
@@ -113,10 +113,8 @@ class Driver:
         while True:
             due = lib.shim_run(self.loop, 0)
             while (tag := lib.shim_finished(self.loop)) >= 0:
-                waiting = self._waiting.pop(tag, None)
-                if waiting is not None:
-                    client, future = waiting
-                    client.done = True
+                future = self._waiting.pop(tag, None)
+                if future is not None:
                     wake(future)
             if due > 0 or not self._waiting:
                 break

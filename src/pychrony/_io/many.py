@@ -14,7 +14,7 @@ from ..exceptions import ChronyConnectionError, ChronyError
 from . import names
 from ._shim import ffi, lib
 from .address import Address, parse_address
-from .client import Client, new_loop
+from .client import new_loop
 from .conversation import NEVER, Conversation, Daemon, Wait, Waits, find
 from .failures import NO_FILES, unresolved
 from .questions import Answers, Together
@@ -31,8 +31,6 @@ WAITING = 1000
 """Maximum number of names that wait for their look-up."""
 NAME_SLICE = 5_000_000
 """The longest wait while threads look up names, since they cannot end the wait."""
-SLICE = 200_000_000
-"""The longest wait in nanoseconds, so that signal handlers can run."""
 PAUSE = 10_000_000
 """The shortest pause of the caller, in nanoseconds, that does not count towards timeouts."""
 
@@ -55,7 +53,7 @@ class Query:
 class Many:
     """Takes addresses as fast as they can be asked, and collects the outcomes.
 
-    A driver calls `step()`, and waits where there is no outcome yet.
+    Call `step()` until all have ended. An event loop waits between two steps until they are due.
     """
 
     def __init__(self, addresses: Iterable[object], question: Together, timeout: int) -> None:
@@ -72,7 +70,7 @@ class Many:
         self._looking: dict[Query, None] = {}
         self._progress = 0  # when a look-up was last done
         self._ready: deque[Query] = deque()  # to be asked when there is room
-        self._asked: dict[int, tuple[Query, Client]] = {}
+        self._asked: dict[int, Query] = {}  # by the client's tag
         self._young: dict[int, int] = {}  # when each was asked, the oldest first
         self._dues: list[tuple[int, int, Query]] = []  # a heap
         self._pushed = 0
@@ -88,24 +86,30 @@ class Many:
         """Return the time in nanoseconds, without the pauses of the caller."""
         return time.monotonic_ns() - self._pauses
 
-    def step(self) -> int:
-        """Ask further daemons, and collect answers, without waiting.
-
-        Returns the nanoseconds until the next step is due even if nothing arrives; `NEVER` if only
-        the loop's descriptor can make it necessary.
-        """
-        again = self._advance()
-        lib.shim_run(self.loop, 0)
-        self._collect()
-        if again or self.outcomes:
-            return 0
-        return min(self._due(), lib.shim_run(self.loop, 0))
-
-    def block(self, longest: int) -> None:
-        """Wait until something has arrived, or for so many nanoseconds."""
-        lib.shim_run(self.loop, min(longest, SLICE))
+    def step(self, longest: int) -> None:
+        """Ask further daemons, wait for up to `longest` nanoseconds, and collect answers."""
+        self._advance()
+        lib.shim_run(self.loop, min(longest, self.due()) if longest else 0)
+        while (tag := lib.shim_finished(self.loop)) >= 0:
+            self._young.pop(tag, None)
+            query = self._asked.pop(tag, None)
+            if query is not None:
+                self._resume(query)
         if self._looking:
             time.sleep(0)  # if threads are green, they need this to run
+
+    def due(self) -> int:
+        """Return the nanoseconds until the next step is due even if nothing arrives."""
+        if self.outcomes or self._may_go_on():
+            return 0
+        dues = [lib.shim_run(self.loop, 0)]
+        if self._dues:
+            dues.append(self._dues[0][0] - self.now())
+        if self._looking:
+            dues.append(NAME_SLICE)
+        if len(self._young) >= YOUNG:
+            dues.append(next(iter(self._young.values())) + YOUTH - time.monotonic_ns())
+        return max(0, min(dues))
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -132,8 +136,8 @@ class Many:
         self._unnoted = 0
         return True
 
-    def _advance(self) -> bool:
-        """Resume what can go on, and take further addresses; return whether to go on at once."""
+    def _advance(self) -> None:
+        """Resume what can go on, and take further addresses."""
         if self._process != os.getpid():
             self._begin_again()
         if self._looking:
@@ -141,42 +145,24 @@ class Many:
         now = self.now()
         while self._dues and self._dues[0][0] <= now:
             self._resume(heappop(self._dues)[2])
-        while True:
-            self._look_up()
-            if not self._has_room() or len(self.outcomes) >= YOUNG:
-                return False
+        self._look_up()
+        paused = False
+        while self._may_go_on() and not paused:  # what has arrived during a pause comes first
             if self._ready:
                 query = self._ready.popleft()
                 self._start(query, self._talk(query))
-            elif not self._more or len(self._unnamed) >= WAITING:
-                return False
-            elif self._take():
-                return True  # what has arrived during a pause comes first
+            else:
+                paused = self._take()
+                self._look_up()
 
-    def _due(self) -> int:
-        """Return the nanoseconds until something can go on even if nothing arrives."""
-        dues = [NEVER]
-        if self._dues:
-            dues.append(self._dues[0][0] - self.now())
-        if self._looking:
-            dues.append(NAME_SLICE)
-        if len(self._young) >= YOUNG:
-            dues.append(next(iter(self._young.values())) + YOUTH - time.monotonic_ns())
-        return max(0, min(dues))
-
-    def _collect(self) -> None:
-        """Resume the conversations whose clients are done, after a step of the loop."""
-        while (tag := lib.shim_finished(self.loop)) >= 0:
-            self._young.pop(tag, None)
-            query, client = self._asked.pop(tag)
-            client.done = True
-            self._resume(query)
-
-    def _has_room(self) -> bool:
+    def _may_go_on(self) -> bool:
+        """Whether there is room for a further daemon, and an address to ask or to take."""
         now = time.monotonic_ns()
         while self._young and now - next(iter(self._young.values())) >= YOUTH:
             del self._young[next(iter(self._young))]
-        return len(self._young) < YOUNG and len(self._asked) < self._room
+        if max(len(self._young), len(self.outcomes)) >= YOUNG or len(self._asked) >= self._room:
+            return False
+        return bool(self._ready) or (self._more and len(self._unnamed) < WAITING)
 
     def _take(self) -> bool:
         """Take the next address; return whether the caller made a long pause for it."""
@@ -262,7 +248,7 @@ class Many:
             return
         for client in wait.clients:
             if client.tag not in self._asked:
-                self._asked[client.tag] = query, client
+                self._asked[client.tag] = query
                 self._young[client.tag] = time.monotonic_ns()
         if wait.until < NEVER:
             self._pushed += 1
