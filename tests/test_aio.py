@@ -464,14 +464,18 @@ def test_a_loop_that_is_closed_before_its_connection_is_no_harm(
 
 @each_kind
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-@pytest.mark.parametrize("dropped", ["before", "after"])
+@pytest.mark.parametrize("dropped", ["before", "after", "closed"])
+@pytest.mark.parametrize("unfinished", [False, True])
 def test_a_loop_that_is_closed_with_a_dropped_connection_is_freed(
-    kind: str, dropped: str, scripted: ScriptedChronyd
+    kind: str, dropped: str, unfinished: bool, scripted: ScriptedChronyd
 ) -> None:
     async def forget() -> aio.ChronyConnection:
         connection = aio.ChronyConnection(scripted.address)
         await connection.__aenter__()
         await connection.get_tracking()
+        if unfinished:
+            asyncio.ensure_future(connection.get_all())  # noqa: RUF006
+            await asyncio.sleep(0)
         return connection
 
     gc.collect()
@@ -482,6 +486,8 @@ def test_a_loop_that_is_closed_with_a_dropped_connection_is_freed(
         if dropped == "before":
             opened.clear()
         loop.close()
+        if dropped == "closed":
+            asyncio.run(opened[0].aclose())
         opened.clear()
         loops.append(weakref.ref(loop))
         del loop

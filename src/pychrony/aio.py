@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import closing
 from types import FunctionType, TracebackType
 from typing import Any, TypeVar
+from weakref import ref
 
 from . import connection
 from ._io.address import parse_timeout
@@ -83,7 +84,7 @@ class ChronyConnection(Connection):
         calls = Calls(driver)
         try:
             await calls.connect(self._wanted, self._timeout, self._name)
-            self._open(calls.daemon, _close_dropped, driver)
+            self._open(calls.daemon, _close_dropped, ref(driver))
         except BaseException:
             driver.release()
             raise
@@ -196,12 +197,18 @@ class _Once(ChronyConnection):
         return await super()._ask(question, left)
 
 
-def _close_dropped(daemon: Daemon, process: int, driver: Driver) -> None:
-    """Close a connection that was dropped, or is still open at the end of the process."""
+def _close_dropped(daemon: Daemon, process: int, reference: ref[Driver]) -> None:
+    """Close a connection that was dropped, or is still open at the end of the process.
+
+    The reference is weak, since calls that a closed event loop has left unfinished belong to the
+    driver, and the connection to these calls.
+    """
     daemon.close("task")
     if os.getpid() != process:  # a child has nothing to close
         return
-    driver.release_from_anywhere()
+    driver = reference()
+    if driver is not None:
+        driver.release_from_anywhere()
     warnings.warn(
         f"unclosed ChronyConnection to {daemon.label}: use an 'async with' block, or aclose()",
         ResourceWarning,

@@ -99,12 +99,14 @@ class Driver:
 
     def expect(self, clients: Iterable[Client], future: asyncio.Future[None]) -> None:
         """Set the result of the future once one of these clients, which were started, is done."""
+        _AWAITED.update(clients)
         for client in clients:
             self._waiting[client.tag] = future
         self._step()
 
     def forget(self, clients: Iterable[Client]) -> None:
         """Do not set it any more."""
+        _AWAITED.difference_update(clients)
         for client in clients:
             self._waiting.pop(client.tag, None)
 
@@ -135,6 +137,10 @@ class Driver:
         self._timer = None
         self._step()
 
+
+_AWAITED: set[Client] = set()
+"""Clients of calls in progress. A closed event loop leaves such calls to the garbage collector,
+which may free a client and then resume the call, to end it."""
 
 _DRIVERS: WeakValueDictionary[asyncio.AbstractEventLoop, Driver] = WeakValueDictionary()
 """A driver lives as long as a connection or its event loop needs it."""
@@ -179,7 +185,7 @@ class Calls:
         """Close all sockets, and let all calls fail."""
         self.daemon.close("task")
         for future in self._waiting:
-            if not future.done():
+            if not (future.done() or self.driver.events.is_closed()):
                 future.set_exception(self.daemon.closed_error())
 
     async def _drive(self, waits: Waits[A]) -> A:
