@@ -15,6 +15,16 @@ from pychrony import ChronyConnection
 from pychrony._io.address import Address, parse_address, parse_timeout
 
 
+class Elsewhere(os.PathLike[Any]):
+    """A path of another kind than `pathlib`'s."""
+
+    def __init__(self, path: Any) -> None:
+        self.path = path
+
+    def __fspath__(self) -> Any:
+        return self.path
+
+
 @pytest.mark.parametrize(
     ("address", "parsed"),
     [
@@ -22,6 +32,7 @@ from pychrony._io.address import Address, parse_address, parse_timeout
         ("/run/chrony/chronyd.sock", Address("/run/chrony/chronyd.sock")),
         (Path("/run/chrony/chronyd.sock"), Address("/run/chrony/chronyd.sock")),
         (PurePosixPath("/a b:c"), Address("/a b:c")),
+        (Elsewhere("/a b:c"), Address("/a b:c")),
         ("/" + 106 * "x", Address("/" + 106 * "x")),
         ("192.0.2.1", Address("192.0.2.1", 323)),
         ("192.0.2.1:1", Address("192.0.2.1", 1)),
@@ -55,16 +66,6 @@ def test_an_address_is_a_path_an_ip_address_or_a_name(address: Any, parsed: Addr
 )
 def test_libchrony_is_given_what_it_can_take(address: str | None, places: list[str]) -> None:
     assert parse_address(address).places() == places
-
-
-class Elsewhere(os.PathLike[Any]):
-    """A path of any kind."""
-
-    def __init__(self, path: Any) -> None:
-        self.path = path
-
-    def __fspath__(self) -> Any:
-        return self.path
 
 
 @pytest.mark.parametrize(

@@ -119,16 +119,6 @@ def test_a_connection_that_could_not_be_opened_can_be_later(scripted: ScriptedCh
 # Finding chronyd.
 
 
-class Elsewhere(os.PathLike[str]):
-    """A path of another kind than `pathlib`'s."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __fspath__(self) -> str:
-        return self.path
-
-
 def by_name(address: str) -> str:
     return address.replace("127.0.0.1", "localhost")
 
@@ -139,7 +129,6 @@ FORMS = [
     pytest.param("udp6", str, Reached.COMMAND_PORT, marks=needs_ipv6),
     ("unix", str, Reached.UNIX_SOCKET),
     ("unix", Path, Reached.UNIX_SOCKET),
-    ("unix", Elsewhere, Reached.UNIX_SOCKET),
 ]
 
 
