@@ -66,12 +66,6 @@ def test_a_factory_replaces_what_is_given_and_nothing_else(
 
 
 @every_factory
-def test_a_factory_refuses_an_unknown_field(make: Factory, defaults: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="last_offest"):
-        make(last_offest=0.1)
-
-
-@every_factory
 def test_a_factory_takes_the_fields_of_its_report(make: Factory, defaults: dict[str, Any]) -> None:
     hints = inspect.get_annotations(make, eval_str=True)
     fields = {field.name: field.type for field in dataclasses.fields(hints.pop("return"))}
