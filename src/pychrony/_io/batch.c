@@ -73,17 +73,6 @@ static void conclude(struct batch *batch, int ask)
     batch->unfinished--;
 }
 
-/* Give up the requests of one ask, except those that serve all lists. */
-static void release_ask(struct batch *batch, int ask)
-{
-    for (struct slot *slot = batch->peer.slots; slot != NULL; slot = slot->next) {
-        bool common = slot->item.kind == NUMBER || slot->item.kind == CLOSING;
-        if (slot->state == IDLE || slot->item.ask != ask || (batch->progress[ask].list && common))
-            continue;
-        release(slot);
-    }
-}
-
 static void restart_round(struct batch *batch);
 
 /* End an ask with an error. */
@@ -91,7 +80,6 @@ static void fail(struct batch *batch, int ask, int error, int system)
 {
     if (!is_open(batch, ask))
         return;
-    release_ask(batch, ask);
     conclude(batch, ask);
     batch->seen.asks[ask].error = error;
     batch->seen.asks[ask].system = system;

@@ -133,18 +133,12 @@ static void close_idle(struct peer *peer, int most)
             close_slot(slot);
 }
 
-/* Close idle sockets if other clients need more. */
-static void close_excess(struct peer *peer)
-{
-    int excess = peer->open > 1 ? -budget_to_spare() : 0;
-    if (excess > 0)
-        close_idle(peer, excess < peer->open ? peer->open - excess : 1);
-}
-
 void return_idle(struct peer *peer)
 {
-    if (is_far(peer)) /* nearby clients have few sockets, and use them again soon */
-        close_excess(peer);
+    /* Nearby clients have few sockets, and use them again soon. */
+    int excess = is_far(peer) && peer->open > 1 ? -budget_to_spare() : 0;
+    if (excess > 0)
+        close_idle(peer, excess < peer->open ? peer->open - excess : 1);
 }
 
 /* ---- Peers ---- */
@@ -190,7 +184,7 @@ void rest_peer(struct peer *peer)
     for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
         release(slot);
     close_idle(peer, peer->kept);
-    close_excess(peer);
+    return_idle(peer);
 }
 
 int64_t next_repetition(const struct peer *peer)
@@ -269,9 +263,9 @@ static int request(const struct slot *slot)
         return (int)chrony.request_record(session, name, item->record);
     if (item->kind != RECORD)
         return (int)chrony.request_record(session, "sourcestats", item->record);
-    lock_text(); /* libchrony formats the address in the common buffer */
+    lock_library(); /* libchrony formats the address in the common buffer */
     int error = (int)chrony.request_record(session, name, item->record);
-    unlock_text();
+    unlock_library();
     return error;
 }
 

@@ -95,10 +95,6 @@ struct libchrony {
 extern struct libchrony chrony;
 
 /* libchrony formats all addresses in one buffer. Hold this lock while it writes to the buffer and
-   until the text has been copied. */
-void lock_text(void);
-void unlock_text(void);
-
-/* Loading takes this lock; so does fork(). */
+   until the text has been copied. Also, it protects what only grows: the functions and the shapes. */
 void lock_library(void);
 void unlock_library(void);

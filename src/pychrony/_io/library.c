@@ -10,15 +10,11 @@
 
 struct libchrony chrony;
 
-static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *_Atomic loaded;
 
-void lock_text(void) { pthread_mutex_lock(&text_lock); }
-void unlock_text(void) { pthread_mutex_unlock(&text_lock); }
-
-void lock_library(void) { pthread_mutex_lock(&load_lock); }
-void unlock_library(void) { pthread_mutex_unlock(&load_lock); }
+void lock_library(void) { pthread_mutex_lock(&lock); }
+void unlock_library(void) { pthread_mutex_unlock(&lock); }
 
 /* Resolve all of libchrony's functions; returns the name of one that is missing, or NULL. */
 static const char *resolve(void *handle)

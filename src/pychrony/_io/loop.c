@@ -3,16 +3,14 @@
  *
  * Locks. Nothing waits for chronyd under any of them. In the order in which they are taken:
  *
- *   load_lock    (library.c)  the table of libchrony's functions until it is complete. After that,
- *                             it never changes, and all its users have called shim_load() before.
- *   loops_lock   (here)       the list of all loops. Taken to add or remove one, to fork, to exit.
- *   loop->lock   (here)       the loop, its clients, their batches and sockets. Taken by each
- *                             function of shim.h for as long as it runs, but never while it waits
- *                             for chronyd. Sockets are opened and closed while it is held, which
- *                             takes time, but only callers that share a loop contend for it.
- *   text_lock    (library.c)  the single buffer in which libchrony formats addresses.
- *   shapes_lock  (records.c)  adding a shape. Reading takes no lock: a shape is complete before
- *                             the number of shapes, an atomic, counts it.
+ *   loops_lock  (here)       the list of all loops. Taken to add or remove one, to fork, to exit.
+ *   loop->lock  (here)       the loop, its clients, their batches and sockets. Taken by each
+ *                            function of shim.h for as long as it runs, but never while it waits
+ *                            for chronyd. Sockets are opened and closed while it is held, which
+ *                            takes time, but only callers that share a loop contend for it.
+ *   lock        (library.c)  the single buffer in which libchrony formats addresses; adding to the
+ *                            table of its functions, or to the shapes. Reading those takes no lock:
+ *                            who knows a shape's number has got it under the lock.
  *
  * A finished batch is read by its owner without a lock: only shim_start() on the same client
  * changes it. The budget of sockets is one atomic number. The engine does not rely on the GIL.
@@ -68,7 +66,6 @@ struct shim_client {
     struct batch batch;
     shim_loop *loop;
     struct node among_all, among_ready, among_finished; /* of the loop */
-    bool forked; /* in a forked child: the batch was running in the parent */
     int64_t due; /* when to step at the latest */
 };
 
@@ -177,18 +174,14 @@ __attribute__((destructor)) static void close_at_exit(void) { shim_close_all(); 
 
 static void before_fork(void)
 {
-    lock_library();
     lock_loops();
-    lock_text();
-    lock_shapes();
+    lock_library();
 }
 
 static void after_fork(void)
 {
-    unlock_shapes();
-    unlock_text();
-    unlock_loops();
     unlock_library();
+    unlock_loops();
 }
 
 /* A child that used its parent's sockets would receive the parent's answers, and libchrony would
@@ -203,7 +196,8 @@ static void in_child(void)
         FOR_EACH(inner, &loop->clients) {
             shim_client *client = client_at(inner);
             close_peer(&client->batch.peer);
-            client->forked = client->batch.seen.running;
+            if (client->batch.seen.running)
+                begin_again(&client->batch);
             make_ready(client);
         }
         close_hub(&loop->hub);
@@ -346,11 +340,8 @@ static void step_client(shim_client *client, int64_t now)
 {
     struct batch *batch = &client->batch;
     bool running = batch->seen.running;
-    if (running && client->forked)
-        begin_again(batch);
     if (running && client->loop->over)
         fail_batch(batch, SHIM_UNREACHABLE, ECANCELED);
-    client->forked = false;
     client->due = step_batch(batch, now);
     if (running && !batch->seen.running)
         add_finished(client);
@@ -438,7 +429,6 @@ int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t
     shim_loop *loop = client->loop;
     lock_loop(loop);
     remove_finished(client);
-    client->forked = false;
     client->due = NEVER;
     int64_t now = clock_now(loop);
     int error = start_batch(&client->batch, asks, asked, timeout, now);

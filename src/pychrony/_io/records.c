@@ -3,26 +3,18 @@
  */
 #include "records.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_FIELDS = (int)(sizeof((shim_shape *)0)->fields / sizeof(shim_field)) };
 enum { MAX_SHAPES = 64 }; /* libchrony has two dozen */
+enum { NAMES_SIZE = 4096 }; /* for the names in a record; libchrony needs a tenth */
 
 static shim_shape shapes[MAX_SHAPES];
-static atomic_int shapes_known; /* shapes below this number are complete and never change */
-static pthread_mutex_t shapes_lock = PTHREAD_MUTEX_INITIALIZER;
+static int shapes_known; /* shapes below this number are complete and never change */
 
-void lock_shapes(void) { pthread_mutex_lock(&shapes_lock); }
-void unlock_shapes(void) { pthread_mutex_unlock(&shapes_lock); }
-
-const shim_shape *shim_get_shape(int shape)
-{
-    return shape >= 0 && shape < shapes_known ? &shapes[shape] : NULL;
-}
+const shim_shape *shim_get_shape(int shape) { return &shapes[shape]; }
 
 /* ---- Shapes ---- */
 
@@ -56,15 +48,6 @@ static bool has_shape(chrony_session *session, int joined, const shim_shape *sha
     return joined == 0 || strcmp(shape->fields[0].name, "address") == 0;
 }
 
-/* The number of a known shape, not below `from`, that fits the record; -1: there is none. */
-static int search_shape(chrony_session *session, int joined, int from)
-{
-    for (int i = from; i < shapes_known; i++)
-        if (has_shape(session, joined, &shapes[i]))
-            return i;
-    return -1;
-}
-
 static void set_field(shim_field *field, const char *name, int type, int content)
 {
     snprintf(field->name, sizeof(field->name), "%s", name != NULL ? name : "");
@@ -87,7 +70,6 @@ static void describe(chrony_session *session, int joined, shim_shape *shape)
     }
 }
 
-/* The caller holds shapes_lock. */
 static int add_shape(chrony_session *session, int joined)
 {
     int number = shapes_known;
@@ -103,14 +85,13 @@ static int find_shape(chrony_session *session, int joined, int likely)
 {
     if (likely >= 0 && has_shape(session, joined, &shapes[likely]))
         return likely;
-    int known = shapes_known, found = search_shape(session, joined, 0);
-    if (found >= 0)
-        return found;
-    lock_shapes();
-    found = search_shape(session, joined, known); /* another thread may have added it */
-    if (found < 0)
+    int found = 0;
+    lock_library();
+    while (found < shapes_known && !has_shape(session, joined, &shapes[found]))
+        found++;
+    if (found == shapes_known)
         found = add_shape(session, joined);
-    unlock_shapes();
+    unlock_library();
     return found;
 }
 
@@ -127,9 +108,9 @@ static void copy_string(char *to, const char *text)
 
 static void copy_address(char *to, chrony_session *session, int field)
 {
-    lock_text();
+    lock_library();
     copy_string(to, chrony.get_field_string(session, field));
-    unlock_text();
+    unlock_library();
 }
 
 /* Copy the value of a field to `to`, in the form that `shim_place` describes. */
@@ -184,45 +165,33 @@ const char *find_address(const struct store *store, const shim_place *place)
 
 /* ---- Records ---- */
 
-static const char *name_of(chrony_session *session, int field, uint64_t value)
+/* Append the name of a value, if it has one, and a newline. Returns the new length. */
+static size_t add_name(char *to, size_t length, chrony_session *session, int field, uint64_t value)
 {
     const char *name = chrony.get_field_constant_name(session, field, value);
-    return name != NULL ? name : "";
+    size_t size = name != NULL ? strlen(name) : 0;
+    if (size == 0 || length + size + 1 > NAMES_SIZE - MAX_FIELDS)
+        return length;
+    memcpy(to + length, name, size);
+    to[length + size] = '\n';
+    return length + size + 1;
 }
 
-/* Write the names that apply to a field to `to`, one per line, and a zero byte; write nothing if it
-   is NULL. Returns the length. */
-static size_t write_names(char *to, chrony_session *session, int field, int content)
+/* Write the names that apply to each field, one per line, and a zero byte after each field. Returns
+   the length. */
+static size_t write_names(char *to, chrony_session *session, const shim_shape *shape, int joined)
 {
-    uint64_t value = chrony.get_field_uinteger(session, field);
     size_t length = 0;
-    for (uint64_t flag = 1; flag != 0; flag <<= 1) {
-        const char *name = "";
-        if (content == CONTENT_ENUM && flag == 1)
-            name = name_of(session, field, value);
-        else if (content == CONTENT_FLAGS && (value & flag) != 0)
-            name = name_of(session, field, flag);
-        size_t more = strlen(name);
-        if (more == 0)
-            continue;
-        if (to != NULL) {
-            memcpy(to + length, name, more);
-            to[length + more] = '\n';
-        }
-        length += more + 1;
+    for (int i = 0; i < shape->count - joined; i++) {
+        int content = shape->fields[i + joined].content;
+        uint64_t value = chrony.get_field_uinteger(session, i);
+        if (content == CONTENT_ENUM)
+            length = add_name(to, length, session, i, value);
+        for (uint64_t flag = 1; content == CONTENT_FLAGS && flag != 0; flag <<= 1)
+            if ((value & flag) != 0)
+                length = add_name(to, length, session, i, flag);
+        to[length++] = '\0';
     }
-    if (to != NULL)
-        to[length] = '\0';
-    return length + 1;
-}
-
-/* Write the names of all fields. */
-static size_t write_all_names(char *to, chrony_session *session, const shim_shape *shape, int joined)
-{
-    size_t length = 0;
-    for (int i = joined; i < shape->count; i++)
-        length += write_names(to != NULL ? to + length : NULL, session, i - joined,
-                              shape->fields[i].content);
     return length;
 }
 
@@ -258,12 +227,13 @@ int copy_record(struct store *store, shim_place *place, chrony_session *session,
     if (number < 0)
         return SHIM_ABSURD;
     const shim_shape *found = &shapes[number];
-    size_t values = 0, names = 0;
+    char names[NAMES_SIZE];
+    size_t values = 0, named = 0;
     for (int i = 0; i < found->count; i++)
         values += width(found->fields[i].type);
     if ((flags & SHIM_NAMED) != 0)
-        names = write_all_names(NULL, session, found, joined);
-    if (!reserve(store, place, values + names))
+        named = write_names(names, session, found, joined);
+    if (!reserve(store, place, values + named))
         return NO_MEMORY;
     char *to = store->bytes + place->offset;
     if (joined) {
@@ -274,9 +244,8 @@ int copy_record(struct store *store, shim_place *place, chrony_session *session,
         copy_value(to, session, i - joined, found->fields[i].type);
         to += width(found->fields[i].type);
     }
-    if (names > 0)
-        write_all_names(to, session, found, joined);
+    memcpy(to, names, named);
     *shape = place->shape = number;
-    place->size = (unsigned int)(values + names);
+    place->size = (unsigned int)(values + named);
     return OK;
 }

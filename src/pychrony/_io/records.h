@@ -31,7 +31,3 @@ void read_source(struct source *source, chrony_session *session);
 
 /* The address in a record of the store, in the form of its strings; empty if there is none. */
 const char *find_address(const struct store *store, const shim_place *place);
-
-/* Adding a shape takes this lock; so does fork(). */
-void lock_shapes(void);
-void unlock_shapes(void);

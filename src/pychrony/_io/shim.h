@@ -90,7 +90,7 @@ typedef struct {
     shim_field fields[100];
 } shim_shape;
 
-/* The shape of that number; it never changes. NULL if there is none. */
+/* The shape that a place has; it never changes. */
 const shim_shape *shim_get_shape(int shape);
 
 /* ---- Loops ---- */
