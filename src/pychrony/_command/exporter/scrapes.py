@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import generate_latest
 
 from ..._io.address import parse_address
 from ...aio import ChronyConnection
-from ...exceptions import ChronyConnectionError, ChronyError
+from ...exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 from ...models import AllReports
 from ...prometheus import Exposition, Family
 from ..lookups import Lookups
-from .asking import Chronyds, Local
+from .local import Local
 from .pages import Page, own_metrics, text
 from .places import NoPlaceError, Places
 from .server import log
-from .targets import Allowed, RefusedError, permitted
+from .targets import RefusedError, permitted
 from .web_config import ConfigError, WebConfig
 
 MARGIN = 0.25
@@ -43,27 +44,14 @@ pychrony exporter
 class Scrapes:
     """Answers Prometheus' scrapes; each one asks its chronyd."""
 
-    def __init__(
-        self,
-        address: str | None,
-        *,
-        timeout: float,
-        exposition: Exposition,
-        allowed: Sequence[Allowed] = (),
-        places: Places,
-        resolve: bool = False,
-        web_config: Path | None = None,
-    ) -> None:
-        self._timeout = timeout
-        self._reports = exposition.reports
-        self._allowed = allowed
+    def __init__(self, options: argparse.Namespace, places: Places) -> None:
+        self._options = options
+        self._exposition = Exposition(options.reports, all_metrics=options.all_metrics)
         self._places = places
         self._lookups = Lookups()
-        self._chronyds = Chronyds(exposition, places, self._lookups, resolve=resolve)
-        self._local = Local(address, timeout, exposition.reports)
+        self._local = Local(options.address, options.timeout, self._exposition.reports)
         self._refused: set[str] = set()
-        self._web_config = web_config
-        self.web = WebConfig(web_config)
+        self.web = WebConfig(options.web_config)
         self._about, self._refusals = own_metrics(lambda: places.taken)
         self._answers = {
             "/": self._home,
@@ -71,13 +59,13 @@ class Scrapes:
             "/metrics": self._metrics,
             "/probe": self._probe,
         }
-        for _ in exposition.describe():
+        for _ in self._exposition.describe():
             pass  # prepare all metrics now, so that the first scrape is not slow
 
     def reload(self) -> None:
         """Read certificates and passwords again; if they cannot be used, the old ones stay."""
         try:
-            self.web = WebConfig(self._web_config)
+            self.web = WebConfig(self._options.web_config)
         except ConfigError as error:
             log.error("%s; certificates and passwords stay as they were", error)
         else:
@@ -86,7 +74,7 @@ class Scrapes:
     async def page(self) -> bytes:
         """Return the metrics of the local chronyd as text."""
         try:
-            return generate_latest(Page(await self._of_local(self._timeout)))
+            return generate_latest(Page(await self._of_local(self._options.timeout)))
         finally:
             await self.close()
 
@@ -115,7 +103,7 @@ class Scrapes:
         return Page(await self._of_local(self._limit(request)), self._about).answer(request)
 
     async def _of_local(self, timeout: float) -> list[Family]:
-        return await self._chronyds.families(self._local.label, timeout, self._local.ask)
+        return await self._families(self._local.label, timeout, self._local.ask)
 
     async def _probe(self, request: web.BaseRequest) -> web.Response:
         targets = request.query.getall("target", [])
@@ -129,9 +117,7 @@ class Scrapes:
             return text(HTTPStatus.BAD_REQUEST, f"{error}\n")
         try:
             with self._places.place(target):
-                families = await self._chronyds.families(
-                    target, limit, lambda: self._ask(target, limit)
-                )
+                families = await self._families(target, limit, lambda: self._ask(target, limit))
         except RefusedError as error:
             return self._forbid(target, error)
         except NoPlaceError as error:
@@ -140,17 +126,38 @@ class Scrapes:
             return text(HTTPStatus.SERVICE_UNAVAILABLE, words)
         return Page(families).answer(request)
 
+    async def _families(
+        self, label: str, timeout: float, ask: Callable[[], Awaitable[AllReports]]
+    ) -> list[Family]:
+        """Return the metrics of a chronyd: of its reports, or of the error."""
+        start = time.monotonic()
+        reports = AllReports()
+        error: ChronyError | None = None
+        try:
+            reports = await asyncio.wait_for(ask(), timeout)
+        except asyncio.TimeoutError:
+            error = ChronyTimeoutError(f"asking {label}: no answer within {timeout:g} s")
+        except ChronyError as problem:
+            error = problem
+        passed = time.monotonic() - start
+        if self._places.note(label, answered=error is None):
+            log.warning("%s", error.message if error else f"chronyd at {label} answers again")
+        names: Mapping[str, str] = {}
+        if self._options.resolve and error is None:
+            names = await self._lookups.names(_sources(reports), timeout - passed)
+        return list(self._exposition.families(reports, error, passed, names))
+
     async def _ask(self, target: str, limit: float) -> AllReports:
         """Ask a target at the addresses that are allowed, one after the other."""
         start = time.monotonic()
-        addresses = await permitted(target, self._allowed, self._lookups.addresses)
+        addresses = await permitted(target, self._options.allow, self._lookups.addresses)
         error: ChronyError = ChronyConnectionError(f"asking {target}: no address")
         for index, address in enumerate(addresses):
             left = limit - (time.monotonic() - start)
             share = max(0.1, left / (len(addresses) - index))
             try:
                 async with ChronyConnection(address, timeout=share) as connection:
-                    return await connection.get_all(*self._reports)
+                    return await connection.get_all(*self._exposition.reports)
             except ChronyConnectionError as problem:
                 error = problem
         raise error
@@ -164,7 +171,15 @@ class Scrapes:
         return text(HTTPStatus.FORBIDDEN, f"{words} of pychrony exporter\n")
 
     def _limit(self, request: web.BaseRequest) -> float:
-        return min(self._timeout, time_for_a_scrape(request.headers))
+        timeout: float = self._options.timeout
+        return min(timeout, time_for_a_scrape(request.headers))
+
+
+def _sources(reports: AllReports) -> list[str]:
+    addresses = [source.address for source in reports.sources or ()]
+    if reports.tracking is not None:
+        addresses.append(reports.tracking.reference_ip)
+    return [address for address in dict.fromkeys(addresses) if address]
 
 
 def time_for_a_scrape(headers: Mapping[str, str]) -> float:

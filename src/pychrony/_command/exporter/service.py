@@ -11,9 +11,8 @@ import socket
 import sys
 from pathlib import Path
 
-from ...prometheus import Exposition
 from ..exits import UNREACHABLE, USAGE, complain
-from .places import Limits, Places, limits
+from .places import Places, limits
 from .scrapes import Scrapes
 from .server import BACKLOG, Server, log
 from .web_config import ConfigError
@@ -34,7 +33,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 async def _once(options: argparse.Namespace) -> int:
-    page = await _scrapes(options, limits()).page()
+    page = await Scrapes(options, Places(limits().places)).page()
     if options.output is None:
         sys.stdout.buffer.write(page)
         return 0
@@ -51,7 +50,7 @@ async def _once(options: argparse.Namespace) -> int:
 
 async def _serve(options: argparse.Namespace) -> int:
     most = limits()
-    scrapes = _scrapes(options, most)
+    scrapes = Scrapes(options, Places(most.places))
     host, port = options.listen
     try:
         listener = _listener(host, port)
@@ -75,18 +74,6 @@ async def _serve(options: argparse.Namespace) -> int:
     listener.close()
     await scrapes.close()
     return 0
-
-
-def _scrapes(options: argparse.Namespace, limits: Limits) -> Scrapes:
-    return Scrapes(
-        options.address,
-        timeout=options.timeout,
-        exposition=Exposition(options.reports, all_metrics=options.all_metrics),
-        allowed=options.allow,
-        places=Places(limits.places),
-        resolve=options.resolve,
-        web_config=options.web_config,
-    )
 
 
 def _log_in_lines() -> None:
