@@ -78,25 +78,20 @@ def assess(
     another machine's chronyd, it includes the difference between the two clocks; for reports that
     do not say when they were read (0), it is not judged.
     """
-    return judge(
-        reports,
-        warning=up_to(warning),
-        critical=up_to(critical),
-        sources=sources,
-        stratum=stratum,
-        local_ok=local_ok,
-    )
+    return judge(reports, Limits(up_to(warning), up_to(critical), sources, stratum, local_ok))
 
 
-def judge(
-    reports: AllReports | Answer | ChronyError,
-    *,
-    warning: Range,
-    critical: Range,
-    sources: int,
-    stratum: int,
-    local_ok: bool,
-) -> Assessment:
+class Limits(NamedTuple):
+    """What is required of a clock: the arguments of `assess()`, with ranges of the error bound."""
+
+    warning: Range
+    critical: Range
+    sources: int
+    stratum: int
+    local_ok: bool
+
+
+def judge(reports: AllReports | Answer | ChronyError, wanted: Limits) -> Assessment:
     """Judge a clock as `assess()` does, by ranges of the bound on its error."""
     if isinstance(reports, Answer):
         reports = reports.error or reports.result()
@@ -106,19 +101,19 @@ def judge(
     if tracking is None:
         return _assessment([_missing(reports, "tracking")])
     found: list[Finding] = []
-    isolated = local_ok and tracking.is_local_reference()
-    if sources > 0 and not isolated:
-        found += _judge_sources(reports, sources)
+    isolated = wanted.local_ok and tracking.is_local_reference()
+    if wanted.sources > 0 and not isolated:
+        found += _judge_sources(reports, wanted.sources)
     if not tracking.is_synchronized():
         found.insert(0, (State.CRITICAL, "the clock is not synchronised"))
         return _assessment(found)
     found += _judge_age(reports, tracking)
     if not tracking.is_local_reference():
-        found += _judge_bound(tracking.error_bound, warning, critical)
-    elif not local_ok:
+        found += _judge_bound(tracking.error_bound, wanted)
+    elif not wanted.local_ok:
         found.insert(0, (State.CRITICAL, "chronyd is its own reference, without a source"))
-    if tracking.stratum > stratum:
-        found.append((State.WARNING, f"stratum {tracking.stratum} is above {stratum}"))
+    if tracking.stratum > wanted.stratum:
+        found.append((State.WARNING, f"stratum {tracking.stratum} is above {wanted.stratum}"))
     found += _leap_second(tracking.leap_status)
     return _assessment(found)
 
@@ -162,8 +157,8 @@ def _judge_sources(reports: AllReports, wanted: int) -> Iterator[Finding]:
         yield State.WARNING, f"{usable} of {total} sources usable, {wanted} required"
 
 
-def _judge_bound(bound: float, warning: Range, critical: Range) -> Iterator[Finding]:
-    for state, good in ((State.CRITICAL, critical), (State.WARNING, warning)):
+def _judge_bound(bound: float, wanted: Limits) -> Iterator[Finding]:
+    for state, good in ((State.CRITICAL, wanted.critical), (State.WARNING, wanted.warning)):
         if complaint := good.complaint(bound):
             yield state, f"error bound {seconds(bound)} {complaint}"
             return

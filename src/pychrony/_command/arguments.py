@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from .._io.address import MAX_TIMEOUT
 from .._model import durations, ranges
-from .._model.ranges import Range, up_to
+from .._model.ranges import up_to
+from ..assessment import Limits
 from ..connection import ChronyConnection
 from .exits import USAGE, complain
 
@@ -138,16 +139,6 @@ def connection(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
         parser.error(str(error))
 
 
-class Limits(TypedDict):
-    """The requirements for a clock: the options of `pychrony.assess()`."""
-
-    warning: Range
-    critical: Range
-    sources: int
-    stratum: int
-    local_ok: bool
-
-
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the options for the requirements."""
     for state, default in (("warning", "100ms"), ("critical", "1s")):
@@ -185,13 +176,7 @@ def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limi
         critical = up_to(max(1.0, warning.end))
     if warning.is_limit() and critical.is_limit() and warning.end > critical.end:
         parser.error("--warning must not be above --critical")
-    return Limits(
-        warning=warning,
-        critical=critical,
-        sources=options.sources,
-        stratum=options.stratum,
-        local_ok=options.local_ok,
-    )
+    return Limits(warning, critical, options.sources, options.stratum, options.local_ok)
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:

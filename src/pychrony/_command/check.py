@@ -11,11 +11,11 @@ from typing import NoReturn
 
 from .._model.ranges import plain
 from .._version import __version__
-from ..assessment import Assessment, State, age_of_update, in_words, judge, known_sources
+from ..assessment import Assessment, Limits, State, age_of_update, in_words, judge, known_sources
 from ..connection import get_all
 from ..exceptions import ChronyError
 from ..models import AllReports, Source, TrackingStatus
-from .arguments import Limits, Parser, add_address, add_limits, add_timeout, connection, limits
+from .arguments import Parser, add_address, add_limits, add_timeout, connection, limits
 
 NAME = "CHRONY"
 WIDTH = 100  # columns of the reports
@@ -61,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
     connection(parser, options)  # checks the address and the timeout
     try:
         reports = _read(options.address, options.timeout)
-        assessment = judge(reports, **wanted)
+        assessment = judge(reports, wanted)
         text = _text(reports, assessment, options.verbose)
         print(_line(assessment.state, text, _measured(reports, wanted)))
         if options.verbose > 1 and isinstance(reports, AllReports):
@@ -124,12 +124,12 @@ def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
         found += _measured_clock(reports, tracking, wanted)
     if (known := known_sources(reports)) is not None:
         usable = sum(map(Source.is_usable, known))
-        found.append(f"usable_sources={usable};{wanted['sources']}:;;0;{len(known)}")
+        found.append(f"usable_sources={usable};{wanted.sources}:;;0;{len(known)}")
     return found
 
 
 def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limits) -> Iterator[str]:
-    bounds = f"{wanted['warning']};{wanted['critical']};0"
+    bounds = f"{wanted.warning};{wanted.critical};0"
     if not tracking.is_synchronized():
         yield f"error_bound=U;{bounds}"  # the guidelines' value for unknown
         return
@@ -138,7 +138,7 @@ def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limit
     yield f"offset={plain(tracking.offset)}s"
     yield f"frequency_ppm={plain(tracking.frequency)}"
     yield f"skew_ppm={plain(tracking.skew)}"
-    yield f"stratum={tracking.stratum};{wanted['stratum']};;0"
+    yield f"stratum={tracking.stratum};{wanted.stratum};;0"
     yield f"last_update={round(age_of_update(reports, tracking))}s"
 
 

@@ -23,7 +23,7 @@ CLIENTS = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-SECTIONS = dict.fromkeys(("tls_server_config", "basic_auth_users", "http_server_config"), dict)
+SECTIONS = {"tls_server_config": dict, "basic_auth_users": dict, "http_server_config": dict}
 TLS_KEYS = {
     "cert_file": str,
     "key_file": str,

@@ -9,7 +9,8 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 
-from ..arguments import Limits, Parser, add_limits, add_output, add_timeout, interval, limits
+from ...assessment import Limits
+from ..arguments import Parser, add_limits, add_output, add_timeout, interval, limits
 from ..record import Output
 from ..screen import Screen, rounds, width, write
 from .rows import Row, judged

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..._io.address import parse_address
-from ...assessment import Assessment, State, judge, known_sources, reference_of
+from ...assessment import Assessment, Limits, State, judge, known_sources, reference_of
 from ...exceptions import ChronyLibraryError
 from ...many import get_many
 from ...models import Answer, Source, TrackingStatus
-from ..arguments import Limits
 from ..record import now
 
 
@@ -86,7 +85,7 @@ def judged(hosts: Iterable[str], timeout: float | None, limits: Limits) -> Itera
 
 
 def _row(answer: Answer, limits: Limits) -> Row:
-    found = judge(answer, **limits)
+    found = judge(answer, limits)
     if answer.error is not None:
         name = type(answer.error).__name__
         return Row(answer.address, found, name, answer.error._outcome)
