@@ -60,7 +60,7 @@ def run(argv: Sequence[str]) -> int:
         return NOT_IN_TIME
     progress.end()
     if not options.quiet:
-        print(_summary(tracking, waiting.passed))
+        print(f"good after {waiting.passed:.1f} s: {in_words(tracking)}".replace("µ", "u"))
     return 0
 
 
@@ -102,10 +102,6 @@ class _Progress:
     def end(self) -> None:
         if self._in_place:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _summary(tracking: TrackingStatus, passed: float) -> str:
-    return f"good after {passed:.1f} s: {in_words(tracking)}".replace("µ", "u")
 
 
 def _parser() -> Parser:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 
-from ...assessment import Limits
 from ..arguments import Parser, add_limits, add_output, add_timeout, interval, limits
 from ..record import Output
 from ..screen import Screen, rounds, width, write
@@ -49,9 +48,9 @@ def run(argv: Sequence[str]) -> int:
     """Judge all hosts, and return the exit code; with `--watch`, repeat until Ctrl-C."""
     parser = _parser()
     options = parser.parse(argv)
-    wanted = limits(parser, options)
-    hosts = list(dict.fromkeys([*options.hosts, *_listed(parser, options.file)]))
-    if not hosts:
+    options.limits = limits(parser, options)
+    options.hosts = list(dict.fromkeys([*options.hosts, *_listed(parser, options.file)]))
+    if not options.hosts:
         parser.error(
             f"no hosts in {options.file!r}"
             if options.file
@@ -61,11 +60,11 @@ def run(argv: Sequence[str]) -> int:
         parser.error("--output is for lines of JSON: add --json")
     output = Output(options.output)
     if options.watch is None:
-        return _round(hosts, options, wanted, output)
+        return _round(options, output)
     screen = Screen()
     with suppress(KeyboardInterrupt):
         for _ in rounds(options.watch):
-            _round(hosts, options, wanted, output, screen)
+            _round(options, output, screen)
     return ALL_GOOD
 
 
@@ -82,24 +81,19 @@ def _listed(parser: argparse.ArgumentParser, name: str | None) -> Iterator[str]:
         parser.error(f"reading the hosts from {name!r}: {(error.strerror or str(error)).lower()}")
 
 
-def _round(
-    hosts: list[str],
-    options: argparse.Namespace,
-    wanted: Limits,
-    output: Output,
-    screen: Screen | None = None,
-) -> int:
+def _round(options: argparse.Namespace, output: Output, screen: Screen | None = None) -> int:
     """Judge all hosts once; after Ctrl-C, show those that have answered."""
     begun, rows = time.monotonic(), list[Row]()
     try:
-        with closing(_progress(hosts, options, wanted)) as found:
+        with closing(_progress(options)) as found:
             for row in found:
                 rows.append(row)
                 if options.json and not (options.bad and row.is_good):
                     output.write(json.dumps(row.plain()))
     except KeyboardInterrupt:
         if not options.json and not (screen and screen.is_used):
-            write(_text(rows, time.monotonic() - begun, bad_only=options.bad, asked=len(hosts)))
+            asked = len(options.hosts)
+            write(_text(rows, time.monotonic() - begun, bad_only=options.bad, asked=asked))
         raise
     if not options.json:
         text = _text(rows, time.monotonic() - begun, bad_only=options.bad, at_the_top=bool(screen))
@@ -121,11 +115,9 @@ def _text(
     return "\n\n".join(filter(None, parts))
 
 
-def _progress(
-    hosts: list[str], options: argparse.Namespace, wanted: Limits
-) -> Generator[Row, None, None]:
+def _progress(options: argparse.Namespace) -> Generator[Row, None, None]:
     """Show on the terminal how many hosts have answered, unless lines of JSON show it."""
-    rows = judged(hosts, options.timeout, wanted)
+    rows = judged(options.hosts, options.timeout, options.limits)
     if not sys.stderr.isatty() or (options.json and sys.stdout.isatty()):
         yield from rows
         return
@@ -136,7 +128,7 @@ def _progress(
             bad += not row.is_good
             if time.monotonic() >= told + PROGRESS_EVERY:
                 told = time.monotonic()
-                words = f"{done} of {len(hosts)} hosts, {bad} bad"
+                words = f"{done} of {len(options.hosts)} hosts, {bad} bad"
                 print(f"\r{words}\x1b[K", end="", file=sys.stderr, flush=True)
     finally:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

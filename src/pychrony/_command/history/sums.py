@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -56,12 +57,8 @@ class Sum:
         return limit is None or not (self.seconds[ABOVE] or self.seconds[UNSYNCHRONIZED])
 
 
-class Stretch(NamedTuple):
-    """How long the state of a line lasted."""
-
-    start: float
-    seconds: float
-    state: str
+Stretch = tuple[float, float, str]
+"""When the state of a line began, how long it lasted, and the state."""
 
 
 class Account(NamedTuple):
@@ -83,11 +80,11 @@ def sum_up(address: str | None, history: History, limit: float | None) -> Accoun
     """Sum up the lines in which the clock was asked for; there must be one."""
     lines = [line for line in in_order(history) if history.flags[line] & ASKED]
     found = {step.line: step for step in steps(history, lines)}
-    days: dict[str, Sum] = {}
+    days = defaultdict[str, Sum](Sum)
     whole = Sum()
     for line, stretches in _stretches(history, lines, found, limit):
         time, bound = history.time[line], history.bound[line]
-        for sum_ in (whole, _day(days, time)):
+        for sum_ in (whole, days[_day(time)]):
             sum_.lines += 1
             if not math.isnan(bound):
                 sum_.bounds.append(bound)
@@ -96,16 +93,13 @@ def sum_up(address: str | None, history: History, limit: float | None) -> Accoun
         for start, length, state in stretches:
             whole.seconds[state] += length
             for part, day in _by_day(start, length):
-                _day(days, day).seconds[state] += part
+                days[_day(day)].seconds[state] += part
     times = [history.time[line] for line in lines]
     return Account(address, min(times), max(times), dict(sorted(days.items())), whole)
 
 
-def _day(days: dict[str, Sum], time: float) -> Sum:
-    day = f"{datetime.fromtimestamp(time, timezone.utc):%Y-%m-%d}"
-    if day not in days:
-        days[day] = Sum()
-    return days[day]
+def _day(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, timezone.utc):%Y-%m-%d}"
 
 
 def _by_day(start: float, length: float) -> Iterator[tuple[float, float]]:
@@ -132,9 +126,9 @@ def _stretches(
         lasts = usual_around = sorted(around)[len(around) // 2] if around else usual
         if until_next <= GAP * usual_around:
             lasts = until_next
-        stretches = [Stretch(time, lasts, state)] if state else []
+        stretches = [(time, lasts, state)] if state else []
         if lasts < until_next:
-            stretches.append(Stretch(time + lasts, until_next - lasts, WITHOUT_LINES))
+            stretches.append((time + lasts, until_next - lasts, WITHOUT_LINES))
         yield line, stretches
 
 
