@@ -100,33 +100,21 @@ MODES = {
 }
 
 
-class Unit(NamedTuple):
-    """What a content class adds to a metric."""
-
-    suffix: str = ""
-    """The end of its name."""
-    words: str = ""
-    """The unit in its help text."""
-    remark: str = ""
-    """Which values it has, if it is not a measurement."""
-
-
-UNITS = {
-    C.TIME: Unit("_timestamp_seconds", "in seconds since 1970 (UTC)"),
-    C.INTERVAL_LOG2_SECONDS: Unit("_seconds", "in seconds"),
-    C.INTERVAL_SECONDS: Unit("_seconds", "in seconds"),
-    C.OFFSET_SECONDS: Unit("_seconds", "in seconds"),
-    C.MEASURE_SECONDS: Unit("_seconds", "in seconds"),
-    C.OFFSET_PPM: Unit("_ppms", "in ppm"),
-    C.MEASURE_PPM: Unit("_ppms", "in ppm"),
-    C.OFFSET_PPM_PER_SECOND: Unit("_ppms_per_second", "in ppm per second"),
-    C.RATIO: Unit("_ratio"),
-    C.LENGTH_BITS: Unit("_bytes", "in bytes"),  # Prometheus' base unit
-    C.LENGTH_BYTES: Unit("_bytes", "in bytes"),
-    C.ENUM: Unit("_info", remark="always 1"),
-    C.FLAGS: Unit(remark="1 or 0"),
-    C.BOOLEAN: Unit(remark="1 or 0"),
+SUFFIXES = {
+    C.TIME: "_timestamp_seconds",
+    C.INTERVAL_LOG2_SECONDS: "_seconds",
+    C.INTERVAL_SECONDS: "_seconds",
+    C.OFFSET_SECONDS: "_seconds",
+    C.MEASURE_SECONDS: "_seconds",
+    C.OFFSET_PPM: "_ppms",
+    C.MEASURE_PPM: "_ppms",
+    C.OFFSET_PPM_PER_SECOND: "_ppms_per_second",
+    C.RATIO: "_ratio",
+    C.LENGTH_BITS: "_bytes",  # Prometheus' base unit
+    C.LENGTH_BYTES: "_bytes",
+    C.ENUM: "_info",
 }
+"""Ends of the names of metrics, by content class."""
 
 NUMBERS: dict[C, Callable[[Any], float]] = {
     C.INTERVAL_LOG2_SECONDS: lambda power: math.ldexp(1.0, min(power, 1023)),
@@ -136,6 +124,8 @@ NUMBERS: dict[C, Callable[[Any], float]] = {
 
 IDENTITIES = {C.ADDRESS, C.REFERENCE_ID, C.PORT, C.INDEX}
 """Fields that identify something: labels of the report's info metric."""
+
+BOOLEANS = {C.FLAGS, C.BOOLEAN}
 
 COUNTERS = ("_messages", "_timestamps", "_requests", "_connections", "_dropped")
 """Endings of the attributes that count events since chronyd's start."""
@@ -222,20 +212,19 @@ def _metric(report: str, attribute: str, meaning: Meaning) -> Metric:
     usual = NAMES.get((report, attribute))
     name = PREFIX + (usual or _name(report, attribute, origin))
     labels = (attribute,) if origin.content is C.ENUM else ("flag",) if _is_set(origin) else ()
+    remark = " (always 1)" if labels else " (1 or 0)" if origin.content in BOOLEANS else ""
     samples = partial(_samples, attribute, NUMBERS.get(origin.content, float))
-    return Metric(name, _help(meaning), labels, frozenset({attribute}), samples, usual is not None)
+    words = _help(meaning, remark)
+    return Metric(name, words, labels, frozenset({attribute}), samples, usual is not None)
 
 
-def _help(meaning: Meaning) -> str:
+def _help(meaning: Meaning, remark: str) -> str:
     """Return the first sentence of a field's description, for the number that is exported."""
     origin = meaning.origin
-    unit = UNITS.get(origin.content, Unit())
-    sentence = re.split(r"[.;](?: |$)", meaning.text)[0]
+    sentence = re.split(r"[.;](?: |$)", meaning.text or origin.names[0])[0]
     # The description is that of the attribute, which may be a power of two, or in bits.
-    sentence = re.sub(r" as a power of two.*|, in bits", f", {unit.words}", sentence)
-    if not sentence:
-        sentence = ", ".join(filter(None, (origin.names[0], unit.words)))
-    remark = " (always 1)" if _is_set(origin) else f" ({unit.remark})" if unit.remark else ""
+    sentence = re.sub(" as a power of two.*", ", in seconds", sentence)
+    sentence = sentence.replace(", in bits", ", in bytes")
     sign = f" Positive: {origin.positive}." if origin.positive else ""
     return f"{sentence[0].upper()}{sentence[1:]}{remark}.{sign}"
 
@@ -249,7 +238,7 @@ def _name(report: str, attribute: str, origin: Origin) -> str:
     words = re.sub("_ago$", "_age", words)
     if content is C.TIME:
         words = words.removesuffix("_time")
-    suffix = "_total" if attribute.endswith(COUNTERS) else UNITS.get(content, Unit()).suffix
+    suffix = "_total" if attribute.endswith(COUNTERS) else SUFFIXES.get(content, "")
     return f"{report}_{words}{suffix}"
 
 
