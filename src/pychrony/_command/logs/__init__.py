@@ -7,7 +7,7 @@ import gzip
 import math
 import sys
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -29,7 +29,7 @@ class Log:
         """Leave out lines before `since`, and from `until` on, in seconds since 1970."""
         self.since = -math.inf if since is None else since
         self.until = math.inf if until is None else until
-        self.histories: dict[str | None, History] = {}
+        self.histories = defaultdict[str | None, History](History)
         """By the address of the chronyd; `None` for lines without an address."""
         self.lines = 0
         self.early = 0
@@ -65,8 +65,6 @@ class Log:
             return line
         self.early += line.time < self.since
         if self.since <= line.time < self.until:
-            if line.address not in self.histories:
-                self.histories[line.address] = History()
             self.histories[line.address].add(line)
             self.lacking.update(line.lacking)
         return ""

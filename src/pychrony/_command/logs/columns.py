@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, islice, pairwise
 from math import isnan
@@ -69,7 +70,7 @@ class History:
         self.bound = array("d")
         self.frequency = array("d")
         self.skew = array("d")
-        self.sources: dict[str, Samples] = {}
+        self.sources = defaultdict[str, Samples](Samples)
         """By the source's name."""
         self.errors: dict[int, str] = {}
         """The class of each error, by its line."""
@@ -88,8 +89,6 @@ class History:
         if line.sources is not None:
             flags |= SOURCES
             for sample in line.sources:
-                if sample.name not in self.sources:
-                    self.sources[sample.name] = Samples()
                 self.sources[sample.name].add(number, sample)
         self._append(line.time, line.uptime, flags, line.clock or NO_BOUND)
 
