@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -211,15 +210,3 @@ def test_ctrl_c_shows_the_hosts_that_have_answered(
     assert process.returncode == (0 if options else 130)
     assert [row[:2] for row in rows(out)[1:]] == [[chronyd.command_address, "OK"]]
     assert re.search(r"\ninterrupted: of 2 hosts, 1 host in \d+\.\d s: 1 OK\n$", out)
-
-
-def test_many_hosts_are_asked_by_one_process(tmp_path: Path, call: Call) -> None:
-    gone = [f"127.0.0.1:{port}" for port in range(2, 9)]
-    with ExitStack() as running:
-        good = script(None, tracking(reference_time=time.time_ns()))
-        chronyds = [running.enter_context(ScriptedChronyd(good)) for _ in range(20)]
-        listed = tmp_path / "hosts"
-        listed.write_text("\n".join([*(chronyd.address for chronyd in chronyds), *gone]))
-        done = call("fleet", "--from", str(listed), "--timeout", "20")
-    assert done.code == 1
-    assert re.search(r"27 hosts in .* s: 20 OK, 7 CRITICAL\n$", done.out)

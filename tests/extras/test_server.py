@@ -225,16 +225,20 @@ def test_each_refused_target_is_logged_once() -> None:
 def test_a_chronyd_that_fails_and_comes_back_is_logged_once_each() -> None:
     with PrivateChronyd("local stratum 5") as own, logged("--address", own.address) as logging:
         server, lines = logging
-        server.metrics()
-        own.stop()
-        for _ in range(3):
-            server.metrics()
+        assert is_up(server)
+        own.restart()
+        assert is_up(server)
+        own.stop(crash=True)
+        assert [is_up(server) for _ in range(3)] == 3 * [False]
         own.start()
-        for _ in range(3):
-            server.metrics()
+        assert [is_up(server) for _ in range(3)] == 3 * [True]
     failed, back = lines
     assert own.address in failed
     assert back == f"pychrony: chronyd at {own.address} answers again\n"
+
+
+def is_up(server: Exporter) -> bool:
+    return "\nchrony_up 1.0\n" in server.metrics()
 
 
 def test_all_addresses_are_listened_on() -> None:
