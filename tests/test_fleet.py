@@ -148,6 +148,7 @@ def test_watching_shows_the_table_again(chronyd: PrivateChronyd) -> None:
         found: list[str] = []
         while sum("1 host in " in line for line in found) < 3:
             found.append(process.stdout.readline())
+            assert found[-1], "it has ended"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 0
