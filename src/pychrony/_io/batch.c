@@ -239,16 +239,12 @@ static bool are_lists_alike(struct batch *batch)
 static bool check_round(struct batch *batch)
 {
     struct round *round = &batch->round;
-    if (open_list(batch, 0) < 0 || !is_enclosed(round) || !are_lists_complete(batch))
+    if (open_list(batch, 0) < 0 || !is_complete(round) || !are_lists_complete(batch))
         return false;
     enum verdict verdict = judge(round);
-    if (verdict == CLOSE_IT) {
-        if (round->closing != DONE)
-            return false; /* there is no free slot for it */
+    if (verdict == CLOSE_AGAIN)
         round->closing = TO_ASK;
-        return true;
-    }
-    if (verdict == SOUND && are_lists_alike(batch))
+    else if (verdict == SOUND && are_lists_alike(batch))
         conclude_lists(batch);
     else
         read_again(batch);
@@ -392,8 +388,7 @@ static void take_record(struct batch *batch, int ask, int record, const struct s
     shim_place *place = take_place(batch, ask, record);
     int error = NO_MEMORY;
     if (place != NULL)
-        error = copy_record(&batch->store, place, session, told->flags,
-                            slot->source.address,
+        error = copy_record(&batch->store, place, session, told->flags, slot->source.address,
                             &progress->shape);
     if (error == SHIM_ABSURD)
         told->records = chrony.get_record_number_fields(session);
@@ -614,6 +609,5 @@ int start_batch(struct batch *batch, const shim_ask *asks, int asked, int64_t ti
     forget_rounds(&batch->round);
     batch->seen.running = true;
     restart_round(batch);
-    publish(batch);
     return OK;
 }

@@ -46,8 +46,7 @@ static bool same_source(const struct item *one, const struct item *other)
 /* A request was answered or refused: end it in all slots that have it. */
 static enum event conclude(struct slot *slot, enum event event)
 {
-    set_state(slot, IDLE);
-    watch_writing(slot->peer->hub, slot->socket, false);
+    release(slot);
     if (!slot->peer->repeated)
         return event;
     for (struct slot *twin = slot->peer->slots; twin != NULL; twin = twin->next)
@@ -136,9 +135,9 @@ static void close_idle(struct peer *peer, int most)
 void return_idle(struct peer *peer)
 {
     /* Nearby clients have few sockets, and use them again soon. */
-    int excess = is_far(peer) && peer->open > 1 ? -budget_to_spare() : 0;
+    int64_t excess = is_far(peer) ? -budget_to_spare() : 0;
     if (excess > 0)
-        close_idle(peer, excess < peer->open ? peer->open - excess : 1);
+        close_idle(peer, excess < peer->open ? (int)(peer->open - excess) : 1);
 }
 
 /* ---- Peers ---- */

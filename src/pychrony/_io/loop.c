@@ -82,11 +82,11 @@ struct shim_loop {
     int64_t tags;         /* given to clients so far */
     int64_t pauses;       /* nanoseconds that do not count towards timeouts */
     bool abandoned;       /* the caller has let go of it */
-    bool over;            /* everything is closed, because the process is ending */
 };
 
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct node loops = {&loops, &loops};
+static bool over; /* everything is closed, because the process is ending */
 
 static shim_loop *loop_at(struct node *node) { return ITEM(node, shim_loop, among_all); }
 
@@ -107,13 +107,6 @@ static void unlock_loop(shim_loop *loop) { pthread_mutex_unlock(&loop->lock); }
 
 /* Step the client at the next step of the loop. */
 static void make_ready(shim_client *client) { append(&client->among_ready, &client->loop->ready); }
-
-/* Add the client's batch to those that shim_finished() returns. */
-static void add_finished(shim_client *client)
-{
-    append(&client->among_finished, &client->loop->finished);
-    client->loop->done++;
-}
 
 static void remove_finished(shim_client *client)
 {
@@ -136,63 +129,31 @@ int64_t shim_finished(shim_loop *loop)
 
 /* ---- All loops ---- */
 
-static void lock_loops(void)
+static void lock_all(void)
 {
     struct node *node;
     pthread_mutex_lock(&loops_lock);
     FOR_EACH(node, &loops)
         lock_loop(loop_at(node));
+    lock_library();
 }
 
-static void unlock_loops(void)
+static void unlock_all(void)
 {
     struct node *node;
+    unlock_library();
     FOR_EACH(node, &loops)
         unlock_loop(loop_at(node));
     pthread_mutex_unlock(&loops_lock);
 }
 
-void shim_close_all(void)
-{
-    struct node *node, *inner;
-    lock_loops();
-    FOR_EACH(node, &loops) {
-        shim_loop *loop = loop_at(node);
-        FOR_EACH(inner, &loop->clients) {
-            close_peer(&client_at(inner)->batch.peer);
-            make_ready(client_at(inner));
-        }
-        loop->over = true;
-    }
-    unlock_loops();
-}
-
-/* At the end of the process, a thread may still be in a call. */
-__attribute__((destructor)) static void close_at_exit(void) { shim_close_all(); }
-
-/* ---- fork() ---- */
-
-static void before_fork(void)
-{
-    lock_loops();
-    lock_library();
-}
-
-static void after_fork(void)
-{
-    unlock_library();
-    unlock_loops();
-}
-
-/* A child that used its parent's sockets would receive the parent's answers, and libchrony would
-   use the same sequence numbers in both. If libchrony closed the sockets,
-   it would also delete the parent's socket files. */
-static void in_child(void)
+/* Close all sockets of the process; in a forked child, without the files of the parent's sockets. */
+static void close_sockets(bool inherited)
 {
     struct node *node, *inner;
     FOR_EACH(node, &loops) {
         shim_loop *loop = loop_at(node);
-        loop->hub.inherited = true;
+        loop->hub.inherited = inherited;
         FOR_EACH(inner, &loop->clients) {
             shim_client *client = client_at(inner);
             close_peer(&client->batch.peer);
@@ -200,16 +161,34 @@ static void in_child(void)
                 begin_again(&client->batch);
             make_ready(client);
         }
-        close_hub(&loop->hub);
-        loop->due = 0;
+        if (inherited)
+            close_hub(&loop->hub);
     }
-    after_fork();
+}
+
+void shim_close_all(void)
+{
+    lock_all();
+    close_sockets(false);
+    over = true;
+    unlock_all();
+}
+
+/* At the end of the process, a thread may still be in a call. */
+__attribute__((destructor)) static void close_at_exit(void) { shim_close_all(); }
+
+/* A child that used its parent's sockets would receive the parent's answers, and libchrony would
+   use the same sequence numbers in both. */
+static void in_child(void)
+{
+    close_sockets(true);
+    unlock_all();
 }
 
 /* Runs when the shim is loaded, before any lock can be held. */
 __attribute__((constructor)) static void register_fork_handlers(void)
 {
-    pthread_atfork(before_fork, after_fork, in_child);
+    pthread_atfork(lock_all, unlock_all, in_child);
 }
 
 /* ---- One loop ---- */
@@ -300,7 +279,7 @@ int shim_open(shim_client *client, const char *address)
     if (client == NULL)
         return NO_MEMORY;
     lock_loop(client->loop);
-    int error = client->loop->over ? SHIM_UNREACHABLE : open_peer(&client->batch.peer, address);
+    int error = over ? SHIM_UNREACHABLE : open_peer(&client->batch.peer, address);
     unlock_loop(client->loop);
     return error;
 }
@@ -325,26 +304,17 @@ void shim_client_free(shim_client *client)
 
 /* ---- Steps ---- */
 
-/* When the first of the clients is due. */
-static int64_t first_due(shim_loop *loop)
-{
-    int64_t due = NEVER;
-    struct node *node;
-    FOR_EACH(node, &loop->clients)
-        if (client_at(node)->due < due)
-            due = client_at(node)->due;
-    return due;
-}
-
 static void step_client(shim_client *client, int64_t now)
 {
     struct batch *batch = &client->batch;
     bool running = batch->seen.running;
-    if (running && client->loop->over)
+    if (running && over)
         fail_batch(batch, SHIM_UNREACHABLE, ECANCELED);
     client->due = step_batch(batch, now);
-    if (running && !batch->seen.running)
-        add_finished(client);
+    if (running && !batch->seen.running) {
+        append(&client->among_finished, &client->loop->finished);
+        client->loop->done++;
+    }
     if (client->due < client->loop->due)
         client->loop->due = client->due;
 }
@@ -360,14 +330,16 @@ static void step(shim_loop *loop, int64_t now)
     }
     if (now < loop->due)
         return;
+    loop->due = NEVER;
     FOR_EACH(node, &loop->clients) {
         shim_client *client = client_at(node);
-        if (client->due > now)
-            continue;
-        look_again(&client->batch.peer); /* its events may not have been taken in yet */
-        step_client(client, now);
+        if (client->due <= now) {
+            look_again(&client->batch.peer); /* its events may not have been taken in yet */
+            step_client(client, now);
+        } else if (client->due < loop->due) {
+            loop->due = client->due;
+        }
     }
-    loop->due = first_due(loop);
 }
 
 static void take_events(const struct epoll_event *events, int count)
@@ -391,12 +363,9 @@ static int64_t time_left(const shim_loop *loop, int64_t now)
 static int wait_for(int epoll, struct epoll_event *events, int64_t time)
 {
     int milliseconds = time > 0 ? (int)((time + MILLISECOND - 1) / MILLISECOND) : 0;
-    int found = epoll >= 0 ? epoll_wait(epoll, events, EVENTS, milliseconds) : 0;
-    if (found < 0 && errno == EINTR)
-        return -1;
-    /* Without a socket, only time can pass. */
-    if (found < 0 || epoll < 0)
-        return poll(NULL, 0, milliseconds) < 0 ? -1 : 0;
+    int found = epoll_wait(epoll, events, EVENTS, milliseconds);
+    if (found < 0 && errno != EINTR) /* without a socket, only time can pass */
+        found = poll(NULL, 0, milliseconds);
     return found;
 }
 

@@ -53,21 +53,18 @@ bool is_count_doubtful(struct round *round, int number)
 
 /* ---- Verdicts ---- */
 
-bool is_enclosed(const struct round *round)
+bool is_complete(const struct round *round)
 {
-    return round->counting == DONE && (round->number == 0 || round->opening == DONE);
+    return round->counting == DONE && (round->number == 0 || round->opening == DONE) &&
+           (round->latest == 0 || round->closing == DONE);
 }
 
 enum verdict judge(const struct round *round)
 {
-    if (round->latest > 0) { /* the opening was not the only request */
-        if (round->closing != DONE)
-            return CLOSE_IT;
-        if (round->earliest < round->opened ||
-            memcmp(&round->last, &round->last_again, sizeof(round->last)) != 0)
-            return READ_AGAIN;
-        if (round->closed < round->latest)
-            return CLOSE_IT;
-    }
-    return SOUND;
+    if (round->latest == 0)
+        return SOUND; /* the opening was the only request */
+    if (round->earliest < round->opened ||
+        memcmp(&round->last, &round->last_again, sizeof(round->last)) != 0)
+        return READ_AGAIN;
+    return round->closed < round->latest ? CLOSE_AGAIN : SOUND;
 }

@@ -66,13 +66,13 @@ bool note_gone(struct round *round, int record);
    changes. Returns whether to ask for it again. */
 bool is_count_doubtful(struct round *round, int number);
 
-/* Whether both the number and the opening are known. */
-bool is_enclosed(const struct round *round);
+/* Whether the number is known, and opening and closing are answered, as far as they are needed. */
+bool is_complete(const struct round *round);
 
-/* What to do about a round in which all requests that were sent are answered. */
+/* What to do about a complete round. */
 enum verdict {
-    CLOSE_IT,   /* ask for the last record again */
-    READ_AGAIN, /* the sources have changed, or may have */
+    CLOSE_AGAIN, /* ask for the last record again */
+    READ_AGAIN,  /* the sources have changed, or may have */
     SOUND
 };
 enum verdict judge(const struct round *round);

@@ -18,35 +18,18 @@
    process; together, they may use a quarter of all descriptors. */
 static atomic_int further;
 
-static int budget(void)
+static int64_t budget(void)
 {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 8 > INT32_MAX)
-        return INT32_MAX;
-    return (int)(limit.rlim_cur / 8);
+    struct rlimit limit = {0};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return (int64_t)(limit.rlim_cur / 8);
 }
 
-static bool take_budget(void)
-{
-    if (atomic_fetch_add(&further, 1) < budget())
-        return true;
-    atomic_fetch_sub(&further, 1);
-    return false;
-}
-
-int budget_to_spare(void) { return budget() / 2 - further; }
+int64_t budget_to_spare(void) { return budget() / 2 - further; }
 
 /* ---- Memory ---- */
 
-/* Keep the memory of a closed socket for a new one. */
-static void put_away(struct hub *hub, struct socket *socket)
-{
-    atomic_fetch_sub(&further, socket->further);
-    *socket = (struct socket){.fd = -1, .next = hub->closed};
-    hub->closed = socket;
-    hub->open--;
-}
-
+/* That of a closed socket, if there is one. */
 static struct socket *take_memory(struct hub *hub)
 {
     struct socket *socket = hub->closed;
@@ -88,7 +71,8 @@ static int prepare(struct hub *hub, struct socket *socket)
 int open_socket(struct hub *hub, const char *address, bool more, void *owner,
                 struct socket **opened)
 {
-    if (more && !take_budget()) {
+    if (atomic_fetch_add(&further, more) >= budget() && more) {
+        atomic_fetch_sub(&further, 1);
         errno = EMFILE;
         return NO_BUDGET;
     }
@@ -115,7 +99,10 @@ void close_socket(struct hub *hub, struct socket *socket)
         close(socket->fd); /* libchrony would also delete the parent's socket file */
     else if (socket->fd >= 0)
         chrony.close_socket(socket->fd);
-    put_away(hub, socket);
+    atomic_fetch_sub(&further, socket->further);
+    *socket = (struct socket){.fd = -1, .next = hub->closed};
+    hub->closed = socket;
+    hub->open--;
 }
 
 void close_hub(struct hub *hub)

@@ -43,7 +43,7 @@ enum { NO_BUDGET = -2 };
 /* Half of the budget is reserved for distant daemons, which need a socket for each request. Returns
    how many sockets may still be opened for nearby ones; a negative number is how many idle sockets
    should be closed. */
-int budget_to_spare(void);
+int64_t budget_to_spare(void);
 
 void close_socket(struct hub *hub, struct socket *socket);
 
