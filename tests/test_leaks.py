@@ -20,6 +20,8 @@ from surroundings import both
 import pychrony
 from pychrony import ChronyConnection, ChronyDataError, ChronyError
 
+MANY = script([ntp_source(f"192.0.2.{number}") for number in range(1, 60)])
+
 
 def test_a_connection_that_fails_to_open_leaves_nothing_behind() -> None:
     with ScriptedChronyd(transport="unix") as chronyd:
@@ -120,9 +122,8 @@ def test_running_out_of_file_descriptors_is_told_and_leaves_nothing_behind() -> 
         if sys.argv[1].startswith("/"):
             assert os.listdir(beside) == ["chronyd.sock"], os.listdir(beside)
     """
-    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 60)])
     for transport in ("udp", "unix"):
-        with ScriptedChronyd(many, transport) as chronyd:
+        with ScriptedChronyd(MANY, transport) as chronyd:
             done = run(code, chronyd.address)
         assert done.stderr == ""
         said = done.stdout.splitlines()
@@ -142,8 +143,7 @@ def test_running_out_of_file_descriptors_while_connected_is_survived() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         print(len(connection.get_sources()), len(connection.get_auth_data()))
     """
-    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 60)])
-    with ScriptedChronyd(many, "unix") as chronyd:
+    with ScriptedChronyd(MANY, "unix") as chronyd:
         done = run(code, chronyd.address)
         assert (done.stdout, done.stderr) == ("59 59\n59 59\n", "")
         assert remains(chronyd.address) == []
@@ -164,14 +164,13 @@ def test_many_kept_connections_share_a_budget_of_further_sockets() -> None:
         ]
         for _ in range(2):
             for connection in connections:
-                assert len(connection.get_sources()) == 60
+                assert len(connection.get_sources()) == 59
         used = len(os.listdir("/proc/self/fd")) - before
         print(used - 3 * 40)  # of each: its socket, /dev/urandom, epoll
     print(len(os.listdir("/proc/self/fd")) - before)
     """
-    many = script([ntp_source(f"192.0.2.{number}") for number in range(1, 61)])
     for transport in ("udp", "unix"):
-        with ScriptedChronyd(many, transport) as chronyd:
+        with ScriptedChronyd(MANY, transport) as chronyd:
             done = run(code, chronyd.address)
             assert done.stderr == ""
             further, left = map(int, done.stdout.split())
