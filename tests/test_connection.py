@@ -23,7 +23,14 @@ from scripted.wire import Command, Status, ntp_source
 from surroundings import needs_ipv6, needs_ipv6_in_kernel, udp6
 
 import pychrony
-from pychrony import ChronyConnection, ChronyConnectionError, ChronyDataError, ChronyError, aio
+from pychrony import (
+    ChronyConnection,
+    ChronyConnectionError,
+    ChronyDataError,
+    ChronyError,
+    ChronyTimeoutError,
+    aio,
+)
 from pychrony import Transport as Reached
 
 
@@ -416,11 +423,14 @@ def test_what_is_wrong_with_a_path_is_told_apart(
     assert words in error.message
 
 
-def test_a_folder_too_long_for_libchrony_is_told(tmp_path: Path) -> None:
-    folder = Path("/tmp") / ("x" * 62)
-    error = refusal(folder / "chronyd.sock")
-    assert type(error) is ChronyConnectionError
-    assert "in a folder of 62 bytes at most" in error.message or error.errno == errno.ENOENT
+def test_a_folder_too_long_for_libchrony_is_told(short_path: Path) -> None:
+    folder = short_path.parent / ("x" * 50)
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as chronyd:
+        chronyd.bind(str(folder / "chronyd.sock"))
+        error = refusal(folder / "chronyd.sock")
+    if not isinstance(error, ChronyTimeoutError):  # libchrony 0.1 has no limit
+        assert "the path of the socket's folder can have 62 bytes at most" in error.message
 
 
 @pytest.mark.parametrize("transport", ["udp", udp6])
