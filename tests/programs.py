@@ -18,6 +18,7 @@ from textwrap import dedent
 from typing import NamedTuple
 
 import pytest
+from limits import PATIENCE
 from scripted import ScriptedChronyd
 
 from pychrony._command.cli import main
@@ -69,7 +70,7 @@ def command(
         text=True,
         encoding="utf-8",
         env=os.environ | WIDE | environment,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -112,7 +113,7 @@ class Terminal:
         """Read what is shown until it has a text, so many times."""
         shown = b""
         while shown.count(text.encode()) < times:
-            assert select.select([self._ours], [], [], 60)[0], shown
+            assert select.select([self._ours], [], [], PATIENCE)[0], shown
             shown += os.read(self._ours, 4096)
         return shown.decode()
 
@@ -131,7 +132,7 @@ def run(code: str, *arguments: str, warnings: str = "error") -> subprocess.Compl
             [sys.executable, "-W", warnings, program, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import wait_until
+from limits import PATIENCE, wait_until
 from programs import Call, Terminal, at, command, running
 from scripted import OPEN_COMMANDS, ScriptedChronyd, script
 from scripted.wire import Command, Status, ntp_source, tracking, unresolved_source
@@ -305,7 +305,7 @@ def test_a_reader_that_leaves_early_is_no_error_to_be_told(scripted: ScriptedChr
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(60) == 128 + signal.SIGPIPE
+        assert process.wait(PATIENCE) == 128 + signal.SIGPIPE
 
 
 def test_output_that_cannot_be_written_is_code_1(scripted: ScriptedChronyd) -> None:
@@ -313,7 +313,7 @@ def test_output_that_cannot_be_written_is_code_1(scripted: ScriptedChronyd) -> N
         open("/dev/full", "w") as full,
         running("tracking", *at(scripted), stdout=full.fileno()) as process,
     ):
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert errors == "pychrony: writing the output: No space left on device\n"
     assert process.returncode == 1
 
@@ -323,7 +323,7 @@ def test_ctrl_c_ends_a_wait_without_a_traceback(scripted: ScriptedChronyd) -> No
     with running("tracking", *at(scripted), "--timeout", "none") as process:
         wait_until(lambda: scripted.requests)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60) == ("", "")
+        assert process.communicate(timeout=PATIENCE) == ("", "")
         assert process.returncode == 130
 
 
@@ -348,7 +348,7 @@ def test_watching_gives_a_line_of_json_each_time_until_ctrl_c(scripted: Scripted
         # communicate() would lose what readline() has read beyond its line.
         assert all(json.loads(line) for line in process.stdout)
         assert process.stderr.read() == ""
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     times = [datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in lines]
     assert times == sorted(times)
     assert abs(times[0].timestamp() - time.time()) < 60
@@ -368,7 +368,7 @@ def test_watching_goes_on_when_chronyd_comes_back(scripted: ScriptedChronyd) -> 
         scripted.restart({Command.TRACKING: tracking(stratum=7)})
         assert read_until(process, "answer")["answer"]["stratum"] == 7
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60)[1] == ""
+        assert process.communicate(timeout=PATIENCE)[1] == ""
 
 
 @pytest.mark.parametrize("name", ["tracking", "fleet"])
@@ -384,7 +384,7 @@ def test_lines_go_to_a_file_that_may_be_moved_away(
         process.send_signal(signal.SIGHUP)
         wait_until(lambda: log.exists() and log.stat().st_size)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60) == ("", "")
+        assert process.communicate(timeout=PATIENCE) == ("", "")
         assert process.returncode == 0
     lines = [json.loads(line) for path in (moved, log) for line in path.read_text().splitlines()]
     assert {line["host" if name == "fleet" else "address"] for line in lines} == {scripted.address}
@@ -447,7 +447,7 @@ def test_watching_on_a_terminal_draws_each_text_over_the_last(
     ):
         shown = terminal.shown_until("\x1b[J", times=3)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     first, height, second, *_ = re.split(r"\x1b\[(\d+)A", shown)
     for text in (first, second):
         rows_of_text = re.sub(r"\x1b\[[JK]", "", text).split("\r\n")[:-1]

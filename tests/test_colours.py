@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from limits import PATIENCE
 from programs import Terminal, at, running
 
 from pychrony._command.colours import coloured
@@ -16,7 +17,7 @@ def on_terminal(*arguments: str, **environment: str) -> str:
     with Terminal() as terminal:
         end = terminal.end
         with running(*arguments, stdout=end, stderr=end, **surroundings) as process:
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
         return terminal.shown()
 
 

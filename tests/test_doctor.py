@@ -68,7 +68,7 @@ def test_doctor_suspects_an_apparmor_profile_that_keeps_chronyd_silent(alone: Al
         os.environ["COLUMNS"] = "300"
 
         def suspected():
-            diagnosis = doctor.examine(None, 0.5)
+            diagnosis = doctor.examine(None, 2.0)
             assert diagnosis.hint in doctor.diagnosis_text(diagnosis)
             return diagnosis.hint
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import PATIENCE
 from programs import Call, Terminal, command, running
 from scripted import ScriptedChronyd, drop, script
 from scripted.wire import ntp_source, source, tracking, unresolved_source
@@ -135,7 +136,7 @@ def test_hosts_come_from_standard_input(chronyd: PrivateChronyd) -> None:
 def test_a_terminal_shows_how_many_have_answered(chronyd: PrivateChronyd) -> None:
     hosts = [chronyd.command_address, NOWHERE]
     with Terminal() as terminal, running("fleet", *hosts, *EASY, stderr=terminal.end) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE)
         shown = terminal.shown()
     assert "2 hosts in " in out
     assert re.match(r"\r1 of 2 hosts, [01] bad\x1b\[K", shown)
@@ -150,7 +151,7 @@ def test_watching_shows_the_table_again(chronyd: PrivateChronyd) -> None:
             found.append(process.stdout.readline())
             assert found[-1], "it has ended"
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert sum(line.startswith("host ") for line in found) == 2
 
@@ -207,7 +208,7 @@ def test_ctrl_c_shows_the_hosts_that_have_answered(
         with running("fleet", *arguments, stderr=terminal.end) as process:
             terminal.shown_until("1 of 2 hosts")
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == (0 if options else 130)
     assert [row[:2] for row in rows(out)[1:]] == [[chronyd.command_address, "OK"]]
     assert re.search(r"\ninterrupted: of 2 hosts, 1 host in \d+\.\d s: 1 OK\n$", out)

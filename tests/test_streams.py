@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from functools import cache
 
 import pytest
+from limits import PATIENCE
+from programs import COMMAND
 
 from pychrony._command.cli import COMMANDS
 from pychrony.testing import PrivateChronyd
@@ -60,14 +61,14 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     places = {"address": chronyd.address, "command_address": chronyd.command_address}
     arguments = [argument.format_map(places) for argument in call]
-    command = shlex.join([sys.executable, "-m", "pychrony", *arguments])
+    command = shlex.join([*COMMAND, *arguments])
     return subprocess.run(
         ["sh", "-c", f"exec {command} {redirection}"],
         capture_output=True,
         text=True,
         encoding="utf-8",
         env={**os.environ, **environment},
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

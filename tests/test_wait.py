@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from limits import wait_until
+from limits import PATIENCE, wait_until
 from loops import each_kind, run
 from programs import Call, Terminal, running
 from scripted import ScriptedChronyd, drop, honest, in_turn, script
@@ -68,7 +68,7 @@ def test_a_good_clock_needs_no_waiting(chronyd: PrivateChronyd, call: Call) -> N
 def test_a_chronyd_may_come_later_and_restart_meanwhile(server: PrivateChronyd) -> None:
     with PrivateChronyd() as chronyd:
         chronyd.stop()
-        with running("wait", "--address", chronyd.address, "--timeout", "60") as process:
+        with running("wait", "--address", chronyd.address, "--timeout", "5m") as process:
             lines_until(process, f"connecting to {chronyd.address}: no such file")
             chronyd.start()
             lines_until(process, "chronyd is not synchronised")
@@ -77,7 +77,7 @@ def test_a_chronyd_may_come_later_and_restart_meanwhile(server: PrivateChronyd) 
             chronyd.start()
             lines_until(process, "chronyd is not synchronised")
             chronyd.chronyc("add", *server.as_source().split())
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0
             assert out.startswith("good after ")
 

@@ -22,7 +22,7 @@ import pytest
 import trustme
 import yaml
 from limits import PATIENCE, wait_until
-from programs import command
+from programs import at, command
 from scripted import ScriptedChronyd
 from servers import Exporter, exporter, fetch, silence
 
@@ -465,7 +465,7 @@ def test_a_web_configuration_that_cannot_be_used_is_code_2(
 
 def test_once_writes_the_page_to_stdout() -> None:
     with PrivateChronyd("local stratum 5") as own:
-        done = command("exporter", "--once", "--address", own.address)
+        done = command("exporter", "--once", *at(own))
     assert (done.returncode, done.stderr) == (0, "")
     assert "\nchrony_up 1.0\n" in done.stdout
     assert "process_" not in done.stdout  # node_exporter has its own
@@ -504,7 +504,7 @@ def test_sources_are_named_by_reverse_dns_if_asked_for() -> None:
 def test_names_that_nobody_knows_do_not_delay_a_scrape_beyond_its_time() -> None:
     with (
         ScriptedChronyd(transport="unix") as chronyd,
-        exporter("--address", chronyd.address, "--resolve", "--timeout", "3") as server,
+        exporter("--address", chronyd.address, "--resolve", "--timeout", "10") as server,
     ):
         text = server.metrics()
     assert 'source_name="192.0.2.1"' in text
