@@ -18,7 +18,7 @@ from alone import Alone
 from connected import connected
 from limits import fds, remains
 from methods import METHODS
-from scripted import ScriptedChronyd, Transport, dies, script
+from scripted import ScriptedChronyd, Transport, delay, dies, script
 from scripted.wire import Command, Status, ntp_source
 from surroundings import needs_ipv6, needs_ipv6_in_kernel, udp6
 
@@ -317,9 +317,25 @@ def test_a_name_with_several_addresses_leads_to_the_one_that_answers(
     assert f" {shown}:{port} (connection refused)" in said
 
 
-@pytest.mark.parametrize(
-    "read", [pychrony.get_tracking, lambda name: asyncio.run(aio.get_tracking(name))]
+each_way = pytest.mark.parametrize(
+    "read", [pychrony.get_tracking, lambda *name, **o: asyncio.run(aio.get_tracking(*name, **o))]
 )
+
+
+@each_way
+def test_a_name_and_its_answer_share_the_timeout(
+    read: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(*_: object, **__: object) -> list[object]:
+        time.sleep(0.7)
+        return [(None, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with ScriptedChronyd(fault=delay(0.6)) as chronyd, pytest.raises(ChronyTimeoutError):
+        read(chronyd.address.replace("127.0.0.1", "slow.example"), timeout=1.0)
+
+
+@each_way
 def test_the_error_of_a_name_leads_with_the_name(
     read: Callable[[str], object], resolve_to: Callable[..., None]
 ) -> None:
