@@ -24,8 +24,11 @@ import yaml
 from limits import PATIENCE, wait_until
 from programs import at, command
 from scripted import ScriptedChronyd
+from scripted.faults import drop, honest
 from servers import Exporter, exporter, fetch, silence
 
+from pychrony import ChronyTimeoutError
+from pychrony._command.exporter.local import Local
 from pychrony._command.exporter.web_config import WebConfig
 from pychrony.testing import PrivateChronyd
 
@@ -239,6 +242,22 @@ def test_a_chronyd_that_fails_and_comes_back_is_logged_once_each() -> None:
 
 def is_up(server: Exporter) -> bool:
     return "\nchrony_up 1.0\n" in server.metrics()
+
+
+def test_a_scrape_without_an_answer_ends_no_other_scrape(scripted: ScriptedChronyd) -> None:
+    async def main() -> None:
+        local = Local(scripted.address, 4.0, ("tracking",))
+        scripted.fault = drop
+        first = asyncio.create_task(local.ask())
+        await asyncio.sleep(2)
+        second = asyncio.create_task(local.ask())
+        with pytest.raises(ChronyTimeoutError):
+            await first
+        scripted.fault = honest
+        assert (await second).tracking is not None
+        await local.close()
+
+    asyncio.run(main())
 
 
 def test_all_addresses_are_listened_on() -> None:

@@ -18,17 +18,22 @@ class Local:
         self._connection = ChronyConnection(address, timeout=timeout)
         self._names = names
         self._opening = asyncio.Lock()
+        self._asking = 0
 
     async def ask(self) -> AllReports:
         """Read the reports."""
         async with self._opening:
             if self._connection.address is None:
                 await self._connection.__aenter__()
+        self._asking += 1
         try:
             return await self._connection.get_all(*self._names)
         except ChronyError:
-            await self.close()  # the next call looks for chronyd in all places again
+            if self._asking == 1:
+                await self.close()  # the next call looks for chronyd in all places again
             raise
+        finally:
+            self._asking -= 1
 
     async def close(self) -> None:
         """Close the connection."""
