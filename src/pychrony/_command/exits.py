@@ -7,6 +7,7 @@ import sys
 from ..exceptions import ChronyDataError, ChronyError, ChronyLibraryError, ChronyPermissionError
 
 UNREACHABLE, USAGE, DENIED, UNUSABLE, NO_LIBRARY = 1, 2, 3, 4, 5
+BAD = 1  # what was judged is a clock that is not good
 INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as a shell reports these signals
 
 

@@ -12,9 +12,7 @@ from ..connection import ChronyConnection, get_tracking
 from ..exceptions import ChronyError
 from ..models import TrackingStatus
 from .arguments import Parser, add_address, add_local_ok, columns, duration, duration_or_none
-from .exits import complain
-
-NOT_IN_TIME = 1
+from .exits import BAD, complain
 
 DESCRIPTION = """\
 Wait until the clock is synchronised to a source, as 'chronyc waitsync' does.
@@ -57,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     except ChronyError as error:
         progress.end()
         complain(error.message)
-        return NOT_IN_TIME
+        return BAD
     progress.end()
     if not options.quiet:
         print(f"good after {waiting.passed:.1f} s: {in_words(tracking)}".replace("µ", "u"))

@@ -10,12 +10,11 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 
 from ..arguments import Parser, add_limits, add_output, add_timeout, interval, limits
+from ..exits import BAD
 from ..record import Output
 from ..screen import Screen, rounds, width, write
 from .rows import Row, judged
 from .table import table, totals
-
-ALL_GOOD, ANY_BAD = 0, 1
 
 DESCRIPTION = """\
 Judge the clocks of many hosts at the same time, and list the worst first.
@@ -65,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
     with suppress(KeyboardInterrupt):
         for _ in rounds(options.watch):
             _round(options, output, screen)
-    return ALL_GOOD
+    return 0
 
 
 def _listed(parser: argparse.ArgumentParser, name: str | None) -> Iterator[str]:
@@ -98,7 +97,7 @@ def _round(options: argparse.Namespace, output: Output, screen: Screen | None = 
     if not options.json:
         text = _text(rows, time.monotonic() - begun, bad_only=options.bad, at_the_top=bool(screen))
         screen.draw(text) if screen else write(text)
-    return ALL_GOOD if all(row.is_good for row in rows) else ANY_BAD
+    return 0 if all(row.is_good for row in rows) else BAD
 
 
 def _text(

@@ -9,14 +9,12 @@ from typing import Any
 
 from ..._model.durations import interval, seconds
 from ..arguments import Parser, add_json, duration
-from ..exits import UNUSABLE, USAGE, complain
+from ..exits import BAD, UNUSABLE, USAGE, complain
 from ..grid import aligned
 from ..logs import Log, add_arguments, chosen, read
 from ..screen import write
 from ..values import NOTHING
 from .sums import ABOVE, PERCENTILES, Account, Sum, is_about_clock, sum_up
-
-LIMIT_BROKEN = 1
 
 DESCRIPTION = """\
 Sum up logs of --json --watch, for each day (UTC) and in all: percentiles of the clock's error
@@ -60,7 +58,7 @@ def run(argv: Sequence[str]) -> int:
     else:
         write("\n\n".join("\n".join(_text(account, options.limit)) for account in accounts))
     kept = all(account.whole.keeps(options.limit) for account in accounts)
-    return 0 if kept else LIMIT_BROKEN
+    return 0 if kept else BAD
 
 
 def _plain(account: Account, limit: float | None) -> dict[str, Any]:
