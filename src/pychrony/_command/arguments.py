@@ -55,12 +55,10 @@ class Parser(argparse.ArgumentParser):
         formatter = partial(argparse.RawDescriptionHelpFormatter, width=columns() - 2)
         super().__init__(allow_abbrev=False, formatter_class=formatter, **options)  # type: ignore[arg-type]
 
-    def parse(
-        self, argv: Sequence[str], defaults: Mapping[str, object] | None = None
-    ) -> argparse.Namespace:
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments of the command; end with an error for what only chronyc takes."""
         self._refuse_chronycs_habits(argv)
-        return self.parse_args(argv, argparse.Namespace(**(defaults or {})))
+        return self.parse_args(argv)
 
     def _refuse_chronycs_habits(self, argv: Sequence[str]) -> None:
         for before, word in pairwise(["", *argv]):

@@ -9,16 +9,7 @@ from collections.abc import Mapping, Sequence
 from .._model.meanings import summary
 from .._version import __version__
 from ..models import MODELS
-from .arguments import (
-    TIMEOUT,
-    Parser,
-    add_address,
-    add_json,
-    add_output,
-    add_timeout,
-    connection,
-    interval,
-)
+from .arguments import Parser, add_address, add_json, add_output, add_timeout, connection, interval
 from .exits import USAGE
 from .record import Output, log
 from .render import keys
@@ -26,18 +17,6 @@ from .screen import width
 from .show import Names, View, show, watch
 
 DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
-
-DEFAULTS = {
-    "address": None,
-    "timeout": TIMEOUT,
-    "json": False,
-    "watch": None,
-    "everything": False,
-    "resolve": False,
-    "output": None,
-    "numeric": False,
-    "verbose": False,
-}
 
 EPILOG = """\
 examples:
@@ -81,7 +60,7 @@ EVERYTHING = "Every report; unreadable reports show the reason, and the exit cod
 def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     """Show a report; `others` are the subcommands with their own parsers, listed in the help."""
     parser = _parser(others, explain=not {"-h", "--help"}.isdisjoint(argv))
-    options = parser.parse(argv, DEFAULTS)
+    options = parser.parse(argv)
     if options.report is None:
         if not options.verbose:
             parser.print_help(sys.stderr)
@@ -110,9 +89,12 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
 
 def _parser(others: Mapping[str, str], *, explain: bool) -> Parser:
     """Build the parser; field descriptions are slow to load, so only `--help` asks for them."""
+    parser = Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG)
+    _add_options(parser)
+    parser.set_defaults(resolve=False)
+    # Behind the name of a report, an option that is not given keeps its value from before.
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(common)
-    parser = Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG, parents=[common])
     parser.commands = (*REPORTS, *others)
     parser.habits = HABITS
     parser.add_argument("--version", action="version", version=f"pychrony {__version__}")
