@@ -12,9 +12,10 @@ from ..arguments import Parser, add_json, duration
 from ..exits import BAD, UNUSABLE, USAGE, complain
 from ..grid import aligned
 from ..logs import Log, add_arguments, chosen, read
+from ..logs.columns import ASKED
 from ..screen import write
 from ..values import NOTHING
-from .sums import ABOVE, PERCENTILES, Account, Sum, is_about_clock, sum_up
+from .sums import ABOVE, PERCENTILES, Account, Sum, sum_up
 
 DESCRIPTION = """\
 Sum up logs of --json --watch, for each day (UTC) and in all: percentiles of the clock's error
@@ -47,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
     if not read(log, options.logs):
         return USAGE
     histories = [(a, log.history(a)) for a in chosen(parser, log, options.address)]
-    accounts = [sum_up(a, h, options.limit) for a, h in histories if h and is_about_clock(h)]
+    accounts = [sum_up(a, h, options.limit) for a, h in histories if h and h.has(ASKED)]
     if not accounts:
         complain(
             "no lines about the clock: a log comes from 'pychrony all --json --watch INTERVAL'"

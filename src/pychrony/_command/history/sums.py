@@ -71,11 +71,6 @@ class Account(NamedTuple):
     whole: Sum
 
 
-def is_about_clock(history: History) -> bool:
-    """Whether the clock was asked for in any line."""
-    return any(flags & ASKED for flags in history.flags)
-
-
 def sum_up(address: str | None, history: History, limit: float | None) -> Account:
     """Sum up the lines in which the clock was asked for; there must be one."""
     lines = [line for line in in_order(history) if history.flags[line] & ASKED]

@@ -101,6 +101,10 @@ class History:
         self.frequency.append(clock.frequency)
         self.skew.append(clock.skew)
 
+    def has(self, flag: int) -> bool:
+        """Whether any line has this flag."""
+        return any(flags & flag for flags in self.flags)
+
     def add_errors_of(self, other: History) -> None:
         """Add errors that came before the address of this chronyd was known."""
         self.begin_file()

@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
     if others:
         parser.error(f"choose one with --address: the logs hold {', '.join(log.addresses())}")
     history = log.history(address)
-    if history is None or not (history.sources or _has_bound(history)):
+    if history is None or not (history.sources or history.has(SYNCHRONIZED)):
         complain(f"nothing to draw: {_lack(history)}")
         return UNUSABLE
     return _draw(history, f"chronyd at {address}" if address else "chronyd", options.output, notes)
@@ -64,10 +64,6 @@ def _draw(history: History, title: str, output: str, notes: Sequence[str]) -> in
         complain(f"writing {output}: {error.strerror}")
         return UNREACHABLE
     return 0
-
-
-def _has_bound(history: History) -> bool:
-    return any(flags & SYNCHRONIZED for flags in history.flags)
 
 
 def _lack(history: History | None) -> str:

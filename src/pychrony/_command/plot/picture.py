@@ -92,14 +92,13 @@ def save(figure: Figure, path: str) -> None:
 def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
     lines = lines_of(history)
     stretches = _stretches(lines)
-    has_clock, sources = bool((lines.flags & SYNCHRONIZED).any()), list(history.sources)
+    has_clock, sources = history.has(SYNCHRONIZED), list(history.sources)
     heights = [CLOCK_HEIGHT, CLOCK_HEIGHT, CLOCK_HEIGHT, SKEW_HEIGHT] if has_clock else []
     heights += [SOURCE_HEIGHT] * min(len(sources), MOST_SOURCES)
     heights += [0.1 + LANE_HEIGHT * min(len(sources), MOST_LANES)] if sources else []
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.33 * len(heights) + 1.1), layout="constrained")
-    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    first = figure.add_subplot(grid[0])
-    panels = [first, *(figure.add_subplot(grid[i], sharex=first) for i in range(1, len(heights)))]
+    grid = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)
+    panels = list(grid[:, 0])
     if has_clock:
         _draw_clock(panels, lines.clock())
     if sources:
