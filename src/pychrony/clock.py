@@ -13,11 +13,11 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
-from ._io.address import parse_address, parse_timeout
 from ._io.library import library_path
 from .connection import AnyAddress, ChronyConnection
 from .exceptions import ChronyError, ChronyLibraryError, ChronyNotSynchronizedError
@@ -239,8 +239,7 @@ class BoundedClock:
         drift_ppm: float = 1.0,
         local_ok: bool = False,
     ) -> None:
-        parse_address(address)
-        parse_timeout(timeout)
+        ChronyConnection(address, timeout=timeout)  # checks the arguments
         self._address, self._timeout = address, timeout
         self._max_age = _not_negative(max_age, "max_age") * SECOND
         self._drift = _not_negative(drift_ppm, "drift_ppm") * PPM
@@ -350,26 +349,24 @@ class _Reports:
     """The last report; `None` if the last attempt to read one failed."""
 
     def __init__(self, address: AnyAddress, timeout: float | None) -> None:
-        self._address, self._timeout = address, timeout
-        self._connections: list[ChronyConnection] = []
+        self._connection = ChronyConnection(address, timeout=timeout)
+        self._connection._stays = True  # reports of two chronyds would not fit together
         self._closed = False
 
     def tracking(self) -> TrackingStatus:
         """Read a report; the first call opens the connection."""
-        if not self._connections:
-            connection = ChronyConnection(self._address, timeout=self._timeout)
-            connection._stays = True  # reports of two chronyds would not fit together
-            self._connections.append(connection.__enter__())
+        if self._connection.address is None:
+            with suppress(RuntimeError):  # another call has opened it meanwhile
+                self._connection.__enter__()
         if self._closed:
             self.close()
             raise _not_open()
-        return self._connections[0].get_tracking()
+        return self._connection.get_tracking()
 
     def close(self) -> None:
         """Let calls that are in progress fail."""
         self._closed = True
-        for connection in self._connections:
-            connection.close()
+        self._connection.close()
 
 
 def _cross_timestamp(clocks: Clocks) -> CrossTimestamp:
