@@ -39,6 +39,7 @@ from surroundings import both
 import pychrony
 from pychrony import ChronyConnectionError, ChronyTimeoutError, aio
 from pychrony._io._shim import lib
+from pychrony.testing import PrivateChronyd
 
 MANY = script([ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 10)])
 
@@ -153,6 +154,26 @@ def test_a_connection_belongs_to_the_loop_that_opened_it(
 
 
 # The loop goes on.
+
+
+@each_loop
+async def test_other_tasks_run_during_each_call(chronyd: PrivateChronyd) -> None:
+    """Even if the answer is there at once."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with aio.ChronyConnection(chronyd.address, timeout=HANG) as connection:
+        counting = asyncio.ensure_future(count())
+        for _ in range(500):
+            before = turns
+            await connection.get_tracking()
+            assert turns > before
+        counting.cancel()
 
 
 @each_loop

@@ -49,6 +49,8 @@ class Client:
         self.batch: Batch = lib.shim_batch_of(self._client)
         self.tag = self.batch.tag
         """A number that no other client of the loop has."""
+        self.due = 0
+        """In how many nanoseconds from `start()` the loop is to be stepped."""
         self.bytes = self._place = memoryview(b"")  # the batch's, once there are any
         self._moved = 0
 
@@ -70,6 +72,7 @@ class Client:
         due = lib.shim_start(self._client, question.asks, question.asked, timeout, longest)
         if due < 0:
             raise failure("asking", self.label, self.address, -due, 0)
+        self.due = due
 
     def stop(self) -> None:
         """Give up the running batch."""

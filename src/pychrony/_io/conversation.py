@@ -331,7 +331,7 @@ class Conversation(Generic[A]):
     def _ask_further(self) -> None:
         """Ask the next address if those before have failed or are silent for too long."""
         while self._left and (not self._asking or self._is_silent()):
-            if self._ask(self._left.popleft()):
+            if self._ask(self._left.popleft()) and (self._left or self._refusal):
                 self._due = self._now() + self._patience()
         if not self._left:
             if self._refusal is None:

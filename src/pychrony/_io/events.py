@@ -102,7 +102,7 @@ class Driver:
         _AWAITED.update(clients)
         for client in clients:
             self._waiting[client.tag] = future
-        self._step()
+            self._set_timer(client.due)
 
     def forget(self, clients: Iterable[Client]) -> None:
         """Do not set it any more."""
@@ -112,19 +112,18 @@ class Driver:
 
     def _step(self) -> None:
         """Wake the calls that are done, and step again when that is due."""
-        while True:
-            due = lib.shim_run(self.loop, 0)
-            while (tag := lib.shim_finished(self.loop)) >= 0:
-                future = self._waiting.pop(tag, None)
-                if future is not None:
-                    wake(future)
-            if due > 0 or not self._waiting:
-                break
-        if self._waiting and due < NEVER:
-            self._set_timer(due)
+        lib.shim_run(self.loop, 0)
+        while (tag := lib.shim_finished(self.loop)) >= 0:
+            future = self._waiting.pop(tag, None)
+            if future is not None:
+                wake(future)
+        if self._waiting:
+            self._set_timer(lib.shim_run(self.loop, 0))
 
     def _set_timer(self, due: int) -> None:
         """Make sure that there is a step by then; an earlier timer is good enough."""
+        if due >= NEVER:
+            return
         at = time.monotonic_ns() + due
         if self._timer is not None:
             if self._due <= at:

@@ -25,8 +25,6 @@ YOUNG = 64
 """Maximum number of unanswered daemons that were asked within the last `YOUTH` nanoseconds. A
 larger burst would overflow queues on the way; chronyd's own queue holds fewer than 300 requests."""
 YOUTH = 10_000_000  # nanoseconds
-NAMES = 64
-"""Maximum number of names to look up at the same time."""
 WAITING = 1000
 """Maximum number of names that wait for their look-up."""
 NAME_SLICE = 5_000_000
@@ -203,7 +201,7 @@ class Many:
         """Look up further names; give up those that have waited for too long without progress."""
         while self._unnamed:
             query, now = self._unnamed[0], self.now()
-            if len(self._looking) < NAMES:
+            if len(self._looking) < names.MOST:
                 query.start = now
                 self._looking[query] = None
                 self._start(query, find(query.address, self._timeout, self.now))
