@@ -90,12 +90,12 @@ def entry(module: str, name: str, kind: str) -> list[str]:
 
 
 def options_for(kind: str) -> list[str]:
-    """Return autodoc's options; a report also shows inherited members."""
+    """Return autodoc's options; classes and reports also show inherited members."""
     if kind in ("functions", "data"):
         return []
     options = ["   :members:", "   :undoc-members:"]
-    if kind == "reports":
-        options.append("   :inherited-members: object")
+    if kind in ("classes", "reports"):
+        options.append("   :inherited-members: object, tuple")
     if kind == "exceptions":
         options.append("   :show-inheritance:")
     return options

@@ -24,7 +24,7 @@ from ._io.events import Calls, Driver, running_loop, wait_for
 from ._io.many import Many
 from ._io.questions import Fields, Question, Together, reading, single
 from ._waiting import Waiting
-from .connection import AnyAddress, Connection, gather, named_models, transport_to
+from .connection import AnyAddress, Connection, gather, named_models
 from .exceptions import ChronyConnectionError
 from .many import answer_of, check
 from .models import (
@@ -41,7 +41,6 @@ from .models import (
     Source,
     SourceStats,
     TrackingStatus,
-    Transport,
 )
 
 __all__ = [
@@ -115,16 +114,6 @@ class ChronyConnection(Connection):
         self._leave()
         calls.close()
         calls.driver.release()
-
-    @property
-    def address(self) -> str | None:
-        """The given address, or else where chronyd was found; `None` if not connected."""
-        return self._address()
-
-    @property
-    def transport(self) -> Transport | None:
-        """How chronyd is reached; `None` if not connected."""
-        return transport_to(self._address())
 
     async def get_tracking(self) -> TrackingStatus:
         return await self._ask(single(TrackingStatus))

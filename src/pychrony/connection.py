@@ -72,9 +72,22 @@ class Connection:
         self._timeout = parse_timeout(timeout)
 
     def __repr__(self) -> str:
-        address, transport = self._address(), transport_to(self._address())
-        state = f"over {transport.value}" if transport else "not connected"
-        return f"<{self._kind} to {address or self._given or 'the local chronyd'}, {state}>"
+        state = f"over {self.transport.value}" if self.transport else "not connected"
+        return f"<{self._kind} to {self.address or self._given or 'the local chronyd'}, {state}>"
+
+    @property
+    def address(self) -> str | None:
+        """The given address, or else where chronyd was found; `None` if not connected."""
+        daemon = self._daemon
+        return (self._given or daemon.address) if daemon else None
+
+    @property
+    def transport(self) -> Transport | None:
+        """How chronyd is reached; `None` if not connected."""
+        address = self.address
+        if address is None:
+            return None
+        return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
 
     def _open(self, daemon: Daemon, close_dropped: Callable[..., None], *others: object) -> None:
         """Begin to use a daemon; raise `RuntimeError` if another thread was faster."""
@@ -91,10 +104,6 @@ class Connection:
 
     def _already_open(self) -> RuntimeError:
         return RuntimeError("this ChronyConnection is already open")
-
-    def _address(self) -> str | None:
-        daemon = self._daemon
-        return (self._given or daemon.address) if daemon else None
 
 
 class ChronyConnection(Connection):
@@ -140,16 +149,6 @@ class ChronyConnection(Connection):
         daemon = self._leave()
         if daemon is not None:
             daemon.close("thread")
-
-    @property
-    def address(self) -> str | None:
-        """The given address, or else where chronyd was found; `None` if not connected."""
-        return self._address()
-
-    @property
-    def transport(self) -> Transport | None:
-        """How chronyd is reached; `None` if not connected."""
-        return transport_to(self._address())
 
     def get_tracking(self) -> TrackingStatus:
         """Return the state of the system clock, and the source to which it is synchronised."""
@@ -270,13 +269,6 @@ def named_models(names: Sequence[str]) -> list[type[Report]]:
     if unknown:
         raise ValueError(f"unknown report {unknown[0]!r}; choose from {', '.join(MODELS)}")
     return [MODELS[name] for name in dict.fromkeys(names or MODELS)]
-
-
-def transport_to(address: str | None) -> Transport | None:
-    """Return how an address is reached; `None` if not connected."""
-    if address is None:
-        return None
-    return Transport.UNIX_SOCKET if address.startswith("/") else Transport.COMMAND_PORT
 
 
 def gather(answers: Answers, given: str | None) -> AllReports:
