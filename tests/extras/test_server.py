@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -88,19 +89,11 @@ def is_closed_by_the_server(place: tuple[str, int], first: bytes, then: bytes) -
 
 
 def test_a_client_has_ten_seconds_for_the_head_of_a_request() -> None:
-    outcome: dict[str, bool] = {}
-    with logged() as (server, lines):
+    with logged() as (server, lines), ThreadPoolExecutor(len(SLOW)) as pool:
         place = place_of(server)
-
-        def measure(name: str) -> None:
-            outcome[name] = is_closed_by_the_server(place, *SLOW[name])
-
-        clients = [threading.Thread(target=measure, args=[name]) for name in SLOW]
-        for client in clients:
-            client.start()
-        for client in clients:
-            client.join()
-    assert outcome == dict.fromkeys(SLOW, True)
+        clients = [pool.submit(is_closed_by_the_server, place, *sent) for sent in SLOW.values()]
+        closed = [client.result() for client in clients]
+    assert dict(zip(SLOW, closed, strict=True)) == dict.fromkeys(SLOW, True)
     assert lines == []
 
 
