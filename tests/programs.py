@@ -26,6 +26,8 @@ from pychrony.testing import PrivateChronyd
 
 COMMAND = [sys.executable, "-m", "pychrony"]
 WIDE = {"COLUMNS": "200"}
+EASY = ["--warning", "10s", "--critical", "20s"]
+"""The bound of a clock that has just been synchronised is large, and shrinks."""
 
 
 def at(chronyd: ScriptedChronyd | PrivateChronyd) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from limits import wait_until
-from programs import Call, command
+from programs import EASY, Call, command
 from scripted import ScriptedChronyd, script
 from scripted.wire import Command, Status, ntp_source, source, tracking, unresolved_source
 
@@ -23,9 +23,6 @@ LINE = re.compile(
     rf"CHRONY (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \| {MEASURED}( {MEASURED})*)?\n"
 )
 """The form that the guidelines of the Monitoring Plugins project require."""
-
-EASY = ["--warning", "10s", "--critical", "20s"]
-"""The bound of a clock that has just been synchronised is large."""
 
 
 @pytest.fixture

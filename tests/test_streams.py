@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 from limits import PATIENCE
-from programs import COMMAND
+from programs import COMMAND, EASY
 
 from pychrony._command.cli import COMMANDS
 from pychrony.testing import PrivateChronyd
@@ -21,9 +21,9 @@ NOWHERE = "/nonexistent/chronyd.sock"
 GOOD = {
     "tracking": ["--address", "{address}"],
     "all": ["--json", "--address", "{address}"],
-    "check": ["--address", "{address}"],
+    "check": ["--address", "{address}", *EASY],
     "wait": ["--address", "{address}"],
-    "fleet": ["{command_address}"],
+    "fleet": ["{command_address}", *EASY],
     "doctor": ["--address", "{address}"],
     "demo": [],
 }
