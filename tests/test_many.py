@@ -126,16 +126,10 @@ def test_no_addresses_give_no_answers(get_many: GetMany) -> None:
     ("address", "words"),
     [
         ("", "empty"),
-        ("chronyd.sock/relative", "relative path"),
-        ("192.0.2.256", "IPv4"),
         ("192.0.2.1:0", "port"),
-        ("[2001:db8::1", "neither host"),
-        ("fe80::1%lo", "scope"),
         ("no host", "host name"),
-        ("/" + 200 * "x", "longer"),
         (5, "must be"),
         (None, "must be"),
-        (b"192.0.2.1", "must be"),
     ],
 )
 def test_what_cannot_be_an_address_is_an_answer(
