@@ -29,11 +29,10 @@ class Lines(NamedTuple):
     def clock(self) -> Numbers:
         """Return time, offset, error bound, frequency and skew, with a row of NaN at each break."""
         known = self.history
-        columns = (known.offset, known.bound, known.frequency, known.skew)
+        columns = map(np.asarray, (known.offset, known.bound, known.frequency, known.skew))
         has = (self.flags & (CLOCK | ERROR)) > 0
         number = self.number[has]
-        rows = np.column_stack((self.time[has], *(column(values)[number] for values in columns)))
-        return with_breaks(rows)
+        return with_breaks(np.column_stack((self.time[has], *(c[number] for c in columns))))
 
     def source(self, name: str) -> Numbers:
         """Return time, offset, error bound, reachability and selection, with breaks, too."""
@@ -44,7 +43,7 @@ class Lines(NamedTuple):
         columns: list[array[Any]] = [known.offset, known.error, known.reached, known.selected]
         for index, values in enumerate(columns, 1):  # one after the other: a log may be long
             every = np.full(len(self.history.time), np.nan)
-            every[column(known.line)] = column(values)
+            every[np.asarray(known.line)] = values
             rows[:, index] = every[self.number[has]]
         return with_breaks(rows)
 
@@ -52,12 +51,8 @@ class Lines(NamedTuple):
 def lines_of(history: History) -> Lines:
     """Return the lines of a history in order."""
     number = np.asarray(in_order(history))
-    return Lines(history, number, column(history.time)[number], column(history.flags)[number])
-
-
-def column(values: array[Any]) -> NDArray[Any]:
-    """Return numbers for computing, without a copy."""
-    return np.frombuffer(values, dtype=values.typecode)
+    time, flags = np.asarray(history.time), np.asarray(history.flags)
+    return Lines(history, number, time[number], flags[number])
 
 
 def gaps(time: Numbers) -> list[tuple[float, float]]:
