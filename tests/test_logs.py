@@ -199,7 +199,7 @@ def test_a_clock_that_was_set_back_keeps_its_order() -> None:
     lines = [*map(answered, range(100)), *(answered(n + 0.5) for n in range(50, 200))]
     found = history([answered(n) for n in range(-10, 0)], lines)
     assert seconds(found) == [*range(-10, 100), *(n + 0.5 for n in range(50, 200))]
-    ((at, shift),) = steps(found, in_order(found))
+    ((_, at, shift),) = steps(found, in_order(found))
     assert (found.time[at] - START, shift) == (50.5, -48.5)
 
 
@@ -212,7 +212,7 @@ def test_the_time_since_boot_shows_each_step() -> None:
         *(answered(n + 100, uptime=n) for n in range(40, 50)),  # another boot
     ]
     found = history(lines)
-    assert [(at, round(shift, 3)) for at, shift in steps(found, in_order(found))] == [
+    assert [(at, round(shift, 3)) for _, at, shift in steps(found, in_order(found))] == [
         (10, -86400),
         (20, 86400.5),
     ]

@@ -49,6 +49,8 @@ class Samples:
 class Step(NamedTuple):
     """A time at which the clock of the machine that wrote the log was set."""
 
+    before: int
+    """The last line before it."""
     line: int
     """The first line after it."""
     seconds: float
@@ -195,5 +197,5 @@ def steps(history: History, lines: Sequence[int]) -> list[Step]:
         was_set = moved < 0 or history.time[before] < EARLIEST <= history.time[after]
         shift = moved - passed if passed >= 0 else moved * was_set  # of another or unknown boot
         if abs(shift) > LEAST_STEP:
-            found.append(Step(after, shift))
+            found.append(Step(before, after, shift))
     return found

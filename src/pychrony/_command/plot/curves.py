@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,13 +37,11 @@ class Lines(NamedTuple):
         """Return time, offset, error bound, reachability and selection, with breaks, too."""
         known = self.history.sources[name]
         has = (self.flags & (SOURCES | ERROR)) > 0
-        rows = np.empty((np.count_nonzero(has), 5))
+        rows = np.full((len(self.history.time), 5), np.nan)
+        columns = (known.offset, known.error, known.reached, known.selected)
+        rows[np.asarray(known.line), 1:] = np.column_stack(columns)
+        rows = rows[self.number[has]]
         rows[:, 0] = self.time[has]
-        columns: list[array[Any]] = [known.offset, known.error, known.reached, known.selected]
-        for index, values in enumerate(columns, 1):  # one after the other: a log may be long
-            every = np.full(len(self.history.time), np.nan)
-            every[np.asarray(known.line)] = values
-            rows[:, index] = every[self.number[has]]
         return with_breaks(rows)
 
 

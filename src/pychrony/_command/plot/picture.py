@@ -130,12 +130,9 @@ def _stretches(lines: Lines) -> Stretches:
 
 def _settings(lines: Lines) -> dict[float, str]:
     """Return when the clock was set, with a sentence about it."""
-    found = {}
-    indexes = {line: index for index, line in enumerate(lines.number.tolist())}
-    for step in steps(lines.history, lines.number.tolist()):
-        before = float(lines.time[indexes[step.line] - 1])
-        found[before] = f"{_utc(before)}: {step}"
-    return found
+    found = steps(lines.history, lines.number.tolist())
+    times = {lines.history.time[step.before]: step for step in found}
+    return {time: f"{_utc(time)}: {step}" for time, step in times.items()}
 
 
 def _errors(lines: Lines) -> list[str]:
