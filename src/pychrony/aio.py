@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import warnings
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import closing
 from types import FunctionType, TracebackType
@@ -24,7 +23,7 @@ from ._io.events import Calls, Driver, running_loop, wait_for
 from ._io.many import Many
 from ._io.questions import Fields, Question, Together, reading, single
 from ._waiting import Waiting
-from .connection import AnyAddress, Connection, gather, named_models
+from .connection import AnyAddress, Connection, close_dropped, gather, named_models
 from .exceptions import ChronyConnectionError
 from .many import answer_of, check
 from .models import (
@@ -192,17 +191,10 @@ def _close_dropped(daemon: Daemon, process: int, reference: ref[Driver]) -> None
     The reference is weak, since calls that a closed event loop has left unfinished belong to the
     driver, and the connection to these calls.
     """
-    daemon.close("task")
-    if os.getpid() != process:  # a child has nothing to close
-        return
     driver = reference()
-    if driver is not None:
+    if driver is not None and os.getpid() == process:
         driver.release_from_anywhere()
-    warnings.warn(
-        f"unclosed ChronyConnection to {daemon.label}: use an 'async with' block, or aclose()",
-        ResourceWarning,
-        stacklevel=2,
-    )
+    close_dropped(daemon, process, "task", "use an 'async with' block, or aclose()")
 
 
 async def get_tracking(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from ._io import blocking
 from ._io.address import parse_address, parse_timeout
-from ._io.conversation import Daemon, remaining
+from ._io.conversation import Daemon, connect, remaining
 from ._io.questions import Answers, Fields, Question, Together, reading, single
 from ._model.fields import Report
 from ._waiting import Waiting
@@ -72,8 +72,9 @@ class Connection:
         self._timeout = parse_timeout(timeout)
 
     def __repr__(self) -> str:
-        state = f"over {self.transport.value}" if self.transport else "not connected"
-        return f"<{self._kind} to {self.address or self._given or 'the local chronyd'}, {state}>"
+        address, transport = self.address, self.transport
+        state = f"over {transport.value}" if transport else "not connected"
+        return f"<{self._kind} to {address or self._given or 'the local chronyd'}, {state}>"
 
     @property
     def address(self) -> str | None:
@@ -129,8 +130,8 @@ class ChronyConnection(Connection):
     def __enter__(self) -> ChronyConnection:
         if self._daemon is not None:
             raise self._already_open()
-        daemon = blocking.connect(self._wanted, self._timeout, self._name)
-        self._open(daemon, _close_dropped)
+        daemon = blocking.drive(connect(self._wanted, self._timeout, self._name))
+        self._open(daemon, close_dropped, "thread", "use a 'with' block, or close()")
         return self
 
     def __exit__(
@@ -287,15 +288,12 @@ def gather(answers: Answers, given: str | None) -> AllReports:
     return AllReports(**values, missing=missing, address=given or answers.address, time_ns=now)
 
 
-def _close_dropped(daemon: Daemon, process: int) -> None:
+def close_dropped(daemon: Daemon, process: int, who: str, advice: str) -> None:
     """Close a connection that was dropped, or is still open at the end of the process."""
-    daemon.close("thread")
+    daemon.close(who)
     if os.getpid() == process:  # a child has nothing to close
-        warnings.warn(
-            f"unclosed ChronyConnection to {daemon.label}: use a 'with' block, or close()",
-            ResourceWarning,
-            stacklevel=2,
-        )
+        words = f"unclosed ChronyConnection to {daemon.label}: {advice}"
+        warnings.warn(words, ResourceWarning, stacklevel=2)
 
 
 def get_tracking(address: AnyAddress = None, *, timeout: float | None = 5.0) -> TrackingStatus:

@@ -11,22 +11,14 @@ from typing import TypeVar
 from ..exceptions import ChronyError
 from . import names
 from ._shim import lib
-from .address import Address
 from .client import Client
-from .conversation import Conversation, Daemon, Waits, find
+from .conversation import Conversation, Daemon, Waits
 from .questions import Question
 
 A = TypeVar("A")
 
 SLICE = 200_000_000
 """Nanoseconds after which a wait lets signal handlers run, and notices what other threads did."""
-
-
-def connect(address: Address, timeout: int, name: str) -> Daemon:
-    """Look up a host name, and open a first socket."""
-    daemon = Daemon(drive(find(address, timeout)), timeout, name)
-    daemon.open_first()
-    return daemon
 
 
 def ask(daemon: Daemon, question: Question[A], timeout: int) -> A:

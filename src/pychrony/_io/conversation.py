@@ -5,7 +5,7 @@ name at all that it has. As RFC 8305 does it for connections, a call asks the fi
 is silent for a while, the next one is asked, too, and the first answer wins. All that a call
 returns comes from one address. The address that has answered is asked first from then on.
 
-`find()` and `Conversation.run()` are generators: they never block, but yield what they wait for.
+`connect()` and `Conversation.run()` are generators: they never block, but yield what they wait for.
 """
 
 from __future__ import annotations
@@ -136,13 +136,12 @@ class Daemon:
         loop = self.loop or new_loop()
         for place in self.places:
             try:
-                client = self.open(place, loop)
+                self._idle.append(self.open(place, loop))
             except (ChronyConnectionError, ChronyPermissionError) as error:
                 failed[place] = error.with_traceback(None)
-                continue
-            self.address = place
-            self._idle.append(client)
-            return
+            else:
+                self.address = place
+                return
         try:
             raise self.unreachable(failed)
         finally:
@@ -232,6 +231,13 @@ class Daemon:
         return nowhere(
             action, self.name or ("the local chronyd" if local else self.address), failed
         )
+
+
+def connect(address: Address, timeout: int, name: str, loop: Loop | None = None) -> Waits[Daemon]:
+    """Look up a host name, and open a first socket."""
+    daemon = Daemon((yield from find(address, timeout)), timeout, name, loop)
+    daemon.open_first()
+    return daemon
 
 
 class Conversation(Generic[A]):
