@@ -112,13 +112,16 @@ class Driver:
 
     def _step(self) -> None:
         """Wake the calls that are done, and step again when that is due."""
-        lib.shim_run(self.loop, 0)
-        while (tag := lib.shim_finished(self.loop)) >= 0:
-            future = self._waiting.pop(tag, None)
-            if future is not None:
-                wake(future)
-        if self._waiting:
-            self._set_timer(lib.shim_run(self.loop, 0))
+        due = 0
+        while due == 0:
+            due = lib.shim_run(self.loop, 0)
+            while due == 0 and (tag := lib.shim_finished(self.loop)) >= 0:
+                future = self._waiting.pop(tag, None)
+                if future is not None:
+                    wake(future)
+            if not self._waiting:
+                return
+        self._set_timer(due)
 
     def _set_timer(self, due: int) -> None:
         """Make sure that there is a step by then; an earlier timer is good enough."""
