@@ -27,12 +27,7 @@ from pychrony._model.durations import interval, parse, seconds
 from pychrony._model.fields import Report, of, origins
 from pychrony._model.plain import flag_names
 from pychrony.models import MODELS, FieldContent
-from pychrony.testing import (
-    make_ntp_data,
-    make_select_data,
-    make_source,
-    make_source_stats,
-)
+from pychrony.testing import make_ntp_data, make_select_data, make_source, make_source_stats
 
 MAKERS: dict[str, Callable[..., Report]] = {
     make()._report: make for name, make in vars(testing).items() if name.startswith("make_")
@@ -149,24 +144,9 @@ def test_a_field_that_a_model_gains_is_shown_and_goes_into_the_json() -> None:
 @pytest.mark.parametrize(
     ("report", "values", "label", "shown"),
     [
-        (
-            "tracking",
-            {"offset": 1.25e-5},
-            "current correction",
-            "+12.500 µs (system clock is behind)",
-        ),
-        (
-            "tracking",
-            {"last_offset": 1.25e-5},
-            "last offset",
-            "+12.500 µs (system clock was ahead)",
-        ),
-        (
-            "tracking",
-            {"frequency": -12.3},
-            "frequency offset",
-            "-12.300 ppm (system clock is slow)",
-        ),
+        ("tracking", {"offset": 1e-5}, "current correction", "+10.000 µs (system clock is behind)"),
+        ("tracking", {"last_offset": 1e-5}, "last offset", "+10.000 µs (system clock was ahead)"),
+        ("tracking", {"frequency": -9.5}, "frequency offset", "-9.500 ppm (system clock is slow)"),
         ("tracking", {"skew": 0.0004}, "skew", "0.000400 ppm"),
         ("tracking", {"reference_ip": ""}, "address", "-"),
         ("ntpdata", {"offset": 1.25e-5}, "offset", "+12.500 µs (system clock is behind)"),
