@@ -139,6 +139,15 @@ FAR = "ntp1.example.net:323"
             {},
             "WARNING: the last update is 1h00m old; one is due every 64.0 s",
         ),
+        # A source that is not usable, however rare its polls are, gives no updates.
+        (
+            reports(
+                tracking=replace(TRACKING, ref_time=NOW - 601),
+                sources=[*sources(S.SELECTED), make_source(state=S.NONSELECTABLE, poll=10)],
+            ),
+            {},
+            "WARNING: the last update is 10m01s old; one is due every 64.0 s",
+        ),
         # chronyd counts from true time: from the clock, corrected by the offset that remains.
         (tracking(ref_time=NOW - 2010, offset=-2000.0), LOOSE, "OK"),
         (

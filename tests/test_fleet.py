@@ -114,14 +114,16 @@ def test_a_line_that_is_no_address_is_unknown_and_cannot_steer_the_terminal(
 ) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_bytes(b"ntp1.example.net ntp2\n\x1b[2Jweb1\n1.2.3\n\xff\n")
-    done = call("fleet", chronyd.command_address, "--from", str(hosts), *LOOSE)
+    done = call("fleet", chronyd.command_address, NOWHERE, "--from", str(hosts), *LOOSE)
     assert done.code == 1
     assert "\x1b" not in done.out
     table = {row[0]: (row[1], row[-1]) for row in rows(done.out)[1:]}
     assert table["ntp1.example.net ntp2"][0] == "UNKNOWN"
     assert table["\\x1b[2Jweb1"] == ("UNKNOWN", r"address '\x1b[2Jweb1' has no valid host name")
     assert table["1.2.3"] == ("UNKNOWN", "address '1.2.3' is not an IPv4 address")
-    assert "1 OK, 4 UNKNOWN" in done.out
+    states = [state for state, _ in table.values()]
+    assert states == ["CRITICAL", "UNKNOWN", "UNKNOWN", "UNKNOWN", "UNKNOWN", "OK"]
+    assert "1 OK, 1 CRITICAL, 4 UNKNOWN" in done.out
     done = call("fleet", "--from", str(hosts), "--json", *LOOSE)
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert {(line["state"], line["error"]) for line in lines} == {("UNKNOWN", "ValueError")}

@@ -249,6 +249,11 @@ def test_a_wide_table_has_words_for_chronycs_symbols(sources: list[Report]) -> N
     assert len(rows) == 2  # the words need no legend
 
 
+def test_a_table_leaves_out_what_was_never_measured() -> None:
+    shown = text(MODELS["sources"], [make_source(last_sample_ago=None)], 200)
+    assert "ahead" not in shown
+
+
 @pytest.mark.parametrize("report", ["sources", "sourcestats", "selectdata", "authdata"])
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_each_source_has_one_line(report: str, width: int) -> None:
