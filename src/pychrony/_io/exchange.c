@@ -244,6 +244,20 @@ static enum event miss(struct slot *slot, int error, int system)
     return NOTHING;
 }
 
+void note_absence(struct peer *peer)
+{
+    if (!peer->ordered || peer->error != OK)
+        return; /* there is no way to tell, or it is known already */
+    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next) {
+        if (slot->state != WAITING || !is_cut_off(slot->socket))
+            continue;
+        close_slot(slot);
+        peer->error = open_slot(slot);
+        peer->system = errno;
+        return; /* if it could be opened, chronyd has just come back: too late for an answer */
+    }
+}
+
 /* ---- Requests ---- */
 
 static int request(const struct slot *slot)

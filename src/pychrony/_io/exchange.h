@@ -128,5 +128,8 @@ void look_again(struct peer *peer);
 /* If it is time, repeat the slot's request; `slot` is then the one in which it was repeated. */
 enum event repeat_overdue(struct slot **slot, int64_t now);
 
+/* At the deadline: set the peer's error if its chronyd was stopped since it was asked. */
+void note_absence(struct peer *peer);
+
 /* When the next repetition is due. */
 int64_t next_repetition(const struct peer *peer);
