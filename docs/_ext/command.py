@@ -134,7 +134,8 @@ def completion(shell: str) -> str:
     about = summaries(parser)
     for name, subparser in subcommands(parser).items():
         subparser.description = about[name]  # the whole one would be cut at the end of its line
-        for action in subparser._actions:
+    for each in (parser, *subcommands(parser).values()):
+        for action in each._actions:
             if action.metavar in FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return str(shtab.complete(parser, shell)).rstrip() + "\n"
