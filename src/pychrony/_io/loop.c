@@ -166,6 +166,8 @@ static void close_sockets(bool inherited)
     }
 }
 
+/* At the end of the process, too, when a thread may still be in a call. */
+__attribute__((destructor))
 void shim_close_all(void)
 {
     lock_all();
@@ -173,9 +175,6 @@ void shim_close_all(void)
     over = true;
     unlock_all();
 }
-
-/* At the end of the process, a thread may still be in a call. */
-__attribute__((destructor)) static void close_at_exit(void) { shim_close_all(); }
 
 /* A child that used its parent's sockets would receive the parent's answers, and libchrony would
    use the same sequence numbers in both. */

@@ -20,18 +20,9 @@ const shim_shape *shim_get_shape(int shape) { return &shapes[shape]; }
 
 static unsigned int width(int type)
 {
-    switch (type) {
-    case UINTEGER:
-    case INTEGER:
-    case FLOAT:
-        return 8;
-    case TIMESPEC:
-        return 16;
-    case STRING:
-        return STRING_SIZE;
-    default:
-        return 0;
-    }
+    static const unsigned int widths[] = {
+        [UINTEGER] = 8, [INTEGER] = 8, [FLOAT] = 8, [TIMESPEC] = 16, [STRING] = STRING_SIZE};
+    return type >= 0 && type <= STRING ? widths[type] : 0;
 }
 
 static bool has_shape(chrony_session *session, int joined, const shim_shape *shape)

@@ -53,7 +53,7 @@ void watch_writing(const struct hub *hub, struct socket *socket, bool writing);
 /* Note an event. Returns the owner of its socket, or NULL if there is none. */
 void *take_event(const struct epoll_event *event);
 
-/* Discard what has arrived, which epoll would otherwise report for ever. */
+/* Discard a datagram, which epoll would otherwise report for ever. */
 void drain_socket(const struct socket *socket);
 
 /* Whether the chronyd at the other end of a Unix socket has closed its own. */
