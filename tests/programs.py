@@ -56,7 +56,8 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
             code = main(arguments)
         except SystemExit as end:
             code = int(end.code or 0)
-        return Done(code, *capsys.readouterr())
+        shown = capsys.readouterr()
+        return Done(code, shown.out, shown.err)
 
     return call
 
