@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from alone import Alone
+from limits import wait_until
 
 from pychrony._command.lookups import Lookups
+from pychrony._io import names
 from pychrony._io.address import Address
 
 DEAD_ZONE = """
@@ -129,6 +131,27 @@ def test_stuck_names_hold_up_no_other_name_of_the_exporter(
         assert asyncio.run(main()) == ["127.0.0.1"]
     finally:
         dead.set()
+
+
+def test_a_free_thread_takes_the_latest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls whose time is over have left many names of a dead zone behind."""
+    answer, original = threading.Semaphore(0), socket.getaddrinfo
+
+    def resolve(host: str, *arguments: Any, **options: Any) -> Any:
+        if host.startswith("stuck"):
+            answer.acquire()
+        return original("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    stuck = [names.look_up(f"stuck{n}.test") for n in range(300)]
+    try:
+        good = names.look_up("good.test")
+        answer.release()
+        wait_until(lambda: good.done)
+        assert good.found == ["127.0.0.1"]
+    finally:
+        answer.release(len(stuck))
+        wait_until(lambda: all(look_up.done for look_up in stuck))
 
 
 def test_names_of_addresses_are_found_after_a_shortage_of_threads(

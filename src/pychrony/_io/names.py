@@ -1,7 +1,8 @@
 """Looks up host names in daemon threads, so that no call waits for longer than its timeout.
 
 The system's resolver cannot be interrupted: a look-up may outlive the calls that wait for it. Calls
-that want the same name share a look-up. Stuck ones delay no others unless they occupy all threads.
+that want the same name share a look-up. Stuck ones delay no others unless they occupy all threads;
+then the latest name is the next.
 """
 
 from __future__ import annotations
@@ -118,8 +119,9 @@ class _Threads:
             self._workers.discard(worker)
 
     def _next(self) -> LookUp | None:
+        """Take the latest name: nobody may wait for earlier ones any more."""
         try:
-            return self._queue.popleft()
+            return self._queue.pop()
         except IndexError:
             return None
 
