@@ -428,7 +428,8 @@ static enum event send_again(struct slot *slot, int64_t now)
 }
 
 /* Repeat a request over UDP. The first repetition opens a second socket, so that both can be
-   answered: without it, late answers would be ignored, and cost a list more round trips. Later
+   answered: otherwise, late answers would be ignored, and cost a list more round trips. Where a
+   round trip takes longer than a quarter of the timeout, no answer might ever be in time. Later
    repetitions, and the first if no socket can be opened, replace the request in its session. So no
    working socket is ever closed. */
 static enum event repeat(struct slot **slot, int64_t now)
