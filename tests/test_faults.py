@@ -431,10 +431,10 @@ class Call(NamedTuple):
 
 def calls_of(row: Row) -> Iterator[Call]:
     """All calls for a row; in the short run, each report is asked for in an event loop once."""
-    both: tuple[Transport, ...] = ("udp", "unix")
     for report in row.reports:
         chance = Random(f"{row.name} {report}")  # the same in every run
-        kinds = dict(zip(both, chance.sample((BLOCKING, AWAITING), 2), strict=True))
+        kinds: dict[Transport, Sequence[Way]] = {}
+        kinds["udp"], kinds["unix"] = chance.sample((BLOCKING, AWAITING), 2)
         for transport in row.over:
             for way in BLOCKING + AWAITING if LONG else [chance.choice(kinds[transport])]:
                 yield Call(row, transport, report, way)
