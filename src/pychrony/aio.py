@@ -23,7 +23,7 @@ from ._io.events import Calls, Driver, running_loop, wait_for
 from ._io.many import Many
 from ._io.questions import Fields, Question, Together, reading, single
 from ._waiting import Waiting
-from .connection import AnyAddress, Connection, close_dropped, gather, named_models
+from .connection import AnyAddress, Connection, gather, named_models
 from .exceptions import ChronyConnectionError
 from .many import answer_of, check
 from .models import (
@@ -194,7 +194,7 @@ def _close_dropped(daemon: Daemon, process: int, reference: ref[Driver]) -> None
     driver = reference()
     if driver is not None and os.getpid() == process:
         driver.release_from_anywhere()
-    close_dropped(daemon, process, "task", "use an 'async with' block, or aclose()")
+    daemon.close_dropped(process, "task", "use an 'async with' block, or aclose()")
 
 
 async def get_tracking(

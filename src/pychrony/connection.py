@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -131,7 +130,7 @@ class ChronyConnection(Connection):
         if self._daemon is not None:
             raise self._already_open()
         daemon = blocking.drive(connect(self._wanted, self._timeout, self._name))
-        self._open(daemon, close_dropped, "thread", "use a 'with' block, or close()")
+        self._open(daemon, Daemon.close_dropped, "thread", "use a 'with' block, or close()")
         return self
 
     def __exit__(
@@ -286,14 +285,6 @@ def gather(answers: Answers, given: str | None) -> AllReports:
         if not isinstance(found, ChronyError)
     }
     return AllReports(**values, missing=missing, address=given or answers.address, time_ns=now)
-
-
-def close_dropped(daemon: Daemon, process: int, who: str, advice: str) -> None:
-    """Close a connection that was dropped, or is still open at the end of the process."""
-    daemon.close(who)
-    if os.getpid() == process:  # a child has nothing to close
-        words = f"unclosed ChronyConnection to {daemon.label}: {advice}"
-        warnings.warn(words, ResourceWarning, stacklevel=2)
 
 
 def get_tracking(address: AnyAddress = None, *, timeout: float | None = 5.0) -> TrackingStatus:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -204,6 +205,13 @@ class Daemon:
                 self._discard(self._idle.pop())
             except IndexError:
                 return
+
+    def close_dropped(self, process: int, who: str, advice: str) -> None:
+        """Close a connection that was dropped, or is still open at the end of the process."""
+        self.close(who)
+        if os.getpid() == process:  # a child has nothing to close
+            words = f"unclosed ChronyConnection to {self.label}: {advice}"
+            warnings.warn(words, ResourceWarning, stacklevel=2)
 
     def _discard(self, client: Client) -> None:
         loop = client.loop
