@@ -104,7 +104,9 @@ class Exposition:
         if not reports:
             raise ValueError(f"no report; choose from {', '.join(MODELS)}")
         named = named_models(tuple(reports))
-        self.reports: tuple[str, ...] = tuple(name for name, model in MODELS.items() if model in named)
+        self.reports: tuple[str, ...] = tuple(
+            name for name, model in MODELS.items() if model in named
+        )
         self._everything = all_metrics
 
     def describe(self) -> Iterator[Family]:
