@@ -379,7 +379,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     start_server();
     shim_loop *loop = shim_loop_new();
     shim_client *client = shim_client_new(loop, 1 + (choice >> 4));
-    if (shim_open(client, over_unix ? path : udp_address) == 0)
+    int system;
+    if (shim_open(client, over_unix ? path : udp_address, &system) == 0)
         for (int batches = 1 + next_byte() % 4; batches > 0; batches--)
             run_batch(loop, client);
     shim_client_free(client);

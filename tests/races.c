@@ -61,7 +61,8 @@ static void ask(shim_loop *loop, shim_client *client)
 static shim_client *open_client(shim_loop *loop, int number)
 {
     shim_client *client = shim_client_new(loop, KEPT);
-    expect(shim_open(client, addresses[number % places]) == 0, "a client opens");
+    int system;
+    expect(shim_open(client, addresses[number % places], &system) == 0, "a client opens");
     return client;
 }
 

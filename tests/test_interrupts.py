@@ -148,11 +148,15 @@ def test_an_exception_at_any_point_of_a_call_leaves_the_connection_usable(
 PACKAGE = str(Path(pychrony.__file__).parent)
 
 
-class InterruptAt:
-    """Raises an exception after a number of instructions of the package."""
+def interrupt() -> None:
+    raise Interruption
 
-    def __init__(self, number: int) -> None:
-        self.left = number
+
+class InterruptAt:
+    """Runs a handler, which raises an exception, after a number of instructions of the package."""
+
+    def __init__(self, number: int, handler: Callable[[], None] = interrupt) -> None:
+        self.left, self.handler = number, handler
 
     def __enter__(self) -> None:
         sys.settrace(self.trace)
@@ -171,7 +175,8 @@ class InterruptAt:
         self.left -= event == "opcode"
         if self.left < 0:
             sys.settrace(None)
-            raise Interruption
+            self.handler()
+            return None
         return self.trace
 
 
@@ -207,6 +212,28 @@ def test_an_exception_after_any_instruction_leaves_nothing_behind(transport: Tra
             gc.collect()
             assert (fds(), remains(chronyd.address)) == (before, []), number
             number += 1 if LONG else 29
+    assert number > 300
+
+
+def test_a_handler_after_any_instruction_changes_no_error(tmp_path: Path) -> None:
+    """The failed call of the handler leaves another errno than the one that it interrupts."""
+
+    number, handled = 0, True
+
+    def handle() -> None:
+        nonlocal handled
+        handled = True
+        with suppress(pychrony.ChronyError):
+            pychrony.get_tracking("127.0.0.1:1", timeout=HANG)
+
+    while handled:
+        handled = False
+        with (
+            pytest.raises(pychrony.ChronyConnectionError, match="no such file"),
+            InterruptAt(number, handle),
+        ):
+            pychrony.get_tracking(tmp_path / "chronyd.sock")
+        number += 1 if LONG else 5
     assert number > 300
 
 

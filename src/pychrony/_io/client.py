@@ -43,9 +43,10 @@ class Client:
         self.loop: Loop | None = loop
         self.timeout = timeout
         self._client = ffi.gc(lib.shim_client_new(loop, kept), lib.shim_client_free)
-        error = lib.shim_open(self._client, os.fsencode(address))
+        system = ffi.new("int[]", 1)  # a signal handler could change CFFI's errno
+        error = lib.shim_open(self._client, os.fsencode(address), system)
         if error:
-            raise failure("connecting to", self.label, address, error, ffi.errno)
+            raise failure("connecting to", self.label, address, error, system[0])
         self.batch: Batch = lib.shim_batch_of(self._client)
         self.tag = self.batch.tag
         """A number that no other client of the loop has."""

@@ -273,12 +273,14 @@ shim_client *shim_client_new(shim_loop *loop, int kept)
     return client;
 }
 
-int shim_open(shim_client *client, const char *address)
+int shim_open(shim_client *client, const char *address, int *system)
 {
+    *system = ENOMEM;
     if (client == NULL)
         return NO_MEMORY;
     lock_loop(client->loop);
     int error = over ? SHIM_UNREACHABLE : open_peer(&client->batch.peer, address);
+    *system = over ? ECANCELED : errno;
     unlock_loop(client->loop);
     return error;
 }

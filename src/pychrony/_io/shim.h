@@ -136,8 +136,8 @@ shim_client *shim_client_new(shim_loop *loop, int kept);
 void shim_client_free(shim_client *client);
 
 /* Open a first socket to `address`, in libchrony's notation: a Unix socket if it begins with a slash.
-   Returns 0, or an error with errno set. */
-int shim_open(shim_client *client, const char *address);
+   Returns 0, or an error with its errno in `system`. */
+int shim_open(shim_client *client, const char *address, int *system);
 
 /* The client's batch, which is always at the same place. */
 shim_batch *shim_batch_of(shim_client *client);
