@@ -1,4 +1,4 @@
-"""The compiled module, as CFFI makes it of `_shim.h`: see there for what each name means."""
+"""The compiled module, which CFFI makes from `shim.h`; that file says what each name means."""
 
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, overload
