@@ -12,6 +12,11 @@ from ..logs.columns import EARLIEST, SYNCHRONIZED, History
 
 KINDS = ("svg", "png", "pdf")
 
+DESCRIPTION = """\
+Draw a log of --json --watch: the clock's offset inside its error bound, frequency and skew, and the
+offset and the reachability of each source.
+"""
+
 EPILOG = """\
 examples:
   pychrony all --json --watch 60 >>clock.log    a line each minute, until Ctrl-C
@@ -77,12 +82,7 @@ def _lack(history: History | None) -> str:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="pychrony plot",
-        description="Draw a log of --json --watch: the clock's offset inside its error bound, "
-        "frequency and skew, and the offset and the reachability of each source.",
-        epilog=EPILOG,
-    )
+    parser = Parser(prog="pychrony plot", description=DESCRIPTION, epilog=EPILOG)
     add_arguments(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="picture to write: .svg, .png or .pdf"
