@@ -27,9 +27,10 @@ def get_many(
     answer with an `error`; the others are not affected.
 
     `addresses` may be an infinite iterator: it is consumed as capacity frees up. Up to 2000 daemons
-    are asked at the same time, or fewer if the process may not open two files for each. `timeout`
-    limits the time for each daemon, in seconds, including the resolution of its name; `None` waits
-    for ever. Time that the caller spends between two answers does not count.
+    are asked at the same time, or fewer if the limit on open files is low: each daemon takes two
+    files, and half of the free ones are left to the program. `timeout` limits the time for each
+    daemon, in seconds, including the resolution of its name; `None` waits for ever. Time that the
+    caller spends between two answers does not count.
 
     Closing or dropping the iterator stops all requests.
 

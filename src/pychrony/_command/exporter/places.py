@@ -10,8 +10,9 @@ from typing import NamedTuple
 MOST = 2000
 """Maximum number of targets to ask at the same time."""
 FILES = 5 * MOST
-"""Descriptors needed for this: half of them for HTTP connections, a quarter for more sockets of
-targets with long lists, and a fifth for the first socket of each target."""
+"""Descriptors needed for this: half of them for HTTP connections, two fifths for the first socket
+of each target, since libchrony also opens /dev/urandom for it, and the rest for more sockets of
+targets with long lists."""
 REMEMBERED = 100_000
 """Maximum number of targets to remember."""
 
