@@ -32,7 +32,8 @@ static void set_state(struct slot *slot, enum state state)
 void release(struct slot *slot)
 {
     set_state(slot, IDLE);
-    if (slot->socket != NULL) /* else epoll would report a writable socket all the time */
+    /* Otherwise, epoll would report all the time that the socket is writable. */
+    if (slot->socket != NULL)
         watch_writing(slot->peer->hub, slot->socket, false);
 }
 
@@ -267,8 +268,8 @@ static int request(const struct slot *slot)
     /* libchrony may keep the pointer to a name: its own names stay valid. */
     const char *name = chrony.get_report_name(item->report);
     if (item->kind == NUMBER) {
-        /* Unlike a request for a record, this would go on with one by address that has not ended.
-           A report without a name is refused, but ends that first. */
+        /* libchrony would continue a request by address that has not ended. A request for a record
+           ends it first, even one that libchrony refuses because no report has this name. */
         chrony.request_record(session, "", 0);
         return (int)chrony.request_report_number_records(session, name);
     }

@@ -9,8 +9,8 @@
  *                            for chronyd. Sockets are opened and closed while it is held, which
  *                            takes time, but only callers that share a loop contend for it.
  *   lock        (library.c)  the single buffer in which libchrony formats addresses; adding to the
- *                            table of its functions, or to the shapes. Reading those takes no lock:
- *                            who knows a shape's number has got it under the lock.
+ *                            table of its functions, or to the shapes. Reading those takes no lock,
+ *                            because a shape's number is only known once the lock has been held.
  *
  * A finished batch is read by its owner without a lock: only shim_start() on the same client
  * changes it. The budget of sockets is one atomic number. The engine does not rely on the GIL.

@@ -29,7 +29,7 @@ int64_t budget_to_spare(void) { return budget() / 2 - further; }
 
 /* ---- Memory ---- */
 
-/* That of a closed socket, if there is one. */
+/* Return the memory of a closed socket, or new memory; NULL if there is none. */
 static struct socket *take_memory(struct hub *hub)
 {
     struct socket *socket = hub->closed;
