@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"'-h {host}' is how chronyc names a host; {here}, and -h shows the help")
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """Write, and raise an error of that, which argparse hides."""
+        """Write a message; raise the error if that fails, which argparse would hide."""
         (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
@@ -95,7 +95,7 @@ def add_address(parser: argparse.ArgumentParser, *flags: str) -> None:
 def add_timeout(
     parser: argparse.ArgumentParser, *flags: str, of: str = "chronyd, over all requests"
 ) -> None:
-    """Add `--timeout`, which limits how long to wait for the answer `of` something."""
+    """Add `--timeout`; `of` says in its help what is waited for."""
     parser.add_argument(
         *flags,
         "--timeout",

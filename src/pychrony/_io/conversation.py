@@ -1,9 +1,9 @@
 """Decides whom to ask, in which order, and until when; the drivers only wait.
 
-A chronyd may be at several addresses: the local one at its Unix socket, 127.0.0.1 or ::1, a host
-name at all that it has. As RFC 8305 does it for connections, a call asks the first address. If that
-is silent for a while, the next one is asked, too, and the first answer wins. All that a call
-returns comes from one address. The address that has answered is asked first from then on.
+A chronyd may be at several addresses: the local one at its Unix socket, 127.0.0.1 or ::1, and a
+host name at each of its addresses. As in RFC 8305, a call asks the first address. If that is silent
+for a while, the call asks the next one, too, and the first answer wins. All that a call returns
+comes from one address, which is asked first from then on.
 
 `connect()` and `Conversation.run()` are generators: they never block, but yield what they wait for.
 """

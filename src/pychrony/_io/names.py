@@ -1,8 +1,8 @@
 """Looks up host names in daemon threads, so that no call waits for longer than its timeout.
 
 The system's resolver cannot be interrupted: a look-up may outlive the calls that wait for it. Calls
-that want the same name share a look-up. Stuck ones delay no others unless they occupy all threads;
-then the latest name is the next.
+that want the same name share a look-up. Stuck look-ups delay others only if they occupy all
+threads; a thread that becomes free takes the latest name.
 """
 
 from __future__ import annotations

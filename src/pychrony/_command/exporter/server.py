@@ -59,8 +59,8 @@ class Server(web.Server):
     async def accept(self, listener: socket.socket) -> None:
         """Serve whoever connects to a socket, with what `tls` returns at that time.
 
-        An `asyncio.Server` is no choice: its certificates are those of its start, and closing it
-        loses connections that it has just accepted.
+        An `asyncio.Server` would keep the certificates that it was started with. When closed, it
+        would lose connections that it has just accepted.
         """
         loop = asyncio.get_running_loop()
         while True:
