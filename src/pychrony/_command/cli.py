@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard_output()
         return UNWRITTEN.get(command, BROKEN_PIPE)
     except OSError as error:
-        complain(str(error) if error.filename else f"writing the output: {error.strerror}")
+        complain(f"writing {error.filename or 'the output'}: {error.strerror}")
         discard_output()
         return UNWRITTEN.get(command, UNREACHABLE)
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ..exits import UNREACHABLE, USAGE, complain
@@ -43,8 +44,12 @@ async def _once(options: argparse.Namespace) -> int:
     try:
         beside.write_bytes(page)
         beside.replace(path)
+    except OSError as error:
+        complain(f"writing {path}: {error.strerror}")
+        return UNREACHABLE
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # after replace(), it is not there any more
+            beside.unlink()
     return 0
 
 

@@ -60,7 +60,7 @@ class WebConfig:
                 self.tls = _tls(_table(found["tls_server_config"], TLS_KEYS), path.parent)
             _table(found.get("http_server_config") or {}, {"http2": bool})  # HTTP/1.1 always works
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"{path}: {_why(error, path)}") from error
 
     async def admits(self, authorization: str | None) -> bool:
         """Whether a request may be answered.
@@ -84,6 +84,14 @@ class WebConfig:
         if right:
             self._verified.add(key)
         return right
+
+
+def _why(error: Exception, path: Path) -> str:
+    """Return what is wrong in one line, with the name of the file if it is not `path`."""
+    if isinstance(error, OSError) and error.filename:
+        name = "" if error.filename == str(path) else f"{error.filename}: "
+        return f"{name}{error.strerror}"
+    return " ".join(str(error).split())
 
 
 def _is_right(password: str, expected: bytes) -> bool:
@@ -123,15 +131,23 @@ def _tls(found: dict[str, Any], folder: Path) -> ssl.SSLContext:
         context.set_ciphers(":".join(map(_openssl_name, suites)))
     if found.get("prefer_server_cipher_suites") is False:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.load_cert_chain(folder / found["cert_file"], folder / found["key_file"])
+    context.load_cert_chain(
+        _readable(folder / found["cert_file"]), _readable(folder / found["key_file"])
+    )
     mode = _choice(found, "client_auth_type", CLIENTS, "NoClientCert")
     authorities = found.get("client_ca_file")
     if bool(authorities) != (mode is not ssl.CERT_NONE):
         raise ValueError("client_ca_file and a client_auth_type that verifies belong together")
     if authorities:
-        context.load_verify_locations(folder / authorities)
+        context.load_verify_locations(_readable(folder / authorities))
     context.verify_mode = mode
     return context
+
+
+def _readable(path: Path) -> Path:
+    """Return a path; raise an error that names it, as OpenSSL's does not, if it cannot be read."""
+    path.open().close()
+    return path
 
 
 def _choice(found: dict[str, Any], key: str, choices: Mapping[str, Any], default: str) -> Any:
