@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ._io import blocking
 from ._io.address import parse_address, parse_timeout
-from ._io.conversation import Daemon, connect, remaining
+from ._io.conversation import Daemon, find, remaining
 from ._io.questions import Answers, Fields, Question, Together, reading, single
 from ._model.fields import Report
 from ._waiting import Waiting
@@ -129,7 +129,10 @@ class ChronyConnection(Connection):
     def __enter__(self) -> ChronyConnection:
         if self._daemon is not None:
             raise self._already_open()
-        daemon = blocking.drive(connect(self._wanted, self._timeout, self._name))
+        # Sockets are not a result of drive(): an interruption could keep that for ever.
+        places = blocking.drive(find(self._wanted, self._timeout))
+        daemon = Daemon(places, self._timeout, self._name)
+        daemon.open_first()
         self._open(daemon, Daemon.close_dropped, "thread", "use a 'with' block, or close()")
         return self
 

@@ -5,7 +5,7 @@ host name at each of its addresses. As in RFC 8305, a call asks the first addres
 for a while, the call asks the next one, too, and the first answer wins. All that a call returns
 comes from one address, which is asked first from then on.
 
-`connect()` and `Conversation.run()` are generators: they never block, but yield what they wait for.
+`find()` and `Conversation.run()` are generators: they never block, but yield what they wait for.
 """
 
 from __future__ import annotations
@@ -239,13 +239,6 @@ class Daemon:
         return nowhere(
             action, self.name or ("the local chronyd" if local else self.address), failed
         )
-
-
-def connect(address: Address, timeout: int, name: str, loop: Loop | None = None) -> Waits[Daemon]:
-    """Look up a host name, and open a first socket."""
-    daemon = Daemon((yield from find(address, timeout)), timeout, name, loop)
-    daemon.open_first()
-    return daemon
 
 
 class Conversation(Generic[A]):

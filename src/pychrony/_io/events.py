@@ -16,7 +16,7 @@ from . import names
 from ._shim import ffi, lib
 from .address import Address
 from .client import Client, new_loop
-from .conversation import NEVER, Conversation, Daemon, Waits, connect, remaining
+from .conversation import NEVER, Conversation, Daemon, Waits, find, remaining
 from .questions import Question
 
 if TYPE_CHECKING:
@@ -161,7 +161,9 @@ class Calls:
 
     async def connect(self, address: Address, timeout: int, name: str) -> None:
         """Look up a host name, and open a first socket."""
-        self.daemon = await self._drive(connect(address, timeout, name, self.driver.loop))
+        places = await self._drive(find(address, timeout))
+        self.daemon = Daemon(places, timeout, name, self.driver.loop)
+        self.daemon.open_first()
         self.driver.watch()
 
     async def ask(self, question: Question[A], timeout: int) -> A:
