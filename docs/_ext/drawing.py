@@ -24,7 +24,7 @@ STATIONS = (
 )
 BACK = {
     5: "records.c: fields as bytes of a known shape",
-    2: "fields.py: bytes become a dataclass",
+    2: "decoder.py: bytes become a dataclass",
     0: "list[Source]",
 }
 """What comes back up, by the station where it arrives."""
