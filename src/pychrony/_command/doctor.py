@@ -34,6 +34,15 @@ Diagnose this machine and suggest fixes: show which libchrony is used, where chr
 answers, and which reports this user can read there.
 """
 
+EPILOG = """\
+exit codes:
+  0  chronyd answers at one address or more
+  1  chronyd cannot be reached or does not answer
+  2  the command line is wrong
+  3  this user is not allowed to ask chronyd
+  5  libchrony cannot be found or used
+"""
+
 
 def run(argv: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
@@ -46,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="pychrony doctor", description=ABOUT)
+    parser = Parser(prog="pychrony doctor", description=ABOUT, epilog=EPILOG)
     add_address(parser)
     add_timeout(parser)
     add_json(parser, "the diagnosis")

@@ -29,7 +29,7 @@ examples:
 
 exit codes:
   0  the clock is good
-  1  it was not good in time, or chronyd's answer cannot be used
+  1  it was not good in time, or chronyd's answer or libchrony cannot be used
   2  the command line is wrong
 """
 

@@ -37,6 +37,7 @@ exit codes:
     0  all clocks are OK
     1  at least one is not
     2  the command line is wrong, or the file of hosts cannot be read
+    5  libchrony cannot be found or used
   130  Ctrl-C; shows the hosts that have answered; with --watch, Ctrl-C ends with 0
 """
 
