@@ -129,7 +129,8 @@ class ChronyConnection(Connection):
     def __enter__(self) -> ChronyConnection:
         if self._daemon is not None:
             raise self._already_open()
-        # Sockets are not a result of drive(): an interruption could keep that for ever.
+        # drive() must not return what has sockets: an exception that interrupts it may keep its
+        # result alive, and with it the sockets.
         places = blocking.drive(find(self._wanted, self._timeout))
         daemon = Daemon(places, self._timeout, self._name)
         daemon.open_first()
