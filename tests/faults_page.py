@@ -127,7 +127,7 @@ HEADER = """\
 
 
 def _outcomes(row: dict[str, Outcome]) -> str:
-    """Say which calls had which outcome; the most frequent one is that of the others."""
+    """Say which calls had which outcome; the calls with the most frequent one are "others"."""
     calls: dict[str, list[str]] = {}
     for report in REPORTS:
         calls.setdefault(row[report].cell if report in row else "-", []).append(report)

@@ -46,7 +46,7 @@ class Relay:
     def take_rounds(self) -> int:
         """Return the number of round trips since the last time.
 
-        A request is in the round after that of the latest answer that came before it.
+        A request belongs to the round trip that follows the last answer before it.
         """
         assert self._process.stdin is not None
         self._process.stdin.write("\n")

@@ -80,7 +80,7 @@ def test_building_a_wheel_leaves_the_source_tree_as_it_is(tree: Path, tmp_path: 
 
 
 def test_an_editable_install_into_a_read_only_tree_says_so(tree: Path) -> None:
-    # Where nobody may write, whoever builds: a folder has the name of the file.
+    # Root may write everywhere, so a folder takes the place of the file.
     (tree / "src/pychrony/_version.py").mkdir()
     done = build(tree, "editable")
     assert done.returncode != 0

@@ -103,5 +103,5 @@ def test_no_job_of_a_matrix_cancels_another() -> None:
 def test_each_requirement_is_pinned_by_its_hashes_alone() -> None:
     text = (artifacts.ROOT / ".github/requirements/release.txt").read_text()
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
-    for line in lines:  # nor does any line name the index of whoever wrote it
+    for line in lines:  # so no line names an index, such as that of the author's machine
         assert re.fullmatch(r"[\w.-]+==[\w.]+ \\|    --hash=sha256:\w{64}( \\)?", line), line

@@ -48,8 +48,8 @@ class Request:
 
 # What the script says about one source: `None` is silence.
 Entry: TypeAlias = Record | Status | None
-# What the script says about a command: the same for whoever asks, a plain number of sources,
-# by index, by address, or whatever the function makes of the request.
+# What the script says about a command: one entry for every request, a plain number of sources, an
+# entry for each index, or for each address, or a function that returns one of these.
 Answer: TypeAlias = (
     Entry | int | Sequence[Entry] | Mapping[bytes, Entry] | Callable[[Request], "Answer"]
 )

@@ -137,7 +137,7 @@ void drain_socket(const struct socket *socket)
     recv(socket->fd, &byte, 1, MSG_DONTWAIT);
 }
 
-/* chronyd ignores empty datagrams. */
+/* Tries to send an empty datagram, which chronyd ignores. */
 bool is_cut_off(const struct socket *socket)
 {
     return send(socket->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&

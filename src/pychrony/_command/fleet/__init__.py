@@ -97,7 +97,8 @@ def _round(options: argparse.Namespace, output: Output, screen: Screen | None = 
         raise
     if not options.json:
         text = _text(rows, time.monotonic() - begun, bad_only=options.bad, at_the_top=bool(screen))
-        screen.draw(text) if screen else write(text)
+        show = screen.draw if screen else write
+        show(text)
     return 0 if all(row.is_good for row in rows) else BAD
 
 
