@@ -169,7 +169,7 @@ def test_sources_whose_name_is_not_resolved_are_counted_as_chronyc_does(
         ("fleet ntp1 --warning 2s --critical 1s", "--warning must not be above --critical"),
         ("exporter --listen ::1:9123", "'::1:9123' is neither host, host:port"),
         ("exporter --listen ''", "'' is neither host"),
-        ("exporter --listen a..b:9123", "label empty or too long"),
+        ("exporter --listen a..b:9123", "'a..b' is not a host name that can be looked up"),
         ("exporter --listen 127.0.0.1:99999", "'127.0.0.1:99999' is neither host"),
         ("exporter --allow 10.0.0.1/8", "host bits set"),
         ("exporter --allow '10.*'", "neither a network nor a host name"),

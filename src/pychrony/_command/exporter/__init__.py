@@ -130,7 +130,10 @@ def _listen(text: str) -> tuple[str, int]:
     if not text or match is None or int(match[3] or PORT) > 65535:
         raise ValueError(f"{text!r} is neither host, host:port, [IPv6]:port nor :port")
     host = match[1] or match[2] or ""
-    host.encode("idna")  # raises a ValueError for what cannot be looked up
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{host!r} is not a host name that can be looked up") from None
     return host, int(match[3] or PORT)
 
 
