@@ -10,9 +10,9 @@ from typing import NamedTuple
 MOST = 2000
 """Maximum number of targets to ask at the same time."""
 FILES = 5 * MOST
-"""Descriptors needed for this: half of them for HTTP connections, two fifths for the first socket
-of each target, since libchrony also opens /dev/urandom for it, and the rest for more sockets of
-targets with long lists."""
+"""Descriptors needed for this: two fifths of them for the first socket of each target, since
+libchrony also opens /dev/urandom for it, a third for HTTP connections, and the rest, a quarter, for
+more sockets of targets with long lists."""
 REMEMBERED = 100_000
 """Maximum number of targets to remember."""
 
@@ -77,4 +77,4 @@ def limits() -> Limits:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
             limit = wanted
     files = FILES if limit == resource.RLIM_INFINITY else min(FILES, limit)
-    return Limits(places=max(2, files // 5), connections=max(4, files // 2 - 16))
+    return Limits(places=max(2, files // 5), connections=max(4, files // 3 - 8))
