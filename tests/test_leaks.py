@@ -11,14 +11,17 @@ from textwrap import dedent
 
 import pytest
 from connected import connected
-from limits import fds, remains
+from limits import HANG, fds, remains
 from programs import run
-from scripted import ScriptedChronyd, Transport, drop, script
-from scripted.wire import Command, ntp_source, selectdata
+from scripted import ScriptedChronyd, Transport, changing, drop, script
+from scripted.wire import Command, ntp_source, refclock, selectdata
 from surroundings import both
 
 import pychrony
-from pychrony import ChronyConnection, ChronyDataError, ChronyError
+from pychrony import ChronyConnection, ChronyDataError, ChronyError, Source
+from pychrony._io._shim import lib
+from pychrony._io.client import Client, new_loop
+from pychrony._io.questions import reading
 
 MANY = script([ntp_source(f"192.0.2.{number}") for number in range(1, 60)])
 
@@ -210,3 +213,17 @@ def test_an_error_that_is_kept_in_a_cycle_is_collected() -> None:
             del raised, error
             gc.collect()
         assert connection.get_tracking().stratum == 3
+
+
+def test_a_call_whose_sources_keep_changing_uses_its_memory_again() -> None:
+    """Each request finds other sources: servers, or reference clocks, whose records are shorter."""
+    scripts = [
+        script([refclock(f"P{turn}") if turn % 2 else ntp_source(f"192.0.2.{turn}")] * 5)
+        for turn in range(101)
+    ]
+    with ScriptedChronyd(changing(scripts, lambda number: number % 101)) as chronyd:
+        client = Client(chronyd.address, new_loop())
+        client.start(reading(Source), -1, round(HANG * 1e9))
+        assert client.batch.asks[0].error == lib.SHIM_CHANGING  # after 1,000 rounds
+        assert client.batch.size < 4096
+        client.close()

@@ -80,7 +80,7 @@ class Client:
         lib.shim_stop(self._client)
 
     def places(self, ask: Ask) -> list[tuple[int, int, int]]:
-        """Return shape, offset in `bytes`, and size of each record of one report."""
+        """Return shape, offset in `bytes`, and room of each record of one report."""
         if not ask.records:
             return []
         if self._moved != self.batch.moved:

@@ -217,7 +217,7 @@ def _describe(shape: Shape, record: memoryview) -> dict[str, ReportField]:
     """Return the fields of a record under libchrony's own names."""
     struct, positions = layout(shape)
     raw = struct.unpack_from(record)
-    texts = bytes(record[struct.size :]).decode().split("\0")
+    texts = bytes(record[struct.size :]).split(b"\0")
     described = {}
     for name, kind, content, text in zip(*shape, texts, strict=False):
         values = [raw[position] for position in positions[name]]
@@ -231,5 +231,5 @@ def _describe(shape: Shape, record: memoryview) -> dict[str, ReportField]:
             content = content if value else FieldContent.NONE
         elif content is FieldContent.BOOLEAN and values[0] <= 1:
             value = bool(values[0])
-        described[name] = ReportField(value, kind, content, tuple(text.split("\n")[:-1]))
+        described[name] = ReportField(value, kind, content, tuple(text.decode().split("\n")[:-1]))
     return described

@@ -204,6 +204,7 @@ static bool reserve(struct store *store, shim_place *place, size_t size)
         store->moved++;
     }
     place->offset = (unsigned int)store->used;
+    place->size = (unsigned int)size;
     store->used = needed;
     return true;
 }
@@ -237,6 +238,5 @@ int copy_record(struct store *store, shim_place *place, chrony_session *session,
     }
     memcpy(to, names, named);
     *shape = place->shape = number;
-    place->size = (unsigned int)(values + named);
     return OK;
 }

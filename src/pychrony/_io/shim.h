@@ -48,7 +48,7 @@ typedef struct {
     int shape; /* -1: there is no such record, as for the authentication of a reference clock, or
                   after an error */
     unsigned int offset;
-    unsigned int size;
+    unsigned int size; /* an earlier record may have left more than this one needs */
 } shim_place;
 
 /* One report to ask for, and the result. The caller sets the first two. */
