@@ -36,20 +36,8 @@ from pychrony.testing import PrivateChronyd
 
 Factory = Callable[..., Any]
 
-FACTORIES: list[tuple[Factory, dict[str, Any]]] = [
-    (testing.make_tracking, testing.TRACKING_DEFAULTS),
-    (testing.make_source, testing.SOURCE_DEFAULTS),
-    (testing.make_source_stats, testing.SOURCESTATS_DEFAULTS),
-    (testing.make_rtc_data, testing.RTCDATA_DEFAULTS),
-    (testing.make_select_data, testing.SELECTDATA_DEFAULTS),
-    (testing.make_activity, testing.ACTIVITY_DEFAULTS),
-    (testing.make_auth_data, testing.AUTHDATA_DEFAULTS),
-    (testing.make_ntp_data, testing.NTPDATA_DEFAULTS),
-    (testing.make_server_stats, testing.SERVERSTATS_DEFAULTS),
-    (testing.make_smoothing, testing.SMOOTHING_DEFAULTS),
-]
 every_factory = pytest.mark.parametrize(
-    ("make", "defaults"), FACTORIES, ids=[make.__name__ for make, _ in FACTORIES]
+    "make", [getattr(testing, name) for name in testing.__all__ if name.startswith("make_")]
 )
 with_a_time = pytest.mark.parametrize(
     "make", [testing.make_tracking, testing.make_rtc_data, testing.make_ntp_data]
@@ -57,16 +45,13 @@ with_a_time = pytest.mark.parametrize(
 
 
 @every_factory
-def test_a_factory_replaces_what_is_given_and_nothing_else(
-    make: Factory, defaults: dict[str, Any]
-) -> None:
-    name = next(iter(defaults))
-    changed = make(**{name: 77})
-    assert {key: getattr(changed, key) for key in defaults} == {**defaults, name: 77}
+def test_a_factory_replaces_what_is_given_and_nothing_else(make: Factory) -> None:
+    name = next(iter(inspect.signature(make).parameters))
+    assert make(**{name: 77}) == dataclasses.replace(make(), **{name: 77})
 
 
 @every_factory
-def test_a_factory_takes_the_fields_of_its_report(make: Factory, defaults: dict[str, Any]) -> None:
+def test_a_factory_takes_the_fields_of_its_report(make: Factory) -> None:
     hints = inspect.get_annotations(make, eval_str=True)
     fields = {field.name: field.type for field in dataclasses.fields(hints.pop("return"))}
     if "ref_time_ns" in fields:
@@ -101,12 +86,6 @@ def test_of_a_time_and_its_nanoseconds_each_follows_the_other(make: Factory, tim
 @with_a_time
 def test_a_time_that_is_not_overridden_has_its_nanoseconds(make: Factory) -> None:
     assert make().ref_time_ns / 1_000_000_000 == make().ref_time
-
-
-@with_a_time
-def test_nanoseconds_that_contradict_the_seconds_follow_them(make: Factory) -> None:
-    made = make(ref_time=1.0, ref_time_ns=2)
-    assert (made.ref_time, made.ref_time_ns) == (1.0, 1_000_000_000)
 
 
 TEST_OF_IMPORTS = """

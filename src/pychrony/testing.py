@@ -1,8 +1,8 @@
 """Provides plausible reports and a private chronyd for testing programs that use pychrony.
 
 `make_tracking()` and the other factories return a plausible report, in which the given fields
-replace the defaults (`TRACKING_DEFAULTS` and so on). An unknown field raises `TypeError`. Give
-either a time or its `_ns` field; the other one is derived.
+replace the defaults. An unknown field raises `TypeError`. Give either a time or its `_ns` field;
+the other one is derived.
 
 The pytest fixtures `tracking_status`, `source`, `source_stats` and `rtc_data` return what the
 factories do. pytest finds them without an import; they can also be imported from here.
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 from ._testing.private_chronyd import PrivateChronyd
 from .models import (
@@ -38,17 +39,11 @@ from .models import (
     TrackingStatus,
 )
 
-if TYPE_CHECKING:
+with suppress(ImportError):  # only the fixtures need pytest
     from ._testing.fixtures import rtc_data, source, source_stats, tracking_status
 
 __all__ = [
-    "ACTIVITY_DEFAULTS",
-    "AUTHDATA_DEFAULTS",
-    "NTPDATA_DEFAULTS",
     "RTCDATA_DEFAULTS",
-    "SELECTDATA_DEFAULTS",
-    "SERVERSTATS_DEFAULTS",
-    "SMOOTHING_DEFAULTS",
     "SOURCESTATS_DEFAULTS",
     "SOURCE_DEFAULTS",
     "TRACKING_DEFAULTS",
@@ -93,7 +88,7 @@ def make_tracking(
     ref_time_ns: int | None = None,
 ) -> TrackingStatus:
     """Return a clock synchronised to 127.0.0.1, except for the given fields."""
-    return TrackingStatus(**_with_time(locals(), TRACKING_DEFAULTS))
+    return TrackingStatus(**_with_time(locals()))
 
 
 def make_source(
@@ -142,7 +137,7 @@ def make_rtc_data(
     ref_time_ns: int | None = None,
 ) -> RTCData:
     """Return a hardware clock that is a little fast, except for the given fields."""
-    return RTCData(**_with_time(locals(), RTCDATA_DEFAULTS))
+    return RTCData(**_with_time(locals()))
 
 
 def make_select_data(
@@ -227,7 +222,7 @@ def make_ntp_data(
     hardware_rx_timestamps: int | None = 0,
 ) -> NTPData:
     """Return a measurement of the source 192.168.1.100, except for the given fields."""
-    return NTPData(**_with_time(locals(), NTPDATA_DEFAULTS))
+    return NTPData(**_with_time(locals()))
 
 
 def make_server_stats(
@@ -268,14 +263,11 @@ def make_smoothing(
     return Smoothing(**locals())
 
 
-def _with_time(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Derive `ref_time` if only `ref_time_ns` is given; the report does the reverse itself."""
-    nanoseconds = values["ref_time_ns"]
-    if nanoseconds is None:
+def _with_time(values: dict[str, Any]) -> dict[str, Any]:
+    """Derive `ref_time` if only `ref_time_ns` is given; the report itself does the reverse."""
+    if values["ref_time_ns"] is None:
         return {**values, "ref_time_ns": 0}
-    if values["ref_time"] == defaults["ref_time"]:
-        values["ref_time"] = nanoseconds / 1_000_000_000
-    return values
+    return {**values, "ref_time": values["ref_time_ns"] / 1_000_000_000}
 
 
 def _defaults(make: Callable[..., object]) -> dict[str, Any]:
@@ -288,23 +280,3 @@ TRACKING_DEFAULTS = _defaults(make_tracking)
 SOURCE_DEFAULTS = _defaults(make_source)
 SOURCESTATS_DEFAULTS = _defaults(make_source_stats)
 RTCDATA_DEFAULTS = _defaults(make_rtc_data)
-SELECTDATA_DEFAULTS = _defaults(make_select_data)
-ACTIVITY_DEFAULTS = _defaults(make_activity)
-AUTHDATA_DEFAULTS = _defaults(make_auth_data)
-NTPDATA_DEFAULTS = _defaults(make_ntp_data)
-SERVERSTATS_DEFAULTS = _defaults(make_server_stats)
-SMOOTHING_DEFAULTS = _defaults(make_smoothing)
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        """Import the fixtures, and with them pytest, only if one is used (PEP 562)."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from ._testing import fixtures
-
-        return getattr(fixtures, name)
-
-    def __dir__():
-        return sorted({*globals(), *__all__})

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from .._io.library import library_path
+from .._testing.private_chronyd import PrivateChronyd
 from ..connection import ChronyConnection
 from ..exceptions import ChronyConnectionError
-from ..testing import PrivateChronyd
 from .arguments import Parser, add_json
 from .show import View, show
 
