@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
 from typing import NamedTuple
 
 from ._io.library import library_path
@@ -120,8 +119,6 @@ class Anchor(NamedTuple):
     """How close to midnight a leap second may be in progress."""
     leap_due: bool
     """Whether chronyd has announced a leap second, or is applying it."""
-    no_leap_until: int
-    """Until the boot clock reaches this reading, it is not that close to midnight."""
 
     def interval(self) -> TimeInterval:
         """Return the interval that contained true time when the report was read."""
@@ -177,14 +174,6 @@ class Anchor(NamedTuple):
         midnight = (interval.latest_ns + self.leap_margin) // DAY * DAY
         return interval.earliest_ns - self.leap_margin <= midnight
 
-    def time_to_midnight(self) -> int:
-        """Return for how long, on the boot clock, it certainly is not near midnight."""
-        interval = self.interval()
-        if self.is_near_midnight(interval):
-            return 0
-        remaining = DAY - (interval.latest_ns + self.leap_margin) % DAY
-        return int(remaining * (1 - 2 * MAX_SLEW) / (1 + self.growth))
-
 
 def _same_rate(
     since: CrossTimestamp, raw: int, monotonic: int, uncertainty: int, ratio: float
@@ -239,27 +228,24 @@ class BoundedClock:
         drift_ppm: float = 1.0,
         local_ok: bool = False,
     ) -> None:
-        ChronyConnection(address, timeout=timeout)  # checks the arguments
         self._address, self._timeout = address, timeout
+        self._connect()  # checks the arguments
         self._max_age = _not_negative(max_age, "max_age") * SECOND
         self._drift = _not_negative(drift_ppm, "drift_ppm") * PPM
         self._local_ok = local_ok
         self._clocks = Clocks()
-        self._reports: _Reports | None = None
+        self._connection: ChronyConnection | None = None  # while this clock is open
+        self._last: Anchor | None = None  # `None` if the last attempt to read a report failed
 
     def __enter__(self) -> BoundedClock:
         library_path()
-        if self._reports is not None:
+        if self._connection is not None:
             raise RuntimeError("this BoundedClock is already open")
-        self._reports = _Reports(self._address, self._timeout)
+        self._last = None
+        self._connection = self._connect()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -267,16 +253,17 @@ class BoundedClock:
 
         Closing it again does nothing.
         """
-        reports, self._reports = self._reports, None
-        if reports is not None:
-            reports.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def now(self) -> TimeInterval:
         """Return an interval that contains true time at some moment during this call."""
-        reports = self._reports
-        if reports is None:
+        # Threads and signal handlers may interrupt each other anywhere. So each call asks chronyd
+        # itself, does not wait for other calls, and never sees their unfinished work.
+        connection, clocks, anchor, is_new = self._connection, self._clocks, self._last, False
+        if connection is None:
             raise _not_open()
-        clocks, anchor, is_new = self._clocks, reports.last, False
         while True:
             clocks.boot()  # the first reading after a pause takes long
             raw, monotonic, boot = clocks.raw(), clocks.monotonic(), clocks.boot()
@@ -287,12 +274,10 @@ class BoundedClock:
                 fresh = is_new or (0 <= age <= self._max_age and passed <= self._max_age)
                 if fresh and passed - age <= MAX_SLEW * age + SUSPENDED_NS:
                     interval = anchor.carried_on(raw, monotonic, boot, uncertainty)
-                    if boot < anchor.no_leap_until:
-                        return interval
                     allowed = anchor.around_leap(interval, age)
                     if allowed is not None:
                         return allowed
-            anchor, is_new = self._ask(reports), True
+            anchor, is_new = self._ask(connection), True
 
     def wait_past(self, ns: int) -> TimeInterval:
         """Wait until true time is certainly later than `ns`; return the interval.
@@ -305,25 +290,40 @@ class BoundedClock:
             time.sleep(min(remaining, max(self._max_age / SECOND, 0.01)))
         return interval
 
-    def _ask(self, reports: _Reports) -> Anchor:
+    def _connect(self) -> ChronyConnection:
+        connection = ChronyConnection(self._address, timeout=self._timeout)
+        connection._stays = True  # reports of two chronyds would not fit together
+        return connection
+
+    def _ask(self, connection: ChronyConnection) -> Anchor:
         """Read a report; read it again if the system clock was adjusted in the meantime."""
         try:
-            for left in reversed(range(QUERIES)):
-                before = _cross_timestamp(self._clocks)
-                tracking = self._tracking(reports)
-                after = _cross_timestamp(self._clocks)
-                anchor, moved = _anchor(tracking, before, after, self._drift, reports.last)
-                if left == 0 or moved <= (anchor.high - anchor.low) / 2:
-                    reports.last = anchor
-                    return anchor
-            raise AssertionError("QUERIES is above 0")
+            anchor, moved = self._query(connection)
+            for _ in range(QUERIES - 1):
+                if moved <= (anchor.high - anchor.low) / 2:
+                    break
+                anchor, moved = self._query(connection)
         except ChronyNotSynchronizedError:
-            reports.last = None  # chronyd may have been replaced
+            self._last = None  # chronyd may have been replaced
             raise
+        self._last = anchor
+        return anchor
 
-    def _tracking(self, reports: _Reports) -> TrackingStatus:
+    def _query(self, connection: ChronyConnection) -> tuple[Anchor, float]:
+        before = _cross_timestamp(self._clocks)
+        tracking = self._tracking(connection)
+        after = _cross_timestamp(self._clocks)
+        return _anchor(tracking, before, after, self._drift, self._last)
+
+    def _tracking(self, connection: ChronyConnection) -> TrackingStatus:
         try:
-            tracking = reports.tracking()
+            if connection.address is None:  # the first call opens the connection
+                with suppress(RuntimeError):  # another call has opened it meanwhile
+                    connection.__enter__()
+            if connection is not self._connection:
+                connection.close()
+                raise _not_open()
+            tracking = connection.get_tracking()
         except ChronyLibraryError:
             raise
         except ChronyError as error:
@@ -338,48 +338,15 @@ class BoundedClock:
         return tracking
 
 
-class _Reports:
-    """Reads chronyd's reports for a clock, from when it is opened until it is closed.
-
-    Threads and signal handlers may interrupt each other anywhere. So each call asks chronyd itself,
-    does not wait for other calls, and never sees their unfinished work.
-    """
-
-    last: Anchor | None = None
-    """The last report; `None` if the last attempt to read one failed."""
-
-    def __init__(self, address: AnyAddress, timeout: float | None) -> None:
-        self._connection = ChronyConnection(address, timeout=timeout)
-        self._connection._stays = True  # reports of two chronyds would not fit together
-        self._closed = False
-
-    def tracking(self) -> TrackingStatus:
-        """Read a report; the first call opens the connection."""
-        if self._connection.address is None:
-            with suppress(RuntimeError):  # another call has opened it meanwhile
-                self._connection.__enter__()
-        if self._closed:
-            self.close()
-            raise _not_open()
-        return self._connection.get_tracking()
-
-    def close(self) -> None:
-        """Let calls that are in progress fail."""
-        self._closed = True
-        self._connection.close()
-
-
 def _cross_timestamp(clocks: Clocks) -> CrossTimestamp:
     """Read the clocks several times, and return the timestamp with the least uncertainty."""
-    best: CrossTimestamp | None = None
-    for _ in range(BRACKETS):
-        raw = clocks.raw()
-        system, boot, monotonic = clocks.system(), clocks.boot(), clocks.monotonic()
-        stamp = CrossTimestamp(raw, system, boot, monotonic, clocks.raw() - raw)
-        if best is None or stamp.uncertainty < best.uncertainty:
-            best = stamp
-    assert best is not None
-    return best
+    return min((_read(clocks) for _ in range(BRACKETS)), key=lambda stamp: stamp.uncertainty)
+
+
+def _read(clocks: Clocks) -> CrossTimestamp:
+    raw = clocks.raw()
+    system, boot, monotonic = clocks.system(), clocks.boot(), clocks.monotonic()
+    return CrossTimestamp(raw, system, boot, monotonic, clocks.raw() - raw)
 
 
 def _anchor(
@@ -424,9 +391,7 @@ def _anchor(
         growth=(tracking.skew + abs(tracking.residual_freq)) * PPM + drift,
         leap_margin=LEAP_MARGIN + math.ceil(abs(tracking.offset) * SECOND),
         leap_due=tracking.leap_status is not LeapStatus.NORMAL,
-        no_leap_until=after.boot,
     )
-    anchor = anchor._replace(no_leap_until=after.boot + anchor.time_to_midnight())
     # A synchronised chronyd also reports this while it applies a leap second.
     if tracking.leap_status is LeapStatus.UNSYNC and not anchor.is_near_midnight(anchor.interval()):
         raise _unsynchronized()
