@@ -19,7 +19,6 @@ from typing import Any, Literal, overload
 
 from ._model.converters import (
     LOCAL_REFERENCE,
-    clock_name,
     epoch,
     error_bound,
     is_synchronized,
@@ -32,7 +31,7 @@ from ._model.converters import (
     upstream_name,
     yes_or_no,
 )
-from ._model.fields import FieldContent, FieldType, OpenEnum, Report, ReportField, of
+from ._model.fields import FieldContent, FieldType, OpenEnum, Report, ReportField, SourceReport, of
 from ._model.fields import FieldContent as C
 from ._model.plain import fields_of
 from .exceptions import ChronyError
@@ -402,11 +401,10 @@ class TrackingStatus(Report):
 
 
 @dataclass(frozen=True)
-class Source(Report):
+class Source(SourceReport):
     """A time source of chronyd: its state, and its last sample."""
 
     _report = "sources"
-    _per_source = True
 
     address: str = field(
         metadata=of("address", "reference ID", content=C.ADDRESS, convert=source_name)
@@ -474,14 +472,6 @@ class Source(Report):
     latest_meas_err: float = field(metadata=of("last sample error", content=C.MEASURE_SECONDS))
     """Error bound of the last sample, in seconds. It is 0 without a sample."""
 
-    @property
-    def name(self) -> str:
-        """Name of the source: its address, or a reference clock's ID such as `PPS0`.
-
-        Every report about sources has the same name for a source, so that records can be matched.
-        """
-        return self.address
-
     def is_reachable(self) -> bool:
         """Whether at least one of the last eight polls was answered."""
         return self.reachability > 0
@@ -502,11 +492,10 @@ _USABLE = (SourceState.SELECTED, SourceState.UNSELECTED, SourceState.SELECTABLE)
 
 
 @dataclass(frozen=True)
-class SourceStats(Report):
+class SourceStats(SourceReport):
     """Drift and offset that chronyd estimates from the samples of a source."""
 
     _report = "sourcestats"
-    _per_source = True
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
     """Reference ID of the source.
@@ -553,14 +542,6 @@ class SourceStats(Report):
     """
     offset_err: float = field(metadata=of("offset error", content=C.MEASURE_SECONDS))
     """Error bound of the estimated offset, in seconds."""
-
-    @property
-    def name(self) -> str:
-        """Name of the source: its address, or a reference clock's ID such as `PPS0`.
-
-        Every report about sources has the same name for a source, so that records can be matched.
-        """
-        return self.address or clock_name(self.reference_id)
 
     def has_sufficient_samples(self, minimum: int = 4) -> bool:
         """Whether chronyd keeps at least `minimum` samples of the source."""
@@ -620,11 +601,10 @@ class RTCData(Report):
 
 
 @dataclass(frozen=True)
-class SelectData(Report):
+class SelectData(SourceReport):
     """Role of a source in source selection (chronyd 4.0 and later; Unix socket only)."""
 
     _report = "selectdata"
-    _per_source = True
 
     reference_id: int = field(metadata=of("reference ID", content=C.REFERENCE_ID))
     """Reference ID of the source.
@@ -677,14 +657,6 @@ class SelectData(Report):
     Positive when the system clock is ahead, as in `Source`; 0 without a sample.
     """
 
-    @property
-    def name(self) -> str:
-        """Name of the source: its address, or a reference clock's ID such as `PPS0`.
-
-        Every report about sources has the same name for a source, so that records can be matched.
-        """
-        return self.address or clock_name(self.reference_id)
-
 
 @dataclass(frozen=True)
 class Activity(Report):
@@ -705,11 +677,10 @@ class Activity(Report):
 
 
 @dataclass(frozen=True)
-class AuthData(Report):
+class AuthData(SourceReport):
     """Authentication of an NTP source (chronyd 4.0 and later; Unix socket only)."""
 
     _report = "authdata"
-    _per_source = True
     _joined = True
 
     address: str = field(metadata=of("address", content=C.ADDRESS))
@@ -760,17 +731,9 @@ class AuthData(Report):
     nak: bool = field(metadata=of("NAK", content=C.BOOLEAN, convert=yes_or_no))
     """Whether the server rejected the last request's authentication (NTS NAK)."""
 
-    @property
-    def name(self) -> str:
-        """Name of the source: its address, since the report has no reference clocks.
-
-        Every report about sources has the same name for a source, so that records can be matched.
-        """
-        return self.address
-
 
 @dataclass(frozen=True)
-class NTPData(Report):
+class NTPData(SourceReport):
     """Last valid measurement of an NTP source, and its packets (Unix socket only).
 
     Until the first valid packet (while `rx_valid_messages` is 0), only the remote address, the
@@ -779,7 +742,6 @@ class NTPData(Report):
     """
 
     _report = "ntpdata"
-    _per_source = True
 
     remote_address: str = field(metadata=of("remote address", content=C.ADDRESS))
     """IP address of the source.
@@ -902,14 +864,6 @@ class NTPData(Report):
 
     def __post_init__(self) -> None:
         _let_times_agree(self)
-
-    @property
-    def name(self) -> str:
-        """Name of the source: its remote address, since the report has no reference clocks.
-
-        Every report about sources has the same name for a source, so that records can be matched.
-        """
-        return self.remote_address
 
 
 @dataclass(frozen=True)

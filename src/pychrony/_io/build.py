@@ -83,7 +83,8 @@ def describe(models: str) -> str:
     reports = {
         node.name: {"": ast.get_docstring(node) or ""} | dict(members(node))
         for node in ast.parse(models).body
-        if isinstance(node, ast.ClassDef) and "Report" in map(ast.unparse, node.bases)
+        if isinstance(node, ast.ClassDef)
+        and any("Report" in ast.unparse(base) for base in node.bases)
     }
     return f"DESCRIPTIONS: dict[str, dict[str, str]] = {json.dumps(reports, indent=4)}\n"
 

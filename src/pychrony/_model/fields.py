@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from .converters import clock_name
 from .plain import fields_of
 
 
@@ -102,6 +103,23 @@ class Report:
         """
         values = {name: getattr(self, name) for name in self._computed}
         return fields_of(self) | {name: v() if callable(v) else v for name, v in values.items()}
+
+
+class SourceReport(Report):
+    """Base class of the reports that have a record for each source."""
+
+    _per_source = True
+
+    @property
+    def name(self) -> str:
+        """Name of the source: its address, or a reference clock's ID such as `PPS0`.
+
+        Every report about sources has the same name for a source, so that records can be matched.
+        """
+        fields = vars(self)
+        if "remote_address" in fields:  # `ntpdata`, which has no reference clocks
+            return str(fields["remote_address"])
+        return str(fields["address"] or clock_name(fields.get("reference_id", 0)))
 
 
 R = TypeVar("R", bound=Report)
