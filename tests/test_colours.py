@@ -46,9 +46,7 @@ def test_colours_take_no_room(chronyd: PrivateChronyd) -> None:
     [
         ("x falseticker", "\x1b[31mx falseticker\x1b[0m"),
         ("? nonselectable", "\x1b[33m? nonselectable\x1b[0m"),
-        ("* ^ 192.0.2.1", "\x1b[32m*\x1b[0m ^ 192.0.2.1"),
-        ("x # PPS0", "\x1b[31mx\x1b[0m # PPS0"),
-        ("? ^ 192.0.2.1", "\x1b[33m?\x1b[0m ^ 192.0.2.1"),
+        ("+ combined  ^ client", "\x1b[32m+ combined\x1b[0m  ^ client"),
         ("ACTIVITY  Number of sources", "\x1b[1mACTIVITY  Number of sources\x1b[0m"),
         ("- selectable", "- selectable"),
         ('"state": "SELECTED"', '"state": "SELECTED"'),

@@ -11,16 +11,11 @@ import sys
 
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 
-# A symbol stands before its word or, in narrow tables, alone at the start of a line.
 PATTERNS = {
     r"^[A-Z]+  (?=\S).*$": BOLD,  # the heading of a report in `all`
-    r"\* (?:selected|best)\b": GREEN,
-    r"\+ combined\b": GREEN,
+    r"\* (?:selected|best)\b|\+ combined\b": GREEN,
     r"[x~] (?:falseticker|jittery)\b": RED,
     r"\? nonselectable\b": YELLOW,
-    r"^[*+](?= \S)": GREEN,
-    r"^[x~](?= \S)": RED,
-    r"^\?(?= \S)": YELLOW,
     r"\b(?:unsync|not synchronised)\b": RED,
 }
 _COLOURED = re.compile("|".join(f"({pattern})" for pattern in PATTERNS), re.MULTILINE)

@@ -6,15 +6,28 @@ import textwrap
 from collections.abc import Collection, Sequence
 
 ELLIPSIS = "..."
+GAP = "  "
 
 
-def aligned(rows: Sequence[Sequence[str]], left: Collection[int], *, gap: str = "  ") -> list[str]:
-    """Return the lines of a table; the columns with the numbers `left` are aligned to the left."""
+def aligned(rows: Sequence[Sequence[str]], left: Collection[str]) -> list[str]:
+    """Return the lines of a table; columns with a head in `left` are aligned to the left."""
     columns = []
-    for number, cells in enumerate(zip(*rows, strict=True)):
+    for cells in zip(*rows, strict=True):
         width = max(map(len, cells))
-        columns.append([c.ljust(width) if number in left else c.rjust(width) for c in cells])
-    return [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+        columns.append([c.ljust(width) if cells[0] in left else c.rjust(width) for c in cells])
+    return [GAP.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+
+
+def fitted(
+    columns: Sequence[Sequence[str]], least: Sequence[str], width: int
+) -> list[Sequence[str]]:
+    """Leave out columns by their heads, in the order of `least`, until the others fit the width."""
+    kept = list(columns)
+    for head in least:
+        if sum(max(map(len, cells)) + len(GAP) for cells in kept) - len(GAP) <= width:
+            break
+        kept = [cells for cells in kept if cells[0] != head]
+    return kept
 
 
 def shortened(text: str, most: int) -> str:

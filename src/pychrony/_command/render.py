@@ -1,84 +1,25 @@
 """Renders reports as text for people and as JSON for programs, driven by the models' tables.
 
-A single report has each field under libchrony's name for it, formatted according to its content
-class; `lists` makes tables. A new field of a model needs no code in either.
+A single report has each field under libchrony's name for it; `lists` makes tables.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._io.failures import is_off
 from .._model.fields import FieldContent as C
 from .._model.fields import Report, origins
-from .._model.meanings import UNITS, computed, meanings, summary
-from .._model.placeholders import is_resolved, unknown
+from .._model.meanings import computed, meanings, summary
+from .._model.placeholders import is_resolved
 from .._model.plain import plain
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
 from .grid import wrapped
 from .lists import table
-from .values import NOTHING, as_text, listed, sense
-
-HEADED = {
-    C.BITS: "octal",
-    **{content: unit for content, unit in UNITS.items() if unit not in ("s", "log2 s")},
-}
-"""Units that do not depend on the value."""
-
-
-class Column(NamedTuple):
-    """One field of libchrony to show, which may correspond to several attributes."""
-
-    label: str
-    content: C
-    attributes: tuple[str, ...]
-    positive: str
-    """What a value above zero means, such as "system clock is ahead"."""
-
-
-def columns(model: type[Report]) -> list[Column]:
-    """Return the columns of a report in the model's order, without reserved fields.
-
-    A source's reference ID repeats its address, except for a reference clock, which has no address.
-    The two share a column.
-    """
-    found: dict[str, Column] = {}
-    for attribute, origin in origins(model).items():
-        label, content = origin.names[0], origin.content
-        attributes = (*found[label].attributes, attribute) if label in found else (attribute,)
-        if content is not C.NONE:
-            found[label] = Column(label, content, attributes, origin.positive)
-    reference, address = found.get("reference ID"), found.get("address")
-    if reference and address and len(reference.attributes) == 1:
-        found["address"] = address._replace(attributes=(*address.attributes, *reference.attributes))
-        del found["reference ID"]
-    return list(found.values())
-
-
-def show(column: Column, record: Report) -> str:
-    """Return the text for a field, precisely."""
-    if not unknown(record).isdisjoint(column.attributes):
-        return NOTHING
-    values = [getattr(record, attribute) for attribute in column.attributes]
-    if column.content is C.FLAGS and isinstance(values[0], bool):
-        pairs = zip(column.attributes, values, strict=True)
-        return listed(attribute.replace("_", " ") for attribute, on in pairs if on)
-    return as_text(column.content, values, brief=False, precise=True)
-
-
-def show_line(column: Column, record: Report) -> str:
-    """Return the text after a label: precise, with the unit and the meaning of the sign."""
-    text, value = show(column, record), getattr(record, column.attributes[0])
-    if text == NOTHING:
-        return text
-    if column.content in HEADED:
-        text += f" {HEADED[column.content]}"
-    if column.positive and value:
-        text += f" ({sense(column.positive, value)})"
-    return text
+from .values import line
 
 
 def text(model: type[Report], answer: Any, width: int, *, everything: bool = False) -> str:
@@ -91,21 +32,20 @@ def text(model: type[Report], answer: Any, width: int, *, everything: bool = Fal
         why = "off" if is_off(model._report, answer) else "not available"
         return wrapped(f"{why}: {answer._reason}", width)
     if isinstance(answer, Report):
-        return block(columns(model), answer, width)
+        return block(answer, width)
     known = [record for record in answer if everything or is_resolved(record)]
     hidden = len(answer) - len(known)
     note = f"{hidden} more whose name is not resolved: -a shows them" if hidden else ""
     if not known:
         return wrapped(f"none; {note}" if note else "none", width)
-    return "\n\n".join([_listed(model, known, width), *([note] if note else [])])
+    return "\n\n".join([_listed(known, width), *([note] if note else [])])
 
 
-def _listed(model: type[Report], records: Sequence[Report], width: int) -> str:
-    lines = table(model, records, width)
+def _listed(records: Sequence[Report], width: int) -> str:
+    lines = table(records, width)
     if lines is not None:
         return "\n".join(lines)
-    shown = columns(model)
-    return "\n\n".join(block(shown, record, width) for record in records)
+    return "\n\n".join(block(record, width) for record in records)
 
 
 def text_of(answers: AllReports, report: str, width: int, *, everything: bool = False) -> str:
@@ -120,13 +60,29 @@ def text_of(answers: AllReports, report: str, width: int, *, everything: bool = 
     return text(MODELS[report], answer, width, everything=everything)
 
 
-def block(shown: Sequence[Column], record: Report, width: int) -> str:
+def block(record: Report, width: int) -> str:
     """Return a record as lines of label and value."""
-    edge = max(len(column.label) for column in shown) + 2
+    lines = {label: line(record, name) for label, name in labels(record).items()}
+    edge = max(map(len, lines)) + 2
     return "\n".join(
-        wrapped(show_line(column, record), max(width, edge + 20), column.label.ljust(edge), edge)
-        for column in shown
+        wrapped(text, max(width, edge + 20), label.ljust(edge), edge)
+        for label, text in lines.items()
     )
+
+
+def labels(record: Report) -> dict[str, str]:
+    """Return the attribute to show for each field of libchrony, or for each flag of a field.
+
+    A source's reference ID is left out: its address says the same.
+    """
+    found: dict[str, str] = {}
+    for name, origin in origins(type(record)).items():
+        is_flag = origin.content is C.FLAGS and isinstance(getattr(record, name), bool)
+        if origin.content is not C.NONE:
+            found.setdefault(name.replace("_", " ") if is_flag else origin.names[0], name)
+    if "address" in found and hasattr(record, "name"):
+        found.pop("reference ID", None)
+    return found
 
 
 # JSON.

@@ -11,7 +11,7 @@ from ..connection import ChronyConnection
 from ..exceptions import ChronyError
 from ..models import MODELS, AllReports
 from .grid import wrapped
-from .lists import LAYOUTS, explained
+from .lists import COLUMNS, explained
 from .render import as_json, text_of
 from .screen import Screen, rounds, width, write
 
@@ -78,7 +78,7 @@ def show(view: View, *, json: bool, explain: bool = False) -> None:
     """Print a report; `explain` adds the meaning of the columns of a list."""
     answers = view.ask()
     write(as_json(view.payload(answers)) if json else view.text(answers))
-    if explain and view.report in LAYOUTS and not json:
+    if explain and view.report in COLUMNS and not json:
         write(f"\n{explained(MODELS[view.report], width())}")
 
 

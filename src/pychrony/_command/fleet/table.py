@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..._model.durations import seconds
 from ...assessment import State, reference_of
-from ..grid import aligned, cut, printable, shortened
+from ..grid import aligned, cut, fitted, printable, shortened
 from ..values import NOTHING
 from .rows import Row
 
@@ -26,10 +26,13 @@ def table(rows: Sequence[Row], width: int | None) -> list[str]:
         return []
     cells = [_cells(row) for row in rows]
     columns = {head: [head, *(printable(row[head]) for row in cells)] for head in cells[0]}
-    if width is not None:
-        _fit(columns, width)
-    left = [number for number, name in enumerate(columns) if name in LEFT]
-    return aligned([*zip(*columns.values(), strict=True)], left)
+    if width is None:
+        return aligned([*zip(*columns.values(), strict=True)], LEFT)
+    columns["host"] = [shortened(host, max(12, width // 3)) for host in columns["host"]]
+    reasons = columns.pop(REASONS)
+    short = [cut(reason, REASON) for reason in reasons]
+    *kept, _ = fitted([*columns.values(), short], LEAST_IMPORTANT, width)
+    return [cut(line, width) for line in aligned([*zip(*kept, reasons, strict=True)], LEFT)]
 
 
 def totals(rows: Sequence[Row], took: float) -> str:
@@ -53,18 +56,3 @@ def _cells(row: Row) -> dict[str, str]:
         "usable": NOTHING if row.sources is None else f"{row.usable}/{len(row.sources)}",
         REASONS: row.wrong,
     }
-
-
-def _fit(columns: dict[str, list[str]], width: int) -> None:
-    """Leave out columns and shorten names, until the reasons have enough room."""
-    columns["host"] = [shortened(host, max(12, width // 3)) for host in columns["host"]]
-    reasons = columns.pop(REASONS)
-    wanted = min(REASON, max(map(len, reasons)))
-    widths = {head: max(map(len, cells)) + 2 for head, cells in columns.items()}
-    room = width - sum(widths.values())
-    for head in LEAST_IMPORTANT:
-        if room >= wanted:
-            break
-        del columns[head]
-        room += widths[head]
-    columns[REASONS] = [cut(reason, max(0, room)) for reason in reasons]
