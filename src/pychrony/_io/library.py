@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import _cffi_backend  # noqa: F401  # _shim imports it, which PyInstaller cannot see
@@ -24,7 +23,11 @@ for _name in ("shim_ask", "shim_batch", "shim_field", "shim_place", "shim_shape"
 
 SONAME = "libchrony.so.0"
 VARIABLE = "PYCHRONY_LIBCHRONY"
-UPSTREAM = "https://gitlab.com/chrony/libchrony"
+HOW_TO_INSTALL = (
+    "install it with 'dnf install libchrony' (Fedora, or EPEL for RHEL and its relatives); "
+    "elsewhere, build it from https://gitlab.com/chrony/libchrony, and set "
+    f"{VARIABLE} to the absolute path of a {SONAME}"
+)
 
 
 class Attempt(NamedTuple):
@@ -74,19 +77,6 @@ def search() -> list[Attempt]:
     return attempts
 
 
-def how_to_install(release: Mapping[str, str]) -> str:
-    """Return how to install libchrony on the distribution that `release` (os-release) describes."""
-    system = release.get("ID", "")
-    families = {system, *release.get("ID_LIKE", "").split()}
-    otherwise = f"set {VARIABLE} to the absolute path of a {SONAME}"
-    if families & {"rhel", "centos", "ol"}:
-        return f"install it with 'dnf install libchrony' (it is in EPEL), or {otherwise}"
-    if "fedora" in families and system != "amzn":  # Amazon Linux has neither's packages
-        return f"install it with 'dnf install libchrony', or {otherwise}"
-    name = release.get("PRETTY_NAME") or release.get("NAME") or "this system"
-    return f"{name} does not package it: build it from {UPSTREAM}, and {otherwise}"
-
-
 def _chosen() -> str | None:
     """Return the path that the user chose; if there is one, nothing else is tried.
 
@@ -128,16 +118,10 @@ def _load() -> dict[str, int]:
 
 
 def _not_found(attempts: list[Attempt]) -> ChronyLibraryError:
-    import platform  # only for this error
-
     tried = "; ".join(
         reason if path in reason else f"{path}: {reason}" for path, reason in attempts
     )
-    if _chosen() is not None:
-        advice = "correct the variable, or unset it"
-        return ChronyLibraryError._compose("loading libchrony from", VARIABLE, tried, advice)
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    return ChronyLibraryError._compose("loading libchrony", "", tried, how_to_install(release))
+    if _chosen() is None:
+        return ChronyLibraryError._compose("loading libchrony", "", tried, HOW_TO_INSTALL)
+    advice = "correct the variable, or unset it"
+    return ChronyLibraryError._compose("loading libchrony from", VARIABLE, tried, advice)
