@@ -130,13 +130,6 @@ def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
     return [*compiler, *flags, *hardening, *same, *include, *caller, *files, *output]
 
 
-def replace(target: Path, source: Path) -> None:
-    """Replace a file that may be in use, without changing the old one."""
-    new = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copy(source, new)
-    new.replace(target)
-
-
 def is_shallow(folder: str) -> bool:
     """Whether a folder is a shallow clone, whose history may lack the tag of the last release."""
     git = ["git", "-C", folder, "rev-parse", "--is-shallow-repository"]
@@ -219,9 +212,11 @@ class ShimBuildHook(BuildHookInterface[Any]):
             )
 
     def place(self, source: Path, target: Path) -> None:
-        """Put a file of an editable install into the source tree."""
+        """Put a file of an editable install into the source tree, even if the old one is in use."""
+        new = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            replace(target, source)
+            shutil.copy(source, new)
+            new.replace(target)
         except OSError as error:
             self.app.abort(
                 f"pychrony cannot be installed as editable from a folder that it may not write to: "
