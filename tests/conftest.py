@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from chronyc import chronyc
 from scripted import ScriptedChronyd
 
 from pychrony import ChronyError
@@ -39,8 +40,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return  # a worker of pytest-xdist: its controller has checked this
     try:
         with PrivateChronyd() as chronyd:
-            chronyd.chronyc("activity")
-    except ChronyError as error:
+            chronyc(chronyd.address, "activity")
+    except (ChronyError, OSError) as error:
         raise pytest.UsageError(f"the tests need chronyd, chronyc and libchrony: {error}") from None
     if session.config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         compile_tests()

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from chronyc import chronyc
 from connected import connected
 from limits import HANG, LONG
 from scripted import Request, ScriptedChronyd, Transport, changing, script
@@ -133,7 +134,7 @@ def commanded(chronyd: PrivateChronyd, commands: Callable[[], list[str]]) -> Ite
         while not over.is_set():
             for line in commands():
                 with suppress(ChronyError):  # chronyc gives up on a busy machine
-                    chronyd.chronyc(*line.split())
+                    chronyc(chronyd.address, *line.split())
 
     thread = threading.Thread(target=command)
     thread.start()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from chronyc import REPORTS, Report, compare
+from chronyc import REPORTS, Report, chronyc, compare
 from scripted import Script, ScriptedChronyd, script, wire
 from scripted.wire import (
     NEVER,
@@ -93,7 +92,7 @@ def wait_for_samples(chronyd: PrivateChronyd) -> None:
 
 
 def columns(chronyd: PrivateChronyd, command: str, *places: int) -> set[tuple[str, ...]]:
-    lines = chronyd.chronyc("-n", "-c", *command.split()).splitlines()
+    lines = chronyc(chronyd.address, "-n", "-c", *command.split()).splitlines()
     return {tuple(line.split(",")[place] for place in places) for line in lines}
 
 
@@ -117,7 +116,7 @@ def test_chronyc_prints_what_we_read_from_a_real_chronyd(
 ) -> None:
     chronyd = chronyds[which]
     with ChronyConnection(chronyd.address) as connection:
-        compare(connection, chronyd.chronyc, report, patience=5.0)
+        compare(connection, chronyd.address, report, patience=5.0)
 
 
 # With a scripted chronyd: values that depend on hardware, on the network or on luck.
@@ -171,25 +170,12 @@ def strange_source(number: int, ntpdata: Layout) -> Source:
     )
 
 
-def chronyc_at(chronyd: ScriptedChronyd) -> Callable[..., str]:
-    host, _, port = chronyd.address.rpartition(":")
-
-    def chronyc(*arguments: str) -> str:
-        command = ["chronyc", "-h", host, "-p", port, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            raise ChronyError(done.stdout)
-        return done.stdout
-
-    return chronyc
-
-
 def known(layouts: Mapping[int, Layout]) -> Layout:
     """The response that this chronyc can read: each version of it knows one."""
     for layout in layouts.values():
         answers = script([ntp_source()], layout())
         with ScriptedChronyd(answers) as chronyd, suppress(ChronyError):
-            chronyc_at(chronyd)("-n", layout.report)
+            chronyc(chronyd.address, "-n", layout.report)
             return layout
     raise AssertionError(f"chronyc can read none of {[*layouts]}")
 
@@ -207,7 +193,7 @@ def serverstats() -> Layout:
 def check(answers: Script, *reports: Report) -> None:
     with ScriptedChronyd(answers) as chronyd, ChronyConnection(chronyd.address) as connection:
         for report in reports:
-            compare(connection, chronyc_at(chronyd), report)
+            compare(connection, chronyd.address, report)
 
 
 @every_report

@@ -25,7 +25,6 @@ from surroundings import needs_ipv6
 import pychrony
 from pychrony import (
     ChronyConnectionError,
-    ChronyError,
     ChronyTimeoutError,
     LeapStatus,
     SourceMode,
@@ -145,25 +144,6 @@ def test_the_fixtures_come_as_in_version_2(
     command = [sys.executable, "-W", "error", "-m", "pytest", "-rA", *NO_OTHERS, *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "PASSED test_it.py::test_fixtures" in done.stdout, done.stdout + done.stderr
-
-
-CHRONYC = """#!/bin/sh
-case $1 in
---help) echo "  -h HOST"; echo "  -u USER   Specify user (chrony)" ;;
-*) echo "$@" ;;
-esac
-"""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has root to give up")
-def test_a_chronyc_that_can_give_up_root_keeps_it(
-    tmp_path: Path, server: PrivateChronyd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert server.chronyc("-c", "activity")
-    (tmp_path / "chronyc").write_text(CHRONYC)
-    (tmp_path / "chronyc").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert server.chronyc("activity") == f"-u root -h {server.address} activity\n"
 
 
 def test_the_factories_need_no_pytest() -> None:
@@ -345,8 +325,3 @@ def test_a_stopped_chronyd_has_no_process_and_can_be_stopped_again() -> None:
         chronyd.start()
         with pytest.raises(RuntimeError, match="running already"):
             chronyd.start()
-
-
-def test_a_failure_of_chronyc_is_an_error_in_its_words(chronyd: PrivateChronyd) -> None:
-    with pytest.raises(ChronyError, match="running chronyc rtcdata: 513 RTC driver not running"):
-        chronyd.chronyc("rtcdata")

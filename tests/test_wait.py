@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from chronyc import chronyc
 from limits import PATIENCE, wait_until
 from loops import each_kind, run
 from programs import Call, Terminal, running
@@ -76,7 +77,7 @@ def test_a_chronyd_may_come_later_and_restart_meanwhile(server: PrivateChronyd) 
             lines_until(process, "connection refused")
             chronyd.start()
             lines_until(process, "chronyd is not synchronised")
-            chronyd.chronyc("add", *server.as_source().split())
+            chronyc(chronyd.address, "add", *server.as_source().split())
             out, _ = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0
             assert out.startswith("good after ")
@@ -182,7 +183,9 @@ def test_a_connection_waits_until_chronyd_follows_a_source(
     module: Any, server: PrivateChronyd
 ) -> None:
     with PrivateChronyd() as chronyd, waiting(module, chronyd.address) as wait:
-        source = threading.Timer(0.5, chronyd.chronyc, ["add", *server.as_source().split()])
+        source = threading.Timer(
+            0.5, chronyc, [chronyd.address, "add", *server.as_source().split()]
+        )
         source.start()
         first = wait()
         assert first.is_synchronized()

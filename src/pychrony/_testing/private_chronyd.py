@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import re
 import shutil
 import signal
 import socket
@@ -17,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..connection import get_activity, get_tracking
-from ..exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
+from ..exceptions import ChronyConnectionError, ChronyTimeoutError
 
 # A shell script that reads the process ID of each chronyd started. When the pipe closes, even
 # because this process was killed, it ends the last chronyd and removes the folder.
@@ -131,20 +130,8 @@ class PrivateChronyd:
         """
         self._wait(self._is_synchronized, timeout, "synchronising", "not synchronised")
 
-    def chronyc(self, *arguments: str) -> str:
-        """Run chronyc on this chronyd and return its output, as in `chronyc("-c", "tracking")`.
-
-        Raises `ChronyError` if chronyc fails.
-        """
-        command = [*_chronyc(), "-h", self.address, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            words = (done.stdout + done.stderr).strip() or f"status {done.returncode}"
-            raise ChronyError(f"running chronyc {' '.join(arguments)}: {words}")
-        return done.stdout
-
     def _enter(self, resources: ExitStack) -> None:
-        program = _find_program("chronyd")
+        program = _find_chronyd()
         self.folder = _make_folder()
         resources.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.address = f"{self.folder}/chronyd.sock"
@@ -252,28 +239,16 @@ class PrivateChronyd:
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin")
 
 
-def _find_program(name: str) -> str:
-    """Return the path of chronyd or chronyc; daemons are not always on an ordinary user's PATH."""
+def _find_chronyd() -> str:
+    """Return the path of chronyd; daemons are not always on an ordinary user's PATH."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS))
-    program = shutil.which(name, path=path)
+    program = shutil.which("chronyd", path=path)
     if program is None:
         raise ChronyConnectionError(
-            f"looking for {name}: it is not on PATH, nor in {', '.join(_SYSTEM_FOLDERS)}; install "
+            "looking for chronyd: it is not on PATH, nor in {', '.join(_SYSTEM_FOLDERS)}; install "
             "it with 'apt install chrony' (Debian, Ubuntu) or 'dnf install chrony' (Fedora, RHEL)"
         )
     return os.path.abspath(program)
-
-
-def _chronyc() -> list[str]:
-    """Return the command for chronyc, with `-u root` for versions that drop root (4.8 and later).
-
-    The user that chronyc would switch to cannot enter the socket's folder, which belongs to root.
-    """
-    program = _find_program("chronyc")
-    if os.geteuid() != 0:
-        return [program]
-    said = subprocess.run([program, "--help"], capture_output=True, text=True).stdout
-    return [program, "-u", "root"] if re.search(r"^\s*-u\b", said, re.MULTILINE) else [program]
 
 
 def _make_folder() -> Path:
