@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import socket
 import threading
@@ -12,9 +13,9 @@ import pytest
 from alone import Alone
 from limits import wait_until
 
-from pychrony._command.lookups import Lookups
-from pychrony._io import names
+from pychrony._command.lookups import addresses_of, names_of
 from pychrony._io.address import Address
+from pychrony._io.names import LookUp, hosts
 
 DEAD_ZONE = """
     import atexit
@@ -117,11 +118,10 @@ def test_stuck_names_hold_up_no_other_name_of_the_exporter(
         return original("127.0.0.1", *arguments, **options)
 
     async def main() -> list[str]:
-        lookups = Lookups()
-        stuck = [lookups.addresses(Address(f"stuck{n}.test")) for n in range(40)]
+        stuck = [addresses_of(Address(f"stuck{n}.test")) for n in range(40)]
         tasks = [asyncio.create_task(look_up) for look_up in stuck]
         await asyncio.sleep(0)
-        good = await asyncio.wait_for(lookups.addresses(Address("good.test")), 10)
+        good = await asyncio.wait_for(addresses_of(Address("good.test")), 10)
         dead.set()
         await asyncio.gather(*tasks)
         return good
@@ -133,7 +133,7 @@ def test_stuck_names_hold_up_no_other_name_of_the_exporter(
         dead.set()
 
 
-def test_a_free_thread_takes_the_latest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_nobody_waits_for_take_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls whose time is over have left many names of a dead zone behind."""
     answer, original = threading.Semaphore(0), socket.getaddrinfo
 
@@ -143,29 +143,30 @@ def test_a_free_thread_takes_the_latest_name(monkeypatch: pytest.MonkeyPatch) ->
         return original("127.0.0.1", *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    stuck = [names.look_up(f"stuck{n}.test") for n in range(300)]
+    stuck = [hosts.poll(LookUp(f"stuck{n}.test")) for n in range(300)]
     try:
-        good = names.look_up("good.test")
+        assert 16 < len(hosts.running) < 300
+        good = hosts.poll(LookUp("good.test"))
         answer.release()
-        wait_until(lambda: good.done)
+        wait_until(lambda: hosts.poll(good).done)
         assert good.found == ["127.0.0.1"]
     finally:
         answer.release(len(stuck))
-        wait_until(lambda: all(look_up.done for look_up in stuck))
+        wait_until(lambda: not hosts.running)
 
 
 def test_names_of_addresses_are_found_after_a_shortage_of_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(_: threading.Thread) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     async def main() -> Mapping[str, str]:
-        lookups, many = Lookups(), [f"192.0.2.{n}" for n in range(100)]
+        many = ["127.0.0.1", *(f"192.0.2.{n}" for n in range(100))]
         with monkeypatch.context() as shortage:
-            shortage.setattr(threading.Thread, "start", refuse)
-            assert await lookups.names(many, 1) == {}
-        return await lookups.names(["127.0.0.1"], 10)
+            shortage.setattr(_thread, "start_new_thread", refuse)
+            assert await names_of(many, 1) == {}
+        return await names_of(["127.0.0.1"], 10)
 
     assert asyncio.run(main()) == {"127.0.0.1": socket.getnameinfo(("127.0.0.1", 0), 0)[0]}
 

@@ -408,6 +408,37 @@ def test_a_low_limit_of_descriptors_only_takes_longer(way: str, transport: Any) 
         assert output(LIMITED, chronyd.address, way) == ""
 
 
+SHORTAGE = """
+    import os, resource, sys
+    from pychrony import get_many
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
+    others = []
+
+    def files():
+        return len(os.listdir("/proc/self/fd"))
+
+    def addresses():
+        while files() < 390:
+            others.append(open("/dev/null"))
+        for _ in range(100):
+            yield sys.argv[1]
+
+    answers = get_many(addresses(), "tracking")
+    first = next(answers)
+    for file in others:
+        file.close()
+    before = files()
+    opened = [(files() - before, answer.error) for answer in answers]
+    assert [error for _, error in opened] == [None] * 99, opened
+    print(max(opened)[0] > 20, first.error)
+"""
+
+
+def test_more_daemons_are_asked_once_there_are_descriptors_again() -> None:
+    with ScriptedChronyd(fault=delay(0.1)) as chronyd:
+        assert output(SHORTAGE, chronyd.address) == "True None\n"
+
+
 def test_iterators_in_several_threads_get_their_own_answers() -> None:
     results: dict[int, list[int]] = {}
 

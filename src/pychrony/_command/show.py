@@ -31,12 +31,12 @@ class Names:
         import asyncio
         from dataclasses import replace
 
-        from .lookups import Lookups
+        from .lookups import names_of
 
         records = {name: getattr(answers, name) or [] for name in ("sources", "sourcestats")}
         addresses = {record.address for listed in records.values() for record in listed}
         if new := addresses - self._known.keys():
-            found = asyncio.run(Lookups().names(new, self._timeout))
+            found = asyncio.run(names_of(new, self._timeout))
             self._known |= {address: found.get(address, address) for address in new}
         named: dict[str, Any] = {
             name: [replace(record, address=self._known[record.address]) for record in listed]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from typing import TypeVar
 
 from ..exceptions import ChronyError
-from . import names
 from ._shim import lib
 from .client import Client
 from .conversation import Conversation, Daemon, Waits
@@ -55,10 +53,10 @@ def drive(waits: Waits[A]) -> A:
                 answer: A = end.value
                 return answer
             pause = max(0, min(wait.until - time.monotonic_ns(), SLICE))
-            if wait.look_up is not None:
-                _wait_for_name(wait.look_up, pause)
-            elif wait.clients:
+            if wait.clients:
                 _wait_for_clients(wait.clients, pause)
+            else:
+                time.sleep(pause / 1e9)
 
 
 def _wait_for_clients(clients: Sequence[Client], pause: int) -> None:
@@ -67,11 +65,3 @@ def _wait_for_clients(clients: Sequence[Client], pause: int) -> None:
     lib.shim_run(loop, pause)
     while lib.shim_finished(loop) >= 0:  # otherwise, the next run would not wait
         pass
-
-
-def _wait_for_name(look_up: names.LookUp, pause: int) -> None:
-    lock = _thread.allocate_lock()
-    lock.acquire()
-    names.notify(look_up, lock.release)
-    lock.acquire(timeout=pause / 1e9)
-    names.tend()

@@ -25,11 +25,11 @@ from ..exceptions import (
     ChronyPermissionError,
     ChronyTimeoutError,
 )
-from . import names
 from ._shim import ffi
 from .address import Address
 from .client import KEPT, Client, labelled, new_loop
 from .failures import is_away, lookup_failure, nowhere, refused, unresolved
+from .names import LookUp, hosts
 from .questions import Question
 from .workers import watch_process
 
@@ -51,8 +51,6 @@ class Wait(NamedTuple):
     """A time on the clock of the conversation, in nanoseconds."""
     clients: Sequence[Client] = ()
     """Clients, one of whose batches has ended."""
-    look_up: names.LookUp | None = None
-    """A look-up that is done."""
 
 
 Waits = Generator[Wait, None, A]
@@ -71,13 +69,12 @@ def find(
     if not address.is_name:
         return address.places()
     until = now() + timeout if timeout >= 0 else NEVER
-    look_up = names.look_up(address.host)
+    look_up = hosts.poll(LookUp(address.host))
     while not look_up.done:
-        yield Wait(until, look_up=look_up)
-        if look_up.process != os.getpid():
-            look_up = names.look_up(address.host)  # the threads are those of the parent
-        if not look_up.done and now() >= until:
+        if now() >= until:
             raise unresolved(address.host, timeout)
+        yield Wait(min(until, now() + look_up.pause()))
+        look_up = hosts.poll(look_up)
     if look_up.error is not None:
         raise lookup_failure(address.host, look_up.error) from look_up.error
     return address.usable(look_up.found)

@@ -7,12 +7,10 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 from ..exceptions import ChronyTimeoutError
-from . import names
 from ._shim import ffi, lib
 from .address import Address
 from .client import Client, new_loop
@@ -202,9 +200,6 @@ class Calls:
                     return answer
                 future = events.create_future()
                 try:
-                    if wait.look_up is not None:
-                        done = partial(wake, future)
-                        names.notify(wait.look_up, partial(events.call_soon_threadsafe, done))
                     self.driver.expect(wait.clients, future)
                     await self._wait(future, wait.until)
                 finally:

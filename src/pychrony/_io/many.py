@@ -9,14 +9,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from heapq import heappop, heappush
+from itertools import count, islice
 
 from ..exceptions import ChronyConnectionError, ChronyError
-from . import names
 from ._shim import ffi, lib
 from .address import Address, parse_address
 from .client import new_loop
 from .conversation import NEVER, Conversation, Daemon, Wait, Waits, find
 from .failures import NO_FILES, unresolved
+from .names import LONGEST, hosts
 from .questions import Answers, Together
 
 MOST = 2000
@@ -27,10 +28,12 @@ larger burst would overflow queues on the way; chronyd's own queue holds fewer t
 YOUTH = 10_000_000  # nanoseconds
 WAITING = 1000
 """Maximum number of names that wait for their look-up."""
-NAME_SLICE = 5_000_000
-"""The longest wait while threads look up names, since they cannot end the wait."""
 PAUSE = 10_000_000
-"""The shortest pause of the caller, in nanoseconds, that does not count towards timeouts."""
+"""A pause of the caller, in nanoseconds, after which answers may have arrived."""
+
+
+ROOM = Wait(NEVER)
+"""A wait that ends when there is room for a further daemon."""
 
 
 class Query:
@@ -38,14 +41,11 @@ class Query:
 
     def __init__(self, given: str, address: Address) -> None:
         self.given, self.address = given, address
-        self.places: list[str] = [] if address.is_name else address.places()
-        """The addresses to ask, once they are known."""
         self.start = 0
         """When its time began."""
-        self.waits: Waits[list[str]] | Waits[Answers] | None = None
-        """The look-up or the conversation, while it is in progress."""
-        self.wait: Wait | None = None
-        """What that waits for."""
+        self.waits: Waits[Answers]
+        self.wait = ROOM
+        """What it waits for."""
 
 
 class Many:
@@ -63,16 +63,14 @@ class Many:
         self._more = True
         self._question, self._timeout = question, timeout
         self._room = room()
+        self._full = False  # no further socket can be opened until a daemon has an outcome
         self._queries: dict[Query, None] = {}  # without an outcome
         self._unnamed: deque[Query] = deque()  # to be looked up
-        self._looking: dict[Query, None] = {}
-        self._progress = 0  # when a look-up was last done
         self._ready: deque[Query] = deque()  # to be asked when there is room
-        self._asked: dict[int, Query] = {}  # by the client's tag
-        self._young: dict[int, int] = {}  # when each was asked, the oldest first
+        self._asked: dict[int, tuple[Query, int]] = {}  # by the client's tag, and since when
         self._dues: list[tuple[int, int, Query]] = []  # a heap
-        self._pushed = 0
-        self._pauses = self._unnoted = 0  # time that the caller took, and its part to be noted
+        self._numbers = count()
+        self._pauses = 0  # time that the caller took
         self._process = os.getpid()
 
     @property
@@ -89,11 +87,10 @@ class Many:
         self._advance()
         lib.shim_run(self.loop, min(longest, self.due()) if longest else 0)
         while (tag := lib.shim_finished(self.loop)) >= 0:
-            self._young.pop(tag, None)
-            query = self._asked.pop(tag, None)
-            if query is not None:
+            if tag in self._asked:
+                query, _ = self._asked.pop(tag)
                 self._resume(query)
-        if self._looking:
+        if hosts.running:
             time.sleep(0)  # if threads are green, they need this to run
 
     def due(self) -> int:
@@ -103,10 +100,10 @@ class Many:
         dues = [lib.shim_run(self.loop, 0)]
         if self._dues:
             dues.append(self._dues[0][0] - self.now())
-        if self._looking:
-            dues.append(NAME_SLICE)
-        if len(self._young) >= YOUNG:
-            dues.append(next(iter(self._young.values())) + YOUTH - time.monotonic_ns())
+        if self._unnamed:
+            dues.append(LONGEST)
+        if (rest := self._rest()) > 0:
+            dues.append(rest)
         return max(0, min(dues))
 
     @contextmanager
@@ -126,41 +123,41 @@ class Many:
 
     def _note_pause(self, start: int) -> bool:
         """Note a pause since `start`; return whether it was a long one."""
-        self._unnoted += time.monotonic_ns() - start
-        if self._unnoted < PAUSE:
-            return False
-        lib.shim_postpone(self.loop, self._unnoted)
-        self._pauses += self._unnoted
-        self._unnoted = 0
-        return True
+        pause = time.monotonic_ns() - start
+        lib.shim_postpone(self.loop, pause)
+        self._pauses += pause
+        return pause >= PAUSE
 
     def _advance(self) -> None:
         """Resume what can go on, and take further addresses."""
         if self._process != os.getpid():
             self._begin_again()
-        if self._looking:
-            self._notice_names()
-        now = self.now()
-        while self._dues and self._dues[0][0] <= now:
-            self._resume(heappop(self._dues)[2])
+        while self._dues and self._dues[0][0] <= self.now():
+            due, _, query = heappop(self._dues)
+            if due == query.wait.until:  # and not of an earlier wait
+                self._resume(query)
         self._look_up()
         paused = False
         while self._may_go_on() and not paused:  # what has arrived during a pause comes first
             if self._ready:
-                query = self._ready.popleft()
-                self._start(query, self._talk(query))
+                self._resume(self._ready.popleft())
             else:
                 paused = self._take()
                 self._look_up()
 
     def _may_go_on(self) -> bool:
         """Whether there is room for a further daemon, and an address to ask or to take."""
-        now = time.monotonic_ns()
-        while self._young and now - next(iter(self._young.values())) >= YOUTH:
-            del self._young[next(iter(self._young))]
-        if max(len(self._young), len(self.outcomes)) >= YOUNG or len(self._asked) >= self._room:
+        if self._full or len(self._asked) >= self._room:
+            return False
+        if len(self.outcomes) >= YOUNG or self._rest() > 0:
             return False
         return bool(self._ready) or (self._more and len(self._unnamed) < WAITING)
+
+    def _rest(self) -> int:
+        """Return the nanoseconds until no more than `YOUNG` daemons are young."""
+        for _, start in islice(reversed(self._asked.values()), YOUNG - 1, YOUNG):
+            return start + YOUTH - time.monotonic_ns()
+        return 0
 
     def _take(self) -> bool:
         """Take the next address; return whether the caller made a long pause for it."""
@@ -186,7 +183,8 @@ class Many:
     def _begin(self, query: Query) -> None:
         self._queries[query] = None
         query.start = self.now()
-        (self._ready if query.places else self._unnamed).append(query)
+        query.waits = self._talk(query)
+        (self._unnamed if query.address.is_name else self._ready).append(query)
 
     def _begin_again(self) -> None:
         """In a forked child, ask all daemons again: the parent's answers do not arrive here."""
@@ -201,41 +199,39 @@ class Many:
         """Look up further names; give up those that have waited for too long without progress."""
         while self._unnamed:
             query, now = self._unnamed[0], self.now()
-            if len(self._looking) < names.MOST:
+            if not hosts.full:
                 query.start = now
-                self._looking[query] = None
-                self._start(query, find(query.address, self._timeout, self.now))
-            elif 0 <= self._timeout <= now - max(query.start, self._progress):
+                self._resume(query)
+            elif 0 <= self._timeout <= now - max(query.start, hosts.progress - self._pauses):
                 self._end(query, unresolved(query.address.host, self._timeout))
             else:
                 return
             self._unnamed.popleft()
 
-    def _notice_names(self) -> None:
-        names.tend()
-        for query in [*self._looking]:
-            if query.wait and query.wait.look_up and query.wait.look_up.done:
-                self._progress = self.now()
-                self._resume(query)
-
     def _talk(self, query: Query) -> Waits[Answers]:
-        """Return the answers of a daemon."""
-        name = query.given if query.address.is_name else ""
-        daemon = Daemon(query.places, self._timeout, name, self.loop)
-        talk = Conversation(daemon, self._question, self._timeout, query.start, now=self.now)
-        try:
-            return (yield from talk.run())
-        finally:
-            daemon.close("")
-
-    def _start(self, query: Query, waits: Waits[list[str]] | Waits[Answers]) -> None:
-        query.waits = waits
-        self._resume(query)
+        """Find a daemon and, as soon as there is room, ask it; return its answers."""
+        places = yield from find(query.address, self._timeout, self.now)
+        if query.address.is_name:
+            self._ready.append(query)
+            yield ROOM
+        while True:
+            name = query.given if query.address.is_name else ""
+            daemon = Daemon(places, self._timeout, name, self.loop)
+            talk = Conversation(daemon, self._question, self._timeout, query.start, now=self.now)
+            try:
+                return (yield from talk.run())
+            except ChronyError as error:
+                self._forget_clients(query)
+                if error.errno not in NO_FILES or not self._asked:
+                    raise
+            finally:
+                daemon.close("")
+            self._full = True
+            self._ready.appendleft(query)
+            yield ROOM
 
     def _resume(self, query: Query) -> None:
-        """Resume a look-up or a conversation; note what it waits for now, or its end."""
-        if query.waits is None:
-            return
+        """Resume a conversation; note what it waits for now, or its outcome."""
         try:
             query.wait = wait = next(query.waits)
         except StopIteration as end:
@@ -245,35 +241,25 @@ class Many:
             self._end(query, error.with_traceback(None))
             return
         for client in wait.clients:
-            if client.tag not in self._asked:
-                self._asked[client.tag] = query
-                self._young[client.tag] = time.monotonic_ns()
+            self._asked.setdefault(client.tag, (query, time.monotonic_ns()))
         if wait.until < NEVER:
-            self._pushed += 1
-            heappush(self._dues, (wait.until, self._pushed, query))
+            heappush(self._dues, (wait.until, next(self._numbers), query))
+
+    def _end(self, query: Query, outcome: Answers | ChronyError) -> None:
+        self._stop(query)
+        del self._queries[query]
+        self.outcomes.append((query.given, outcome))
+        self._full = False
 
     def _stop(self, query: Query) -> None:
-        """Stop the look-up or the conversation, if there is one, and its clients."""
-        self._looking.pop(query, None)
-        for client in query.wait.clients if query.wait else ():
-            self._asked.pop(client.tag, None)
-            self._young.pop(client.tag, None)
-        waits, query.waits, query.wait = query.waits, None, None
-        if waits is not None:
-            waits.close()
+        """Stop a conversation and its clients."""
+        self._forget_clients(query)
+        query.wait = ROOM
+        query.waits.close()
 
-    def _end(self, query: Query, found: list[str] | Answers | ChronyError) -> None:
-        """Go on with the addresses of a name, or note the outcome."""
-        self._stop(query)
-        if isinstance(found, list):
-            query.places = found
-            self._ready.append(query)
-        elif isinstance(found, ChronyError) and found.errno in NO_FILES and self._asked:
-            self._room = len(self._asked)  # so that it waits until one of them has ended
-            self._ready.appendleft(query)
-        else:
-            del self._queries[query]
-            self.outcomes.append((query.given, found))
+    def _forget_clients(self, query: Query) -> None:
+        for client in query.wait.clients:
+            self._asked.pop(client.tag, None)
 
 
 def room() -> int:

@@ -17,7 +17,7 @@ from ...aio import ChronyConnection
 from ...exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 from ...models import AllReports
 from ...prometheus import Exposition, Family
-from ..lookups import Lookups
+from ..lookups import addresses_of, names_of
 from .local import Local
 from .pages import Page, own_metrics, text
 from .places import NoPlaceError, Places
@@ -48,7 +48,6 @@ class Scrapes:
         self._options = options
         self._exposition = Exposition(options.reports, all_metrics=options.all_metrics)
         self._places = places
-        self._lookups = Lookups()
         self._local = Local(options.address, options.timeout, self._exposition.reports)
         self._refused: set[str] = set()
         self.web = WebConfig(options.web_config)
@@ -144,13 +143,13 @@ class Scrapes:
             log.warning("%s", error.message if error else f"chronyd at {label} answers again")
         names: Mapping[str, str] = {}
         if self._options.resolve and error is None:
-            names = await self._lookups.names(_sources(reports), timeout - passed)
+            names = await names_of(_sources(reports), timeout - passed)
         return list(self._exposition.families(reports, error, passed, names))
 
     async def _ask(self, target: str, limit: float) -> AllReports:
         """Ask a target at the addresses that are allowed, one after the other."""
         start = time.monotonic()
-        addresses = await permitted(target, self._options.allow, self._lookups.addresses)
+        addresses = await permitted(target, self._options.allow, addresses_of)
         error: ChronyError = ChronyConnectionError(f"asking {target}: no address")
         for index, address in enumerate(addresses):
             left = limit - (time.monotonic() - start)
