@@ -1,11 +1,10 @@
 """Chronyd's reports as frozen dataclasses, and the enums that appear in them.
 
 Each class is the table of its report: a field's metadata names the libchrony field it comes from,
-that field's content class (and with it the unit), the converter, what a positive value means, the
-first chronyd that sends the field, and when it is `None`. The docstring below a field is its one
-description, because that is where editors look for it. Python discards such docstrings, so the
-build copies them for `help()` and `pychrony REPORT --help`: install the package again after a
-change.
+that field's content class (and with it the unit), the converter, what a positive value means, and
+the first chronyd that sends the field. The docstring below a field is its one description, because
+that is where editors look for it. Python discards such docstrings, so the build copies them for
+`help()` and `pychrony REPORT --help`: install the package again after a change.
 
 Values are in seconds and parts per million (ppm), as floats. The signs are chrony's own and differ
 between reports; each field's description says what positive means.
@@ -437,12 +436,7 @@ class Source(SourceReport):
     The newest poll is the lowest bit. chronyc shows the register in octal: 255 is 377.
     """
     last_sample_ago: int | None = field(
-        metadata=of(
-            "last sample ago",
-            content=C.INTERVAL_SECONDS,
-            convert=unless_never,
-            none="if there has been no sample",
-        )
+        metadata=of("last sample ago", content=C.INTERVAL_SECONDS, convert=unless_never)
     )
     """Age of the last sample, in seconds; `None` if there has been no sample."""
     orig_latest_meas: float = field(
@@ -690,34 +684,22 @@ class AuthData(SourceReport):
     mode: AuthMode = field(metadata=of("mode", content=C.ENUM, convert=AuthMode))
     """How the source's packets are authenticated."""
     key_type: KeyType | None = field(
-        metadata=of(
-            "key type",
-            content=C.ENUM,
-            convert=lambda raw: KeyType(raw) if raw else None,
-            none="without a key, or if chronyd does not know the algorithm",
-        )
+        metadata=of("key type", content=C.ENUM, convert=lambda raw: KeyType(raw) if raw else None)
     )
     """Algorithm of the key; `None` without a key, or if chronyd does not know the algorithm."""
-    key_id: int | None = field(
-        metadata=of("key ID", content=C.INDEX, convert=unless_zero, none="without a key")
-    )
+    key_id: int | None = field(metadata=of("key ID", content=C.INDEX, convert=unless_zero))
     """Number of the key in the key file; with NTS, number of the key establishment.
 
     `None` without a key.
     """
     key_length: int | None = field(
-        metadata=of("key length", content=C.LENGTH_BITS, convert=unless_zero, none="without a key")
+        metadata=of("key length", content=C.LENGTH_BITS, convert=unless_zero)
     )
     """Length of the key, in bits; `None` without a key."""
     ke_attempts: int = field(metadata=of("key establishment attempts", content=C.COUNT))
     """Number of NTS key establishments attempted since the last one that succeeded."""
     last_ke_ago: int | None = field(
-        metadata=of(
-            "last key establishment ago",
-            content=C.INTERVAL_SECONDS,
-            convert=unless_never,
-            none="if there has been none",
-        )
+        metadata=of("last key establishment ago", content=C.INTERVAL_SECONDS, convert=unless_never)
     )
     """Time since the last successful NTS key establishment, in seconds.
 

@@ -134,7 +134,6 @@ class Origin(NamedTuple):
     given: tuple[str, ...]
     positive: str
     since: str
-    none: str
 
 
 def of(
@@ -144,7 +143,6 @@ def of(
     given: tuple[str, ...] = (),
     positive: str = "",
     since: str = "",
-    none: str = "",
 ) -> Mapping[str, Origin]:
     """Return the metadata of a model's field.
 
@@ -153,10 +151,9 @@ def of(
     of the fields in `given`, and returns the attribute's value; it raises `ValueError` for a value
     that it cannot represent. `positive` says what a value above zero means, such as "system clock
     is behind"; a value below zero means the opposite. `since` is the first version of chronyd that
-    sends the field; before, it is `None`. `none` says when it is `None` for another reason. A field
-    that some records lack must have a default.
+    sends the field; before, it is `None`. A field that some records lack must have a default.
     """
-    return {"origin": Origin(names, content, convert, given, positive, since, none)}
+    return {"origin": Origin(names, content, convert, given, positive, since)}
 
 
 def origins(model: type[Report]) -> dict[str, Origin]:
