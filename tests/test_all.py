@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 from limits import HANG
@@ -21,6 +22,7 @@ from pychrony import (
     ChronyDataError,
     ChronyPermissionError,
     ChronyTimeoutError,
+    ReportName,
 )
 from pychrony.models import MODELS
 from pychrony.testing import make_tracking
@@ -46,8 +48,9 @@ def there(answers: AllReports) -> set[str]:
     return {name for name in MODELS if getattr(answers, name) is not None}
 
 
-def test_there_is_a_field_for_each_report() -> None:
+def test_there_is_a_field_and_a_name_for_each_report() -> None:
     assert [f.name for f in fields(AllReports)] == [*MODELS, "missing", "address", "time_ns"]
+    assert get_args(ReportName) == tuple(MODELS)
 
 
 def test_a_report_that_was_asked_for_is_required() -> None:

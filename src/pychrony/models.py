@@ -50,6 +50,7 @@ __all__ = [
     "NTPMode",
     "RTCData",
     "ReportField",
+    "ReportName",
     "SelectData",
     "SelectOption",
     "SelectState",
@@ -993,6 +994,21 @@ class Smoothing(Report):
     """
 
 
+ReportName = Literal[
+    "tracking",
+    "sources",
+    "sourcestats",
+    "selectdata",
+    "activity",
+    "authdata",
+    "ntpdata",
+    "serverstats",
+    "rtcdata",
+    "smoothing",
+]
+"""libchrony's name of a report that has a class here."""
+
+
 @dataclass(frozen=True)
 class AllReports:
     """Several reports of one chronyd, read together.
@@ -1040,7 +1056,7 @@ class AllReports:
     def require(self, name: Literal["rtcdata"]) -> RTCData: ...
     @overload
     def require(self, name: Literal["smoothing"]) -> Smoothing: ...
-    def require(self, name: str) -> object:
+    def require(self, name: ReportName) -> object:
         """Return a report that was asked for, or raise the error that `missing` has for it.
 
         Unlike the attribute of that name, the result is never `None`, for type checkers too. Raises
