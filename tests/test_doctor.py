@@ -126,7 +126,7 @@ def test_demo_shows_every_report_of_a_synchronised_chronyd() -> None:
     assert answer["tracking"]["stratum"] == 6
     assert answer["sources"][0]["state"] == "SELECTED"
     assert list(answer["missing"]) == ["rtcdata"]
-    assert "synchronised, " in done.stderr.splitlines()[-1]
+    assert done.stderr.count("\n") == 1
 
 
 def test_demo_explains_a_chronyd_that_does_not_start(tmp_path: Path) -> None:

@@ -158,4 +158,4 @@ def test_a_name_that_python_cannot_decode_is_wrong_usage(chronyd: PrivateChronyd
     assert "has no valid host name" in done.stderr
     done = run(chronyd, ["check", "-H", "bücher.example"], **locale)
     assert done.returncode == 3
-    assert done.stdout.startswith("CHRONY UNKNOWN: address ")
+    assert done.stdout.startswith("CHRONY UNKNOWN: argument -H/--address: address ")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from .._io.address import MAX_TIMEOUT
+from .._io.address import parse_address
 from .._model import durations, ranges
 from .._model.ranges import up_to
 from ..assessment import Limits
-from ..connection import ChronyConnection
 from .exits import USAGE, complain
+from .streams import width
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -28,49 +27,41 @@ T = TypeVar("T")
 MAX_INTERVAL = 1_000_000  # seconds; more is probably a mistake
 
 
-def columns() -> int:
-    """Return the width of the terminal."""
-    try:
-        return int(os.environ["COLUMNS"]) or 80
-    except (KeyError, ValueError):
-        pass
-    try:
-        return os.get_terminal_size().columns or 80
-    except OSError:  # stdout is no terminal
-        return 80
-
-
 class Parser(argparse.ArgumentParser):
     """Shows an error in one line, keeps the line breaks of its epilog, and knows chronyc's `-h`."""
 
-    commands: Collection[str] = ()
-    """Subcommands: words that may follow `-h`."""
-    host_as = "--address {}"
-    """How to give a host here; empty if that is not possible."""
+    commands: Mapping[str, Parser] = MappingProxyType({})
+    """The parsers of subcommands."""
+    host_as = "here it is '--address {}'"
+    """How to give a host here."""
     habits: Mapping[str, str] = MappingProxyType({})
     """Words of chronyc's that mean nothing here, and what to use instead."""
 
     def __init__(self, **options: object) -> None:
         # Given the width, argparse does not import `shutil` to ask for it.
-        formatter = partial(argparse.RawDescriptionHelpFormatter, width=columns() - 2)
+        formatter = partial(argparse.RawDescriptionHelpFormatter, width=width() - 2)
         super().__init__(allow_abbrev=False, formatter_class=formatter, **options)  # type: ignore[arg-type]
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments of the command; end with an error for what only chronyc takes."""
-        self._refuse_chronycs_habits(argv)
-        return self.parse_args(argv)
+        """Parse the arguments of the command; end with an error for what only chronyc takes.
 
-    def _refuse_chronycs_habits(self, argv: Sequence[str]) -> None:
+        `parser` of the result is the parser whose help describes these arguments.
+        """
+        parser = next((self.commands[word] for word in argv if word in self.commands), self)
         for before, word in pairwise(["", *argv]):
             if word in self.habits and not before.startswith("--"):  # not the value of an option
-                self.error(f"'{word}' is for chronyc; {self.habits[word]}")
-            if before == "-h" and not (word.startswith("-") or word in self.commands):
-                self._refuse_host(word)
-
-    def _refuse_host(self, host: str) -> NoReturn:
-        """Refuse `-h HOST`, for which argparse would show the help."""
-        here = f"here it is '{self.host_as.format(host)}'" if self.host_as else "none is needed"
-        self.error(f"'-h {host}' is how chronyc names a host; {here}, and -h shows the help")
+                parser.error(f"'{word}' is for chronyc; {self.habits[word]}")
+            # argparse would show the help.
+            if before == "-h" and not word.startswith("-") and word not in self.commands:
+                here = parser.host_as.format(word)
+                parser.error(
+                    f"'-h {word}' is how chronyc names a host; {here}, and -h shows the help"
+                )
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options.parser = parser
+        return options
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Write a message; raise the error if that fails, which argparse would hide."""
@@ -87,6 +78,7 @@ def add_address(parser: argparse.ArgumentParser, *flags: str) -> None:
     parser.add_argument(
         *flags,
         "--address",
+        type=_address,
         help="path of chronyd's Unix socket, or a host with or without a port (default: the local "
         "chronyd, at its socket, 127.0.0.1 or ::1)",
     )
@@ -99,7 +91,7 @@ def add_timeout(
     parser.add_argument(
         *flags,
         "--timeout",
-        type=_timeout,
+        type=or_none(interval),
         default=parser.argument_default or TIMEOUT,
         metavar="DURATION",
         help=f"how long to wait for {of} (default: {TIMEOUT:g}s); 'none' waits for ever",
@@ -127,14 +119,6 @@ def add_local_ok(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="accept a chronyd that is its own reference ('local' directive)",
     )
-
-
-def connection(parser: argparse.ArgumentParser, options: argparse.Namespace) -> ChronyConnection:
-    """Return the connection that `--address` and `--timeout` describe."""
-    try:
-        return ChronyConnection(options.address, timeout=options.timeout)
-    except ValueError as error:
-        parser.error(str(error))
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +149,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     add_local_ok(parser)
 
 
-def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limits:
+def limits(options: argparse.Namespace) -> Limits:
     """Return the requirements that the options of `add_limits()` describe."""
     warning, critical = options.warning, options.critical
     if warning is None:
@@ -173,7 +157,7 @@ def limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limi
     if critical is None:
         critical = up_to(max(1.0, warning.end))
     if warning.is_limit() and critical.is_limit() and warning.end > critical.end:
-        parser.error("--warning must not be above --critical")
+        options.parser.error("--warning must not be above --critical")
     return Limits(warning, critical, options.sources, options.stratum, options.local_ok)
 
 
@@ -192,31 +176,29 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
 duration = checked(durations.parse)
 
 
+@checked
 def count(text: str) -> int:
     """Parse a whole number."""
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        raise ValueError(f"{text!r} is not a whole number")
     return int(text)
 
 
-def duration_or_none(text: str) -> float | None:
-    """Parse a timeout; 'none' means no timeout."""
-    return None if text.lower() == "none" else duration(text)
-
-
-def _timeout(text: str) -> float | None:
-    """Parse the timeout of a connection."""
-    seconds = duration_or_none(text)
-    if seconds is not None and not 0 < seconds <= MAX_TIMEOUT:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not above 0 and at most {MAX_TIMEOUT:.0f} s; 'none' waits for ever"
-        )
+@checked
+def interval(text: str) -> float:
+    """Parse an interval or a timeout."""
+    seconds = durations.parse(text)
+    if not 0 < seconds <= MAX_INTERVAL:
+        raise ValueError(f"{text} must be above 0 and at most {MAX_INTERVAL} s")
     return seconds
 
 
-def interval(text: str) -> float:
-    """Parse the interval of `--watch`."""
-    interval = duration(text)
-    if not 0 < interval <= MAX_INTERVAL:
-        raise argparse.ArgumentTypeError(f"{text} must be above 0 and at most {MAX_INTERVAL} s")
-    return interval
+@checked
+def _address(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def or_none(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    """Return `parse` as the type of a timeout; 'none' means no timeout."""
+    return lambda text: None if text.lower() == "none" else parse(text)

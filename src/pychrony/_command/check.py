@@ -15,7 +15,7 @@ from ..assessment import Assessment, Limits, State, age_of_update, in_words, jud
 from ..connection import get_all
 from ..exceptions import ChronyError
 from ..models import AllReports, Source, TrackingStatus
-from .arguments import Parser, add_address, add_limits, add_timeout, connection, limits
+from .arguments import Parser, add_address, add_limits, add_timeout, limits
 
 NAME = "CHRONY"
 WIDTH = 100  # columns of the reports
@@ -55,10 +55,8 @@ class _Parser(Parser):
 
 def run(argv: Sequence[str]) -> int:
     """Print the judgement, and return its state as an exit code."""
-    parser = _parser()
-    options = parser.parse(argv)
-    wanted = limits(parser, options)
-    connection(parser, options)  # checks the address and the timeout
+    options = _parser().parse(argv)
+    wanted = limits(options)
     try:
         reports = _read(options.address, options.timeout)
         assessment = judge(reports, wanted)

@@ -17,7 +17,7 @@ from .._version import __version__
 from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError, ChronyTimeoutError
 from ..models import MODELS
-from .arguments import Parser, add_address, add_json, add_timeout, connection
+from .arguments import Parser, add_address, add_json, add_timeout
 from .exits import exit_code
 from .grid import wrapped
 from .render import as_json
@@ -46,9 +46,7 @@ exit codes:
 
 def run(argv: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
-    parser = _parser()
-    options = parser.parse(argv)
-    connection(parser, options)  # checks the address and the timeout
+    options = _parser().parse(argv)
     diagnosis = examine(options.address, options.timeout)
     write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))
     return exit_code(diagnosis.problem) if diagnosis.problem else 0

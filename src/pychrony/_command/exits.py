@@ -1,4 +1,4 @@
-"""Defines the exit codes of the `pychrony` command, and the line on stderr that explains one."""
+"""Defines the exit codes of the `pychrony` command, and what it writes to stderr."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def exit_code(error: ChronyError) -> int:
 def complain(message: str) -> None:
     """Write a line to stderr."""
     print(f"pychrony: {message}", file=sys.stderr)
+
+
+def progress(line: str) -> None:
+    """Write a line to stderr, which is a terminal, in place of the previous one."""
+    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)

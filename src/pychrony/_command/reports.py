@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from .._model.meanings import summary
 from .._version import __version__
+from ..connection import ChronyConnection
 from ..models import MODELS
-from .arguments import Parser, add_address, add_json, add_output, add_timeout, connection, interval
+from .arguments import Parser, add_address, add_json, add_output, add_timeout, interval
 from .exits import USAGE
 from .record import Output, log
 from .render import keys
@@ -38,8 +39,6 @@ exit codes:
   141  the program that reads the output, such as 'head', closed it
 """
 
-REPORTS = (*MODELS, "all")
-
 HABITS = {
     "-c": "here it is '--json', which names each value",
     "-p": "here it is '--address HOST:PORT'",
@@ -59,21 +58,19 @@ EVERYTHING = "Every report; unreadable reports show the reason, and the exit cod
 
 def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     """Show a report; `others` are the subcommands with their own parsers, listed in the help."""
-    parser = _parser(others, explain=not {"-h", "--help"}.isdisjoint(argv))
-    options = parser.parse(argv)
+    explain = not {"-h", "--help"}.isdisjoint(argv)  # field descriptions are slow to load
+    options = _parser(others, explain=explain).parse(argv)
+    error = options.parser.error
     if options.report is None:
-        if not options.verbose:
-            parser.print_help(sys.stderr)
-            return USAGE
-        print(f"pychrony {__version__}")
-        return 0
+        options.parser.print_help(sys.stderr)
+        return USAGE
     if options.report in others:
-        parser.error(f"the options of '{options.report}' come after it")
+        error(f"the options of '{options.report}' come after it")
     if options.output and not (options.json and options.watch):
-        parser.error("--output is for lines of JSON: add --json and --watch")
+        error("--output is for lines of JSON: add --json and --watch")
     if options.resolve and options.json:
-        parser.error("--resolve is for text: JSON has the addresses")
-    chrony = connection(parser, options)
+        error("--resolve is for text: JSON has the addresses")
+    chrony = ChronyConnection(options.address, timeout=options.timeout)
     names = Names(options.timeout) if options.resolve else None
     view = View(chrony, options.report, options.everything, names)
     if options.watch and options.json:
@@ -83,29 +80,34 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
         if options.watch:
             watch(view, options.watch)
         else:
-            show(view, json=options.json, explain=options.verbose)
+            show(view, json=options.json, explain=options.explain)
     return 0
 
 
 def _parser(others: Mapping[str, str], *, explain: bool) -> Parser:
-    """Build the parser; field descriptions are slow to load, so only `--help` asks for them."""
+    """Build the parser; `explain` describes the keys of the reports."""
     parser = Parser(prog="pychrony", description=DESCRIPTION, epilog=EPILOG)
     _add_options(parser)
-    parser.set_defaults(resolve=False)
+    parser.set_defaults(resolve=False, explain=False)
     # Behind the name of a report, an option that is not given keeps its value from before.
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(common)
-    parser.commands = (*REPORTS, *others)
-    parser.habits = HABITS
-    parser.add_argument("--version", action="version", version=f"pychrony {__version__}")
+    common.add_argument(
+        "-v", action="store_true", dest="explain", help="explain the columns of a list"
+    )
+    parser.add_argument(
+        "-v",
+        "--version",
+        action="version",
+        version=f"pychrony {__version__}",
+        help="show the version",
+    )
     commands = parser.add_subparsers(dest="report", metavar="REPORT")
+    parser.commands, parser.habits = commands.choices, HABITS
 
     def add(name: str, about: str) -> Parser:
         return commands.add_parser(
-            name,
-            help=_lower(about),
-            description=f"{about}.",
-            parents=[common],
+            name, help=_lower(about), description=f"{about}.", parents=[common]
         )
 
     for name, model in MODELS.items():
@@ -143,12 +145,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_output(parser, "--json --watch")
     parser.add_argument("-n", action="store_true", dest="numeric", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "-v",
-        action="store_true",
-        dest="verbose",
-        help="explain the columns of a list; without a report, show the version",
-    )
 
 
 def _lower(about: str) -> str:

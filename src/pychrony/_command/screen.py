@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import locale
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 
-from . import colours
+from . import colours, streams
 
 PIPE_WIDTH = 120
 """Number of columns if the text does not go to a terminal."""
@@ -24,8 +23,8 @@ def write(output: str) -> None:
 
 
 def width() -> int:
-    """Return the number of columns of the terminal."""
-    return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
+    """Return the number of columns for reports."""
+    return streams.width(PIPE_WIDTH)
 
 
 def rounds(every: float) -> Iterator[None]:
@@ -55,7 +54,7 @@ class Screen:
         if not self.can_redraw:
             write(f"{output}\n")
             return
-        size = shutil.get_terminal_size()
+        size = os.terminal_size((width(), os.get_terminal_size().lines))
         lines = _fit(output.split("\n"), size)
         # After a change of its size, the terminal has moved the lines.
         back = f"\x1b[{self._height}A" if size == self._size else "\x1b[2J\x1b[H"

@@ -28,6 +28,17 @@ def prepare() -> None:
         sys.stderr = _stderr()
 
 
+def width(elsewhere: int = 80) -> int:
+    """Return the number of columns of the terminal, or `elsewhere` if stdout is no terminal."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size().columns or elsewhere
+    except OSError:
+        return elsewhere
+
+
 def discard_output() -> None:
     """Keep Python from flushing unwritable output when it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

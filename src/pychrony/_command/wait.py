@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from .._waiting import SHORTEST_QUESTION, Waiting
 from ..assessment import in_words
-from ..connection import ChronyConnection, get_tracking
+from ..connection import get_tracking
 from ..exceptions import ChronyError
 from ..models import TrackingStatus
-from .arguments import Parser, add_address, add_local_ok, columns, duration, duration_or_none
-from .exits import BAD, complain
+from .arguments import Parser, add_address, add_local_ok, duration, or_none
+from .exits import BAD, complain, progress
+from .streams import width
 
 DESCRIPTION = """\
 Wait until the clock is synchronised to a source, as 'chronyc waitsync' does.
@@ -45,7 +46,6 @@ def run(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse(argv)
     try:
-        ChronyConnection(options.address)  # checks the address
         waiting = Waiting(options.max_error, options.timeout, local_ok=options.local_ok)
     except ValueError as error:
         parser.error(str(error))
@@ -89,8 +89,7 @@ class _Progress:
     def tell(self) -> None:
         passed, state = self._waiting.passed, self._waiting.state
         if self._in_place:
-            line = f"{passed:5.1f} s: {state}"[: columns() - 1]
-            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+            progress(f"{passed:5.1f} s: {state}"[: width() - 1])
             return
         obstacle = self._waiting.obstacle
         if not self._quiet and (obstacle != self._told or passed >= self._told_at + TELL_EVERY):
@@ -99,7 +98,7 @@ class _Progress:
 
     def end(self) -> None:
         if self._in_place:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            progress("")
 
 
 def _parser() -> Parser:
@@ -113,7 +112,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--timeout",
-        type=duration_or_none,
+        type=or_none(duration),
         default=60.0,
         metavar="DURATION",
         help="how long to wait, such as 90s or 5m (default: 60s); 'none' waits for ever",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..._io.library import library_path
 from ...connection import named_models
-from ..arguments import Parser, add_address, checked, connection, interval
+from ..arguments import Parser, add_address, checked, interval
 from ..exits import USAGE, complain
 from .targets import parse_allowed
 
@@ -41,7 +41,6 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse(argv)
     if options.output is not None and not options.once:
         parser.error("--output needs --once")
-    connection(parser, options)  # checks the address and the timeout
     try:
         import aiohttp  # noqa: F401
         import bcrypt  # noqa: F401

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 
 from ..arguments import Parser, add_limits, add_output, add_timeout, interval, limits
-from ..exits import BAD
+from ..exits import BAD, progress
 from ..record import Output
 from ..screen import Screen, rounds, width, write
 from .rows import Row, judged
@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
     """Judge all hosts, and return the exit code; with `--watch`, repeat until Ctrl-C."""
     parser = _parser()
     options = parser.parse(argv)
-    options.limits = limits(parser, options)
+    options.limits = limits(options)
     options.hosts = list(dict.fromkeys([*options.hosts, *_listed(parser, options.file)]))
     if not options.hosts:
         parser.error(
@@ -129,15 +129,14 @@ def _progress(options: argparse.Namespace) -> Generator[Row, None, None]:
             bad += not row.is_good
             if time.monotonic() >= told + PROGRESS_EVERY:
                 told = time.monotonic()
-                words = f"{done} of {len(options.hosts)} hosts, {bad} bad"
-                print(f"\r{words}\x1b[K", end="", file=sys.stderr, flush=True)
+                progress(f"{done} of {len(options.hosts)} hosts, {bad} bad")
     finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        progress("")
 
 
 def _parser() -> Parser:
     parser = Parser(prog="pychrony fleet", description=DESCRIPTION, epilog=EPILOG)
-    parser.host_as = "pychrony fleet {}"
+    parser.host_as = "here it is 'pychrony fleet {}'"
     parser.add_argument("hosts", nargs="*", metavar="HOST", help="host, with or without a port")
     parser.add_argument(
         "--from", dest="file", metavar="FILE", help="read hosts from a file; '-' reads stdin"
