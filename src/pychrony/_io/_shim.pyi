@@ -17,8 +17,7 @@ class Chars: ...
 class Places: ...
 
 class Type:
-    @property
-    def fields(self) -> object: ...
+    fields: Final[object]
 
 class Ints:
     def __getitem__(self, index: int) -> int: ...
@@ -26,53 +25,36 @@ class Ints:
 class Ask:
     report: int
     flags: int
-    @property
-    def error(self) -> int: ...
-    @property
-    def system(self) -> int: ...
-    @property
-    def records(self) -> int: ...
-    @property
-    def places(self) -> Places: ...
+    error: Final[int]
+    system: Final[int]
+    records: Final[int]
+    places: Final[Places]
 
 class Asks:
     def __getitem__(self, index: int) -> Ask: ...
     def __iter__(self) -> Iterator[Ask]: ...
 
 class Field:
-    @property
-    def name(self) -> Chars: ...
-    @property
-    def type(self) -> int: ...
-    @property
-    def content(self) -> int: ...
+    name: Final[Chars]
+    type: Final[int]
+    content: Final[int]
 
 class Fields:
     def __getitem__(self, index: int) -> Field: ...
 
 class Shape:
-    @property
-    def count(self) -> int: ...
-    @property
-    def fields(self) -> Fields: ...
+    count: Final[int]
+    fields: Final[Fields]
 
 class Batch:
-    @property
-    def tag(self) -> int: ...
-    @property
-    def running(self) -> int: ...
-    @property
-    def asks(self) -> Asks: ...
-    @property
-    def moved(self) -> int: ...
-    @property
-    def bytes(self) -> Chars: ...
-    @property
-    def answered(self) -> int: ...
-    @property
-    def round_trip(self) -> int: ...
-    @property
-    def size(self) -> int: ...
+    tag: Final[int]
+    running: Final[int]
+    asks: Final[Asks]
+    moved: Final[int]
+    bytes: Final[Chars]
+    answered: Final[int]
+    round_trip: Final[int]
+    size: Final[int]
 
 class _FFI:
     NULL: Final[_Null]
