@@ -105,37 +105,29 @@ static void fail_lists(struct batch *batch, int error, int records)
 
 /* ---- Places ---- */
 
-/* Where the place of a record is: the last record comes first. */
-static int position(const struct batch *batch, int ask, int record)
-{
-    return record == batch->seen.asks[ask].records - 1 ? 0 : record + 1;
-}
-
 static bool is_taken(const struct batch *batch, int ask, int record)
 {
-    int at = position(batch, ask, record);
-    return at < batch->progress[ask].places && batch->seen.asks[ask].places[at].shape >= 0;
+    return record < batch->progress[ask].places && batch->seen.asks[ask].places[record].shape >= 0;
 }
 
-/* Return the place of a record that has arrived; NULL without memory. The memory grows with what
-   has arrived, not with the number of records that chronyd claims to have. */
+/* Return the place of a record that has arrived; NULL without memory. Until one has, the number of
+   records that chronyd claims to have takes no memory. */
 static shim_place *take_place(struct batch *batch, int ask, int record)
 {
     struct progress *progress = &batch->progress[ask];
     shim_ask *told = &batch->seen.asks[ask];
-    int at = position(batch, ask, record);
-    if (at >= progress->room) {
-        int room = 2 * at + 8;
-        shim_place *places = realloc(told->places, sizeof(*places) * (size_t)room);
+    if (told->records > progress->room) {
+        size_t size = sizeof(*told->places) * (size_t)told->records;
+        shim_place *places = realloc(told->places, size);
         if (places == NULL)
             return NULL;
         told->places = places;
-        progress->room = room;
+        progress->room = told->records;
         batch->store.moved++;
     }
-    for (; progress->places <= at; progress->places++)
+    for (; progress->places < told->records; progress->places++)
         told->places[progress->places] = (shim_place){.shape = -1};
-    return &told->places[at];
+    return &told->places[record];
 }
 
 /* Forget what has been read of a list, which now has `number` records. */
@@ -201,9 +193,12 @@ static void conclude_lists(struct batch *batch)
         conclude(batch, i);
 }
 
-/* Whether all records of all lists have arrived, and each list is in one piece. */
-static bool are_lists_complete(struct batch *batch)
+/* Whether all records of all lists have arrived, and everything that proves them consistent. */
+static bool is_round_complete(const struct batch *batch)
 {
+    const struct round *round = &batch->round;
+    if (round->counting != DONE || (round->number > 0 && round->closing != DONE))
+        return false;
     for (int i = 0; i < batch->asked; i++)
         if (is_open_list(batch, i) && batch->progress[i].left > 0)
             return false;
@@ -221,7 +216,7 @@ static bool are_lists_alike(struct batch *batch)
         for (int i = 0; i < batch->asked; i++) {
             if (!is_open_list(batch, i))
                 continue;
-            const shim_place *place = &batch->seen.asks[i].places[position(batch, i, record)];
+            const shim_place *place = &batch->seen.asks[i].places[record];
             const char *address = find_address(&batch->store, place);
             first = first != NULL ? first : address;
             differ |= strcmp(address, first) != 0;
@@ -239,7 +234,7 @@ static bool are_lists_alike(struct batch *batch)
 static bool check_round(struct batch *batch)
 {
     struct round *round = &batch->round;
-    if (open_list(batch, 0) < 0 || !is_complete(round) || !are_lists_complete(batch))
+    if (open_list(batch, 0) < 0 || !is_round_complete(batch))
         return false;
     enum verdict verdict = judge(round);
     if (verdict == CLOSE_AGAIN)
@@ -313,9 +308,7 @@ static bool next_of_round(struct batch *batch, struct item *item)
     *item = make_item(batch, CLOSING, guard, round->number - 1);
     if (round->closing != TO_ASK || open_list(batch, 0) < 0)
         return false;
-    int left = outstanding(batch);
-    bool needed = round->latest > 0 || left > (round->opening == ASKED);
-    return needed && may_follow(batch, left == 0);
+    return may_follow(batch, outstanding(batch) == 0);
 }
 
 /* The next request that can be handed out; false if there is none now. */

@@ -51,18 +51,10 @@ bool is_count_doubtful(struct round *round, int number)
     return true;
 }
 
-/* ---- Verdicts ---- */
-
-bool is_complete(const struct round *round)
-{
-    return round->counting == DONE && (round->number == 0 || round->opening == DONE) &&
-           (round->latest == 0 || round->closing == DONE);
-}
-
 enum verdict judge(const struct round *round)
 {
-    if (round->latest == 0)
-        return SOUND; /* the opening was the only request */
+    if (round->number == 0)
+        return SOUND;
     if (round->earliest < round->opened ||
         memcmp(&round->last, &round->last_again, sizeof(round->last)) != 0)
         return READ_AGAIN;

@@ -66,9 +66,6 @@ bool note_gone(struct round *round, int record);
    changes. Returns whether to ask for it again. */
 bool is_count_doubtful(struct round *round, int number);
 
-/* Whether the number is known, and opening and closing are answered, as far as they are needed. */
-bool is_complete(const struct round *round);
-
 /* What to do about a complete round. */
 enum verdict {
     CLOSE_AGAIN, /* ask for the last record again */
