@@ -97,18 +97,14 @@ class CrossTimestamp(NamedTuple):
 class Anchor(NamedTuple):
     """What one tracking report says about true time, and how to extrapolate it."""
 
+    taken: TimeInterval
+    """The interval that contained true time when the report was read."""
     at: CrossTimestamp
-    """The time for which the interval holds."""
+    """When that was."""
     since: CrossTimestamp
     """Start of the comparison between the rate of the kernel's clock and chronyd's."""
     controlled: bool
     """Whether the comparison has shown that chronyd controls the kernel's clock."""
-    low: float
-    """Start of the interval that contained true time then, relative to `base`."""
-    high: float
-    """End of that interval."""
-    base: int
-    """A time near that interval, since a float cannot hold nanoseconds since 1970."""
     asked: int
     """Reading of the raw clock before chronyd was asked; the report is not older than that."""
     frequency: float
@@ -119,10 +115,6 @@ class Anchor(NamedTuple):
     """How close to midnight a leap second may be in progress."""
     leap_due: bool
     """Whether chronyd has announced a leap second, or is applying it."""
-
-    def interval(self) -> TimeInterval:
-        """Return the interval that contained true time when the report was read."""
-        return TimeInterval(self.base + math.floor(self.low), self.base + math.ceil(self.high))
 
     def carried_on(self, raw: int, monotonic: int, boot: int, uncertainty: int) -> TimeInterval:
         """Return the interval at the time when the clocks were read, in that order.
@@ -141,16 +133,14 @@ class Anchor(NamedTuple):
         """
         at, ratio = self.at, 1 - self.frequency
         elapsed, kernel = (raw - at.raw) * ratio, monotonic - at.monotonic
-        least, most = (elapsed, kernel) if elapsed < kernel else (kernel, elapsed)
+        passed = [elapsed, kernel]
         if not (self.controlled or _same_rate(self.since, raw, monotonic, uncertainty, ratio)):
-            least, most = min(least, kernel * ratio), max(most, kernel * ratio)
-        suspended = boot - monotonic - (at.boot - at.monotonic)
-        if suspended > 0:
-            most += suspended
+            passed.append(kernel * ratio)
+        suspended = max(0, boot - monotonic - (at.boot - at.monotonic))
         grown = (raw - self.asked) * self.growth
         return TimeInterval(
-            self.base + math.floor(self.low + least - grown),
-            self.base + math.ceil(self.high + most + grown),
+            self.taken.earliest_ns + math.floor(min(passed) - grown),
+            self.taken.latest_ns + math.ceil(max(passed) + suspended + grown),
         )
 
     def around_leap(self, interval: TimeInterval, age: int) -> TimeInterval | None:
@@ -165,9 +155,8 @@ class Anchor(NamedTuple):
             if not self.leap_due and age <= LEAP_NOTICE:
                 return interval
             return TimeInterval(interval.earliest_ns - SECOND, interval.latest_ns + SECOND)
-        taken = self.interval()
-        same_day = taken.latest_ns // DAY == interval.latest_ns // DAY
-        return interval if same_day and not self.is_near_midnight(taken) else None
+        same_day = self.taken.latest_ns // DAY == interval.latest_ns // DAY
+        return interval if same_day and not self.is_near_midnight(self.taken) else None
 
     def is_near_midnight(self, interval: TimeInterval) -> bool:
         """Whether a leap second may be in progress, provided that there is one."""
@@ -300,7 +289,7 @@ class BoundedClock:
         try:
             anchor, moved = self._query(connection)
             for _ in range(QUERIES - 1):
-                if moved <= (anchor.high - anchor.low) / 2:
+                if moved <= anchor.taken.error_bound * SECOND:
                     break
                 anchor, moved = self._query(connection)
         except ChronyNotSynchronizedError:
@@ -379,13 +368,15 @@ def _anchor(
     same = _same_rate(since, after.raw, after.monotonic, after.uncertainty, 1 - frequency)
     if same is not None:
         since, controlled = after, same
+    taken = TimeInterval(
+        after.system + math.floor(low + (tracking.offset - spread) * SECOND),
+        after.system + math.ceil(high + (tracking.offset + spread) * SECOND),
+    )
     anchor = Anchor(
+        taken=taken,
         at=after,
         since=since,
         controlled=controlled,
-        low=low + (tracking.offset - spread) * SECOND,
-        high=high + (tracking.offset + spread) * SECOND,
-        base=after.system,
         asked=before.raw,
         frequency=frequency,
         growth=(tracking.skew + abs(tracking.residual_freq)) * PPM + drift,
@@ -393,7 +384,7 @@ def _anchor(
         leap_due=tracking.leap_status is not LeapStatus.NORMAL,
     )
     # A synchronised chronyd also reports this while it applies a leap second.
-    if tracking.leap_status is LeapStatus.UNSYNC and not anchor.is_near_midnight(anchor.interval()):
+    if tracking.leap_status is LeapStatus.UNSYNC and not anchor.is_near_midnight(taken):
         raise _unsynchronized()
     return anchor, high - low
 
