@@ -21,7 +21,8 @@ PRELUDE = """
     from pathlib import Path
     import pychrony
     from pychrony import aio
-    from scripted import OPEN_COMMANDS, ScriptedChronyd, delay, drop, honest, script
+    from scripted import OPEN_COMMANDS, ScriptedChronyd, script
+    from scripted.faults import delay, drop, honest
     from scripted.wire import ntp_source, tracking
     subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:

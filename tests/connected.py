@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from limits import HANG
-from scripted import Fault, Script, ScriptedChronyd, Transport, honest
+from scripted import Fault, Script, ScriptedChronyd, Transport
+from scripted.faults import honest
 
 from pychrony import ChronyConnection
 

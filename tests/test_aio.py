@@ -21,18 +21,8 @@ from limits import HANG, fds, remains
 from loops import LOOPS, each_kind, each_loop, run
 from methods import METHODS
 from programs import output
-from scripted import (
-    ScriptedChronyd,
-    Transport,
-    at,
-    delay,
-    drop,
-    garbage,
-    honest,
-    on,
-    restarts,
-    script,
-)
+from scripted import ScriptedChronyd, Transport, script
+from scripted.faults import at, delay, drop, garbage, honest, on, restarts
 from scripted.wire import Command, ntp_source, source, tracking
 from surroundings import both
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
 from programs import output
-from scripted import ScriptedChronyd, delay, drop
-from scripted.requests import honest
+from scripted import ScriptedChronyd
+from scripted.faults import delay, drop, honest
 from scripted.wire import Command, Record, Status
 from timeline import DAY, SECOND, Leap, Machine
 

@@ -18,7 +18,8 @@ from alone import Alone
 from connected import connected
 from limits import fds, remains
 from methods import METHODS
-from scripted import ScriptedChronyd, Transport, delay, dies, script
+from scripted import ScriptedChronyd, Transport, script
+from scripted.faults import delay, dies
 from scripted.wire import Command, Status, ntp_source
 from surroundings import needs_ipv6, needs_ipv6_in_kernel, udp6
 

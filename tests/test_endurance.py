@@ -9,10 +9,8 @@ from contextlib import suppress
 
 import pytest
 from limits import HANG, LONG, fds, memory, remains
-from scripted import (
-    Fault,
-    ScriptedChronyd,
-    Transport,
+from scripted import Fault, ScriptedChronyd, Transport, script
+from scripted.faults import (
     at,
     delay,
     drip,
@@ -22,7 +20,6 @@ from scripted import (
     honest,
     refuse,
     resize,
-    script,
     stale,
     wrong,
 )

@@ -17,14 +17,8 @@ import pytest
 from faults_page import Outcome, note
 from limits import HANG, LONG
 from methods import METHODS, REPORTS
-from scripted import (
-    OPEN_COMMANDS,
-    Answer,
-    Fault,
-    Request,
-    Script,
-    ScriptedChronyd,
-    Transport,
+from scripted import OPEN_COMMANDS, Answer, Fault, Request, Script, ScriptedChronyd, Transport, in_turn, script, wire
+from scripted.faults import (
     at,
     delay,
     dies,
@@ -34,15 +28,12 @@ from scripted import (
     garbage,
     header,
     honest,
-    in_turn,
     instead,
     on,
     refuse,
     resize,
     restarts,
-    script,
     stale,
-    wire,
     wrong,
 )
 from scripted.wire import Command, Source, Status

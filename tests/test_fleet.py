@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from limits import PATIENCE
 from programs import EASY, Call, Terminal, command, running
-from scripted import ScriptedChronyd, drop, script
+from scripted import ScriptedChronyd, script
+from scripted.faults import drop
 from scripted.wire import ntp_source, source, tracking, unresolved_source
 
 from pychrony import Assessment, State

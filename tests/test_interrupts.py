@@ -19,7 +19,8 @@ import pytest
 from connected import connected
 from limits import HANG, LONG, fds, remains
 from programs import run
-from scripted import ScriptedChronyd, Transport, delay, drop, honest, script
+from scripted import ScriptedChronyd, Transport, script
+from scripted.faults import delay, drop, honest
 from scripted.wire import ntp_source, source
 from surroundings import both
 

@@ -13,7 +13,8 @@ import pytest
 from connected import connected
 from limits import HANG, fds, remains
 from programs import run
-from scripted import ScriptedChronyd, Transport, changing, drop, script
+from scripted import ScriptedChronyd, Transport, changing, script
+from scripted.faults import drop
 from scripted.wire import Command, ntp_source, refclock, selectdata
 from surroundings import both
 

@@ -14,8 +14,7 @@ import pytest
 from chronyc import chronyc
 from connected import connected
 from limits import HANG, LONG
-from scripted import Request, ScriptedChronyd, Transport, changing, script
-from scripted.requests import Fault
+from scripted import Fault, Request, ScriptedChronyd, Transport, changing, script
 from scripted.wire import Command, ntp_source
 from surroundings import both
 

@@ -18,7 +18,8 @@ import pytest
 from limits import HANG, fds, remains
 from loops import LOOPS, run
 from programs import output
-from scripted import ScriptedChronyd, at, delay, drop, restarts, script
+from scripted import ScriptedChronyd, script
+from scripted.faults import at, delay, drop, restarts
 from scripted.wire import ntp_source, tracking
 from surroundings import both
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
 from methods import METHODS
-from scripted import ScriptedChronyd, drip, honest, instead, on, script, wire
+from scripted import ScriptedChronyd, script, wire
+from scripted.faults import drip, honest, instead, on
 from scripted.wire import Command, Layout, Record
 
 from pychrony import (
@@ -23,6 +25,7 @@ from pychrony import (
     ChronyError,
     ChronyPermissionError,
     ChronyTimeoutError,
+    FieldType,
     ReportField,
 )
 from pychrony.models import MODELS
@@ -80,6 +83,9 @@ def values(kind: wire.Kind) -> st.SearchStrategy[Any]:
     return integers(kind, signed=kind in (wire.I8, wire.I16))
 
 
+TYPES = {wire.FLOAT: FieldType.FLOAT, wire.TIMESPEC: FieldType.TIMESPEC}
+TYPES |= {wire.ADDRESS: FieldType.STRING, wire.I8: FieldType.INTEGER, wire.I16: FieldType.INTEGER}
+
 BOOLEANS = ("authentication", "NAK")
 
 
@@ -135,11 +141,13 @@ def test_every_valid_record_comes_as_it_was_sent(
             assert wire.address_bytes(str(got)) == wire.address_bytes(str(value))
         else:
             assert got == value, f.name
+        assert received[f.name].type is TYPES.get(f.kind, FieldType.UINTEGER)
         assert not isinstance(got, float) or math.isfinite(got)
+    assert list(received) == list(record.values)
     model = ask(connection, layout.report)
-    assert type(model) is MODELS[layout.report]
+    kinds = inspect.get_annotations(MODELS[layout.report])
     for attribute, value in vars(model).items():
-        assert value is None or value == value, attribute
+        assert type(value) in (get_args(kinds[attribute]) or [kinds[attribute]]), attribute
 
 
 @every_layout

@@ -58,6 +58,16 @@ def test_a_factory_takes_the_fields_of_its_report(make: Factory) -> None:
     assert hints == fields
 
 
+@pytest.mark.parametrize(("make", "defaults"), FACTORIES[:4])
+def test_the_fields_of_version_2_alone_make_a_model(
+    make: Factory, defaults: dict[str, Any]
+) -> None:
+    model = type(make())
+    names = [field.name for field in dataclasses.fields(model)]
+    assert names == [*defaults, *(["ref_time_ns"] if "ref_time" in defaults else [])]
+    assert vars(model(*defaults.values())) == vars(make())
+
+
 def test_the_defaults_are_those_of_version_2() -> None:
     clock, measured = 1705320000.1234567, 0.000123456
     assert tuple(testing.TRACKING_DEFAULTS.values()) == (

@@ -17,18 +17,8 @@ from connected import connected
 from limits import HANG, LONG, fds, remains
 from methods import METHODS
 from programs import output
-from scripted import (
-    ScriptedChronyd,
-    Transport,
-    delay,
-    drip,
-    drop,
-    duplicate,
-    honest,
-    script,
-    stale,
-    wire,
-)
+from scripted import ScriptedChronyd, Transport, script, wire
+from scripted.faults import delay, drip, drop, duplicate, honest, stale
 from scripted.wire import Command
 from surroundings import both
 

@@ -18,8 +18,8 @@ from chronyc import chronyc
 from limits import PATIENCE, wait_until
 from loops import each_kind, run
 from programs import Call, Terminal, running
-from scripted import ScriptedChronyd, drop, honest, in_turn, script
-from scripted.requests import Fault
+from scripted import Fault, ScriptedChronyd, in_turn, script
+from scripted.faults import drop, honest
 from scripted.wire import Command, Status, tracking
 from ways import LOOP, connected
 

@@ -13,21 +13,8 @@ from typing import Any
 import pytest
 from connected import connected
 from limits import HANG, remains
-from scripted import (
-    Fault,
-    ScriptedChronyd,
-    Transport,
-    at,
-    delay,
-    dies,
-    drip,
-    drop,
-    duplicate,
-    honest,
-    in_turn,
-    on,
-    script,
-)
+from scripted import Fault, ScriptedChronyd, Transport, in_turn, script
+from scripted.faults import at, delay, dies, drip, drop, duplicate, honest, on
 from scripted.wire import SERVERSTATS, Command, ntp_source, tracking
 from surroundings import both
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from limits import wait_until
-from scripted import ScriptedChronyd, on, refuse, script
+from scripted import ScriptedChronyd, script
+from scripted.faults import on, refuse
 from scripted.wire import Command, Record, Status, ntp_source, source, tracking
 from servers import Exporter, Prometheus, alertmanager, exporter, prometheus
 

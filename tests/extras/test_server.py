@@ -24,7 +24,8 @@ import trustme
 import yaml
 from limits import PATIENCE, wait_until
 from programs import at, command
-from scripted import ScriptedChronyd, drop, honest
+from scripted import ScriptedChronyd
+from scripted.faults import drop, honest
 from servers import Exporter, exporter, fetch, silence
 
 from pychrony import ChronyTimeoutError

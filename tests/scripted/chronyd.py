@@ -16,14 +16,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
-from .requests import Answer, Entry, Fault, Request, Script, honest
+from .faults import honest
+from .requests import Answer, Entry, Fault, Request, Script
 from .scripts import script
 from .wire import VERSION, Command, Record, Status, n_sources, response
 
 Transport = Literal["udp", "udp6", "unix"]
-TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
 
 
 class ScriptedChronyd:

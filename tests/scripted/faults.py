@@ -5,11 +5,17 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Container, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .chronyd import ScriptedChronyd
-from .requests import Fault, Request, Script, honest
+from .requests import Fault, Request, Script
 from .wire import HEADER_FIELDS, Command, response
+
+if TYPE_CHECKING:
+    from .chronyd import ScriptedChronyd
+
+
+def honest(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return [(0, reply)]
 
 
 def at(numbers: Container[int], fault: Fault) -> Fault:

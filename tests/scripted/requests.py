@@ -58,7 +58,3 @@ Script: TypeAlias = Mapping[Command, Answer]
 # A fault decides which datagrams are sent, each after a pause in seconds, when `reply` would be
 # the answer to a request; `number` counts the answers from 0.
 Fault: TypeAlias = Callable[[Request, bytes, int], Iterable[tuple[float, bytes]]]
-
-
-def honest(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-    return [(0, reply)]
