@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
+from methods import METHODS
 from scripted import wire
 from scripted.wire import NEVER
 
 from pychrony import (
-    Activity,
-    AuthData,
     AuthMode,
     ChronyConnection,
     ChronyError,
@@ -22,10 +21,8 @@ from pychrony import (
     NTPData,
     NTPFlag,
     NTPMode,
-    RTCData,
     SelectData,
     SelectOption,
-    ServerStats,
     Smoothing,
     Source,
     SourceMode,
@@ -40,34 +37,16 @@ from pychrony import (
 Cell = int | float | str | None
 Row = tuple[Cell, ...]
 
-LEAPS = {
-    LeapStatus.NORMAL: "Normal",
-    LeapStatus.INSERT: "Insert second",
-    LeapStatus.DELETE: "Delete second",
-    LeapStatus.UNSYNC: "Not synchronised",
+WORDS: Mapping[Any, Any] = {  # for each value of an enum
+    AuthMode: ("-", "SK", "NTS"),
+    LeapStatus: ("Normal", "Insert second", "Delete second", "Not synchronised"),
+    NTPMode: ("Invalid", "Symmetric active", "Symmetric passive", "Client", "Server"),
+    SourceMode: "^=#",
+    SourceState: "*?x~+-",
+    Timestamping: {"\0": "Invalid", "D": "Daemon", "K": "Kernel", "H": "Hardware"},
 }
-STATES = {
-    SourceState.SELECTED: "*",
-    SourceState.NONSELECTABLE: "?",
-    SourceState.FALSETICKER: "x",
-    SourceState.JITTERY: "~",
-    SourceState.UNSELECTED: "+",
-    SourceState.SELECTABLE: "-",
-}
-MODES = {SourceMode.CLIENT: "^", SourceMode.PEER: "=", SourceMode.REFCLOCK: "#"}
-NTP_MODES = {
-    NTPMode.UNDEFINED: "Invalid",
-    NTPMode.ACTIVE_SYMMETRIC: "Symmetric active",
-    NTPMode.PASSIVE_SYMMETRIC: "Symmetric passive",
-    NTPMode.SERVER: "Server",
-}
-AUTH_MODES = {AuthMode.NONE: "-", AuthMode.SYMMETRIC_KEY: "SK", AuthMode.NTS: "NTS"}
-STAMPS = {
-    Timestamping.NONE: "Invalid",
-    Timestamping.DAEMON: "Daemon",
-    Timestamping.KERNEL: "Kernel",
-    Timestamping.HARDWARE: "Hardware",
-}
+IF_NONE = {"key_id": 0, "key_type": 0, "key_length": 0, "last_sample_ago": NEVER}
+IF_NONE |= {"last_ke_ago": NEVER}
 TESTS = (
     [NTPFlag.TEST1, NTPFlag.TEST2, NTPFlag.TEST3],
     [NTPFlag.TEST5, NTPFlag.TEST6, NTPFlag.TEST7],
@@ -75,8 +54,19 @@ TESTS = (
 )
 
 
-def instant(nanoseconds: int) -> str:
-    return "{}.{:09}".format(*divmod(nanoseconds, 10**9))
+def cells(record: Any, names: str) -> Row:
+    """Return the columns for these attributes."""
+    return tuple(cell(name, getattr(record, name)) for name in names.split())
+
+
+def cell(name: str, value: Any) -> Cell:
+    if name == "ref_time_ns":
+        return "{}.{:09}".format(*divmod(value, 10**9))
+    if value is None:
+        return IF_NONE.get(name)
+    words = WORDS.get(type(value))
+    number: Cell = getattr(value, "value", value)
+    return words[number] if words else number
 
 
 def yes(flag: object) -> str:
@@ -94,27 +84,21 @@ def tracking(t: TrackingStatus) -> Row:
     return (
         f"{t.reference_id:08X}",
         t.reference_ip or ("" if is_local else t.reference_id_name),
-        t.stratum,
-        instant(t.ref_time_ns),
-        *(t.offset, t.last_offset, t.rms_offset),
-        *(t.frequency, t.residual_freq, t.skew),
-        *(t.root_delay, t.root_dispersion, t.update_interval),
-        LEAPS[t.leap_status],
+        *cells(t, "stratum ref_time_ns offset last_offset rms_offset frequency residual_freq"),
+        *cells(t, "skew root_delay root_dispersion update_interval leap_status"),
     )
 
 
 def source(s: Source) -> Row:
-    age = NEVER if s.last_sample_ago is None else s.last_sample_ago
     return (
-        *(MODES[s.mode], STATES[s.state], s.address),
-        *(s.stratum, s.poll, f"{s.reachability:o}", age),
-        *(s.latest_meas, s.orig_latest_meas, s.latest_meas_err),
+        *cells(s, "mode state address stratum poll"),
+        f"{s.reachability:o}",
+        *cells(s, "last_sample_ago latest_meas orig_latest_meas latest_meas_err"),
     )
 
 
 def source_stats(s: SourceStats) -> Row:
-    measured = (s.samples, s.runs, s.span, s.resid_freq, s.skew, s.offset, s.std_dev)
-    return (name(s), *measured)
+    return (name(s), *cells(s, "samples runs span resid_freq skew offset std_dev"))
 
 
 def options(chosen: SelectOption) -> Row:
@@ -131,20 +115,7 @@ def select_data(s: SelectData) -> Row:
     return (
         *(s.state.value, name(s), "Y" if s.authentication else "N"),
         *(*options(s.configured_options), *options(s.effective_options)),
-        *(s.last_sample_ago, s.score, s.low_limit, s.high_limit, LEAPS[s.leap_status]),
-    )
-
-
-def activity(a: Activity) -> Row:
-    return (a.online, a.offline, a.burst_online, a.burst_offline, a.unresolved)
-
-
-def auth_data(a: AuthData) -> Row:
-    return (
-        *(a.address, AUTH_MODES[a.mode], a.key_id or 0),
-        *(a.key_type.value if a.key_type else 0, a.key_length or 0),
-        *(NEVER if a.last_ke_ago is None else a.last_ke_ago, a.ke_attempts),
-        *(int(a.nak), a.cookies, a.cookie_length),
+        *cells(s, "last_sample_ago score low_limit high_limit leap_status"),
     )
 
 
@@ -156,74 +127,54 @@ def ntp_data(n: NTPData) -> Row:
     tests = ("".join("01"[test in n.flags] for test in group) for group in TESTS)
     return (
         *(*place(n.remote_address), n.remote_port, *place(n.local_address)),
-        *(LEAPS[n.leap_status], n.version, NTP_MODES[n.mode], n.stratum),
+        *cells(n, "leap_status version mode stratum"),
         *(n.poll, 2.0**n.poll, n.precision, 2.0**n.precision, n.root_delay, n.root_dispersion),
         *(f"{n.reference_id:08X}", n.reference_id_name if n.stratum <= 1 else ""),
-        *(instant(n.ref_time_ns), n.offset, n.peer_delay, n.peer_dispersion),
-        *(n.response_time, n.jitter_asymmetry),
+        *cells(n, "ref_time_ns offset peer_delay peer_dispersion response_time jitter_asymmetry"),
         *tests,
         *(yes(NTPFlag.INTERLEAVED in n.flags), yes(NTPFlag.AUTHENTICATED in n.flags)),
-        *(STAMPS[n.tx_timestamping], STAMPS[n.rx_timestamping]),
-        *(n.tx_messages, n.rx_messages, n.rx_valid_messages, n.rx_good_messages),
-        *(n.kernel_tx_timestamps, n.kernel_rx_timestamps),
-        *(n.hardware_tx_timestamps, n.hardware_rx_timestamps),
+        *cells(n, "tx_timestamping rx_timestamping"),
+        *cells(n, "tx_messages rx_messages rx_valid_messages rx_good_messages"),
+        *cells(n, "kernel_tx_timestamps kernel_rx_timestamps"),
+        *cells(n, "hardware_tx_timestamps hardware_rx_timestamps"),
     )
-
-
-def server_stats(s: ServerStats) -> Row:
-    return (
-        *(s.ntp_requests, s.ntp_dropped, s.command_requests, s.command_dropped, s.log_dropped),
-        *(s.nts_ke_connections, s.nts_ke_dropped, s.ntp_auth_requests, s.ntp_interleaved_requests),
-        *(s.ntp_timestamps_held, s.ntp_timestamp_span),
-        *(s.daemon_rx_timestamps, s.daemon_tx_timestamps),
-        *(s.kernel_rx_timestamps, s.kernel_tx_timestamps),
-        *(s.hardware_rx_timestamps, s.hardware_tx_timestamps),
-    )
-
-
-def rtc_data(r: RTCData) -> Row:
-    return (instant(r.ref_time_ns), r.samples, r.runs, r.span, r.offset, r.freq_offset)
 
 
 def smoothing(s: Smoothing) -> Row:
     return (
         *(yes(s.active), "(leap second only)" if s.leap_only else ""),
-        *(s.offset, s.frequency, s.wander, s.last_update_ago, s.remaining_time),
+        *cells(s, "offset frequency wander last_update_ago remaining_time"),
     )
 
 
-class Report(NamedTuple):
-    command: str
-    read: Callable[[ChronyConnection], Any]
-    columns: Callable[[Any], Row]
-
-    def __str__(self) -> str:
-        return self.command
-
-    def rows(self, connection: ChronyConnection) -> list[Row]:
-        """Return what chronyc should print; it omits the ntpdata of sources without an address."""
-        answer = self.read(connection)
-        records = answer if isinstance(answer, list) else [answer]
-        resolved = [
-            record
-            for record in records
-            if record and not getattr(record, "remote_address", "").startswith("ID#")
-        ]
-        return [self.columns(record) for record in resolved]
+COLUMNS: Mapping[str, str | Callable[[Any], Row]] = {  # for each command
+    "tracking": tracking,
+    "sources -a": source,
+    "sourcestats -a": source_stats,
+    "selectdata -a": select_data,
+    "activity": "online offline burst_online burst_offline unresolved",
+    "authdata -a": "address mode key_id key_type key_length last_ke_ago ke_attempts nak cookies "
+    "cookie_length",
+    "ntpdata": ntp_data,
+    "serverstats": "ntp_requests ntp_dropped command_requests command_dropped log_dropped "
+    "nts_ke_connections nts_ke_dropped ntp_auth_requests ntp_interleaved_requests "
+    "ntp_timestamps_held ntp_timestamp_span daemon_rx_timestamps daemon_tx_timestamps "
+    "kernel_rx_timestamps kernel_tx_timestamps hardware_rx_timestamps hardware_tx_timestamps",
+    "rtcdata": "ref_time_ns samples runs span offset freq_offset",
+    "smoothing": smoothing,
+}
 
 
-REPORTS = [
-    Report("tracking", ChronyConnection.get_tracking, tracking),
-    Report("sources -a", ChronyConnection.get_sources, source),
-    Report("sourcestats -a", ChronyConnection.get_source_stats, source_stats),
-    Report("selectdata -a", ChronyConnection.get_select_data, select_data),
-    Report("activity", ChronyConnection.get_activity, activity),
-    Report("authdata -a", ChronyConnection.get_auth_data, auth_data),
-    Report("ntpdata", ChronyConnection.get_ntp_data, ntp_data),
-    Report("serverstats", ChronyConnection.get_server_stats, server_stats),
-    Report("rtcdata", ChronyConnection.get_rtc_data, rtc_data),
-    Report("smoothing", ChronyConnection.get_smoothing, smoothing),
-]
+def rows(connection: ChronyConnection, command: str) -> list[Row]:
+    """Return what chronyc should print; it omits the ntpdata of sources without an address."""
+    answer = getattr(connection, METHODS[command.split()[0]])()
+    records = answer if isinstance(answer, list) else [answer]
+    columns = COLUMNS[command]
+    return [
+        cells(record, columns) if isinstance(columns, str) else columns(record)
+        for record in records
+        if record and not getattr(record, "remote_address", "").startswith("ID#")
+    ]
 
 
 def agrees(text: str, before: Cell, after: Cell) -> bool:
@@ -251,14 +202,14 @@ def differences(printed: list[list[str]], before: list[Row], after: list[Row]) -
 
 
 def compare(
-    connection: ChronyConnection, address: str, report: Report, *, patience: float = 0.0
+    connection: ChronyConnection, address: str, command: str, *, patience: float = 0.0
 ) -> None:
     """Compare for some seconds, since a value may change twice between two readings."""
     deadline = time.monotonic() + patience
     while True:
-        before = report.rows(connection)
-        lines = ask(address, report.command).splitlines()
-        after = report.rows(connection)
+        before = rows(connection, command)
+        lines = ask(address, command).splitlines()
+        after = rows(connection, command)
         found = differences([line.split(",") for line in lines], before, after)
         if not found or time.monotonic() > deadline:
             break

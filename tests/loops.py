@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+import pychrony
+from pychrony import aio
+
 T = TypeVar("T")
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
@@ -48,6 +51,16 @@ def run(kind: str, main: Coroutine[Any, Any, T]) -> T:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+
+each_way = pytest.mark.parametrize("way", ["blocking", *LOOPS])
+
+
+def ask(way: str, name: str, *arguments: Any, **options: Any) -> Any:
+    """Call the function of that name, of `pychrony` or, on this kind of loop, of its `aio`."""
+    if way == "blocking":
+        return getattr(pychrony, name)(*arguments, **options)
+    return run(way, getattr(aio, name)(*arguments, **options))
 
 
 class BackgroundLoop:

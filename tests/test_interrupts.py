@@ -157,7 +157,8 @@ class InterruptAt:
     """Runs a handler, which raises an exception, after a number of instructions of the package."""
 
     def __init__(self, number: int, handler: Callable[[], None] = interrupt) -> None:
-        self.left, self.handler = number, handler
+        self.number = self.left = number
+        self.handler = handler
 
     def __enter__(self) -> None:
         sys.settrace(self.trace)
@@ -181,21 +182,27 @@ class InterruptAt:
         return self.trace
 
 
+def interruptions(step: int, handler: Callable[[], None] = interrupt) -> Iterator[InterruptAt]:
+    """Interrupt a call at one instruction after the other, until it comes to its end."""
+    number = 0
+    while True:
+        yield (point := InterruptAt(number, handler))
+        if point.left >= 0:
+            break
+        number += 1 if LONG else step
+    assert number > 300
+
+
 def test_an_exception_after_any_instruction_of_a_first_call_changes_no_later_answer() -> None:
     """The first call makes room for the answers."""
     sources = [ntp_source(f"192.0.2.{n}", source(reachability=n)) for n in range(1, 40)]
     with ScriptedChronyd(script(sources), "unix") as chronyd:
         right = pychrony.get_sources(chronyd.address, timeout=HANG)
-        number, interrupted = 0, True
-        while interrupted:
+        for point in interruptions(7):
             with ChronyConnection(chronyd.address, timeout=HANG) as connection:
-                interrupted = True
-                with suppress(Interruption), InterruptAt(number):
+                with suppress(Interruption), point:
                     connection.get_sources()
-                    interrupted = False
-                assert connection.get_sources() == right, number
-            number += 1 if LONG else 7
-    assert number > 300
+                assert connection.get_sources() == right, point.number
 
 
 @both
@@ -205,56 +212,23 @@ def test_an_exception_after_any_instruction_leaves_nothing_behind(transport: Tra
         right = pychrony.get_sources(chronyd.address, timeout=HANG)
         gc.collect()
         before = fds()
-        number, interrupted = 0, True
-        while interrupted:
-            with suppress(Interruption), InterruptAt(number):
+        for point in interruptions(29):
+            with suppress(Interruption), point:
                 assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
-                interrupted = False
             gc.collect()
-            assert (fds(), remains(chronyd.address)) == (before, []), number
-            number += 1 if LONG else 29
-    assert number > 300
+            assert (fds(), remains(chronyd.address)) == (before, []), point.number
 
 
 def test_a_handler_after_any_instruction_changes_no_error(tmp_path: Path) -> None:
     """The failed call of the handler leaves another errno than the one that it interrupts."""
 
-    number, handled = 0, True
-
     def handle() -> None:
-        nonlocal handled
-        handled = True
         with suppress(pychrony.ChronyError):
             pychrony.get_tracking("127.0.0.1:1", timeout=HANG)
 
-    while handled:
-        handled = False
-        with (
-            pytest.raises(pychrony.ChronyConnectionError, match="no such file"),
-            InterruptAt(number, handle),
-        ):
+    for point in interruptions(5, handle):
+        with pytest.raises(pychrony.ChronyConnectionError, match="no such file"), point:
             pychrony.get_tracking(tmp_path / "chronyd.sock")
-        number += 1 if LONG else 5
-    assert number > 300
-
-
-@both
-def test_signals_that_are_handled_change_no_answer(transport: Transport, arm: Arm) -> None:
-    handled = 0
-
-    def count(*_: object) -> None:
-        nonlocal handled
-        handled += 1
-
-    with ScriptedChronyd(MANY, transport) as chronyd:
-        right = pychrony.get_sources(chronyd.address, timeout=HANG)
-        arm(count, 0.0005, 0.0005)
-        with ChronyConnection(chronyd.address, timeout=HANG) as connection:
-            end = time.monotonic() + (30 if LONG else 0.5)
-            while time.monotonic() < end or handled <= 100:  # the machine may be busy
-                assert connection.get_sources() == right
-                assert pychrony.get_sources(chronyd.address, timeout=HANG) == right
-    assert handled > 100
 
 
 def test_a_handler_may_make_any_call_wherever_it_interrupts_one(

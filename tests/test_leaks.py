@@ -18,24 +18,12 @@ from scripted.faults import drop
 from scripted.wire import Command, ntp_source, refclock, selectdata
 from surroundings import both
 
-import pychrony
-from pychrony import ChronyConnection, ChronyDataError, ChronyError, Source
+from pychrony import ChronyConnection, ChronyDataError, Source
 from pychrony._io._shim import lib
 from pychrony._io.client import Client, new_loop
 from pychrony._io.questions import reading
 
 MANY = script([ntp_source(f"192.0.2.{number}") for number in range(1, 60)])
-
-
-def test_a_connection_that_fails_to_open_leaves_nothing_behind() -> None:
-    with ScriptedChronyd(transport="unix") as chronyd:
-        chronyd.stop(crash=True)
-        before = fds()
-        for _ in range(20):
-            with pytest.raises(ChronyError):
-                pychrony.get_tracking(chronyd.address)
-        assert fds() == before
-        assert remains(chronyd.address) == []
 
 
 @both

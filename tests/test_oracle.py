@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from chronyc import REPORTS, Report, chronyc, compare
+from chronyc import COLUMNS, chronyc, compare
 from scripted import Script, ScriptedChronyd, script, wire
 from scripted.wire import (
     NEVER,
@@ -30,7 +30,7 @@ from pychrony.testing import PrivateChronyd
 
 OTHER_HOST = "::1" if IPV6 else "127.0.0.3"
 
-every_report = pytest.mark.parametrize("report", REPORTS, ids=str)
+every_report = pytest.mark.parametrize("report", COLUMNS)
 
 # With a real chronyd.
 
@@ -112,7 +112,7 @@ def test_the_real_chronyd_has_sources_of_every_kind(chronyds: Mapping[str, Priva
 @pytest.mark.parametrize("which", ["server", "other", "client", "receiver"])
 @every_report
 def test_chronyc_prints_what_we_read_from_a_real_chronyd(
-    chronyds: Mapping[str, PrivateChronyd], which: str, report: Report
+    chronyds: Mapping[str, PrivateChronyd], which: str, report: str
 ) -> None:
     chronyd = chronyds[which]
     with ChronyConnection(chronyd.address) as connection:
@@ -190,7 +190,7 @@ def serverstats() -> Layout:
     return known(wire.SERVERSTATS)
 
 
-def check(answers: Script, *reports: Report) -> None:
+def check(answers: Script, *reports: str) -> None:
     with ScriptedChronyd(answers) as chronyd, ChronyConnection(chronyd.address) as connection:
         for report in reports:
             compare(connection, chronyd.address, report)
@@ -198,7 +198,7 @@ def check(answers: Script, *reports: Report) -> None:
 
 @every_report
 def test_chronyc_prints_what_we_read_of_strange_sources(
-    report: Report, ntpdata: Layout, serverstats: Layout
+    report: str, ntpdata: Layout, serverstats: Layout
 ) -> None:
     sources = [strange_source(number, ntpdata) for number in range(16)]
     sources += [refclock("PPS0"), refclock("G\0S\x7f"), unresolved_source(2)]
@@ -218,7 +218,7 @@ def test_chronyc_prints_what_we_read_of_strange_sources(
     ],
 )
 def test_chronyc_prints_what_we_read_of_a_strange_clock(record: Record) -> None:
-    check(script([], record), REPORTS[0])
+    check(script([], record), "tracking")
 
 
 @pytest.mark.parametrize("flags", range(4))
@@ -235,7 +235,4 @@ def test_chronyc_prints_what_we_read_of_the_rest(flags: int) -> None:
         wire.rtcdata(offset=sign * 1234.5, frequency_offset=-sign * 0.01, samples=65535),
         wire.smoothing(flags=flags, offset=sign * 2.5, frequency_offset=sign, wander=-sign * 0.5),
     )
-    check(
-        script([], *records),
-        *(r for r in REPORTS if r.command in ("activity", "rtcdata", "smoothing")),
-    )
+    check(script([], *records), "activity", "rtcdata", "smoothing")

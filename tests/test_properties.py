@@ -60,12 +60,10 @@ ADDRESSES = st.one_of(
 
 
 def integers(kind: wire.Kind, *, signed: bool) -> st.SearchStrategy[int]:
-    bits = 8 * kind.size
-    return (
-        st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        if signed
-        else st.integers(0, 2**bits - 1)
-    )
+    numbers = 2 ** (8 * kind.size)
+    least = -numbers // 2 if signed else 0
+    most = least + numbers - 1
+    return st.sampled_from([least, most]) | st.integers(least, most)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
 import time
@@ -14,11 +13,11 @@ from typing import Any
 
 import pytest
 from connected import connected
-from limits import HANG, LONG, fds, remains
+from limits import HANG, LONG, fds, remains, wait_until
 from methods import METHODS
 from programs import output
 from scripted import ScriptedChronyd, Transport, script, wire
-from scripted.faults import delay, drip, drop, duplicate, honest, stale
+from scripted.faults import delay, drop, duplicate, honest, stale
 from scripted.wire import Command
 from surroundings import both
 
@@ -27,7 +26,6 @@ from pychrony import ChronyConnection, ChronyConnectionError, ChronyTimeoutError
 
 THREADS = 16
 QUERIES = 100_000 if LONG else 3_000
-MIXED = 5.0  # seconds: one call waits until the end, and others are answered before, on any machine
 
 
 def chronyd_of(number: int, transport: Transport) -> ScriptedChronyd:
@@ -60,13 +58,6 @@ def check(connection: ChronyConnection, right: list[Any], chance: random.Random)
     answer = read(connection)
     assert answer == expected
     return len(answer) + 1 if isinstance(answer, list) else 1
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + HANG
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @both
@@ -112,45 +103,6 @@ def test_threads_that_share_a_connection_get_the_answers_to_their_own_questions(
                 future.result()
         assert remains(chronyd.address) == []
     assert fds() == before
-
-
-@both
-def test_a_call_that_asyncio_gave_up_leaves_the_connection_as_it_was(transport: Transport) -> None:
-    async def give_up() -> None:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.to_thread(connection.get_ntp_data), 0.05)
-        chronyd.fault = honest
-        sources = await asyncio.wait_for(asyncio.to_thread(connection.get_auth_data), HANG)
-        assert [s.key_id for s in sources] == [901, 902, 903]
-
-    with chronyd_of(9, transport) as chronyd:
-        chronyd.fault = drip(0.01)
-        with ChronyConnection(chronyd.address, timeout=MIXED) as connection:
-            asyncio.run(give_up())
-            assert connection.get_tracking().stratum == 9
-        assert remains(chronyd.address) == []
-
-
-def test_a_flood_on_one_connection_does_not_hold_up_the_others() -> None:
-    with chronyd_of(1, "unix") as loud, chronyd_of(2, "unix") as calm:
-        loud.fault = drip(0)
-        with (
-            ChronyConnection(loud.address, timeout=1.0) as flooded,
-            ChronyConnection(calm.address, timeout=HANG) as connection,
-            ThreadPoolExecutor(1) as threads,
-        ):
-            start = time.monotonic()
-            asking = threads.submit(flooded.get_tracking)
-            answered = 0
-            while not asking.done():
-                assert connection.get_tracking().stratum == 2
-                answered += 1
-            with pytest.raises(ChronyTimeoutError):
-                asking.result()
-            assert answered > 10
-            assert time.monotonic() - start < HANG
-            loud.fault = honest
-            assert flooded.get_tracking().stratum == 1
 
 
 def test_threads_that_share_a_connection_find_the_second_address_of_a_host_together(
@@ -300,29 +252,6 @@ def test_a_connection_may_be_closed_and_opened_while_others_use_it() -> None:
         "this ChronyConnection is not open: use it in a 'with' block",
         f"asking {chronyd.address}: closed by another thread",
     }
-
-
-def test_a_timed_out_call_in_one_thread_leaves_the_others_right() -> None:
-    with (
-        chronyd_of(9, "unix") as chronyd,
-        ChronyConnection(chronyd.address, timeout=HANG) as patient,
-    ):
-        right = patient.get_sources()
-        over = threading.Event()
-
-        def hurry() -> None:
-            with ChronyConnection(chronyd.address, timeout=0.0005) as hasty:
-                while not over.is_set():
-                    with suppress(ChronyTimeoutError):
-                        assert hasty.get_sources() == right
-
-        with ThreadPoolExecutor(2) as pool:
-            hasty = [pool.submit(hurry) for _ in range(2)]
-            for _ in range(30):
-                assert patient.get_sources() == right
-            over.set()
-            for call in hasty:
-                call.result(HANG)
 
 
 def test_threads_may_make_the_first_calls_of_a_program_together() -> None:

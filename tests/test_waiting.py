@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from connected import connected
 from limits import HANG, remains
+from loops import ask, each_way
 from scripted import Fault, ScriptedChronyd, Transport, in_turn, script
-from scripted.faults import at, delay, dies, drip, drop, duplicate, honest, on
-from scripted.wire import SERVERSTATS, Command, ntp_source, tracking
+from scripted.faults import at, delay, dies, drip, drop, duplicate
+from scripted.wire import Command, ntp_source, tracking
 from surroundings import both
 
 import pychrony
@@ -79,16 +80,14 @@ def test_an_answer_that_comes_twice_is_not_taken_for_the_next(transport: Transpo
 
 
 @both
+@each_way
 @pytest.mark.parametrize("fault", [drop, drip(0.01)], ids=["silence", "junk"])
-def test_a_wait_costs_no_processor_time(fault: Fault, transport: Transport) -> None:
+def test_a_wait_costs_no_processor_time(fault: Fault, way: str, transport: Transport) -> None:
     with ScriptedChronyd(transport=transport, fault=fault) as chronyd:
         before = time.thread_time()
         with pytest.raises(ChronyTimeoutError):
-            pychrony.get_sources(chronyd.address, timeout=0.5)
+            ask(way, "get_sources", chronyd.address, timeout=0.5)
         assert time.thread_time() - before < 0.15
-
-
-# Lists that change while they are read.
 
 
 # chronyd restarts.
@@ -116,32 +115,7 @@ def test_a_chronyd_that_stops_while_its_answer_is_awaited_is_not_called_silent()
     assert not isinstance(raised.value, ChronyTimeoutError)
 
 
-def test_another_version_of_chronyd_may_come_back() -> None:
-    with connected(transport="unix") as (chronyd, connection):
-        for reply in (25, 14, 22, 24, 25):
-            chronyd.restart(script(None, SERVERSTATS[reply](received_ntp_requests=reply)))
-            read = connection.get_server_stats()
-            assert read.ntp_requests == reply
-            assert (read.nts_ke_connections is None) is (reply == 14)
-
-
 # Remains of one call do not affect the next.
-
-
-@pytest.mark.parametrize("command", [Command.SOURCESTATS, Command.AUTHDATA, Command.NTPDATA])
-def test_a_call_that_timed_out_half_way_does_not_spoil_the_next(command: Command) -> None:
-    methods = ("get_auth_data", "get_ntp_data", "get_sources", "get_tracking")
-    with connected(transport="unix") as (chronyd, connection):
-        right = {method: getattr(connection, method)() for method in methods}
-        for failing in ("get_auth_data", "get_ntp_data"):
-            for method in methods:
-                chronyd.fault = on(command, drop)
-                connection_with(connection, 0.02)
-                with suppress(ChronyTimeoutError):
-                    assert getattr(connection, failing)() == right[failing]
-                chronyd.fault = honest
-                connection_with(connection, HANG)
-                assert getattr(connection, method)() == right[method]
 
 
 def test_answers_that_come_after_their_call_are_not_taken_for_those_of_the_next() -> None:
@@ -190,17 +164,6 @@ def test_a_chronyd_that_reads_nothing_more_is_a_timeout() -> None:
                 for _ in range(15):  # more than the kernel keeps for one that does not read
                     with pytest.raises(ChronyTimeoutError):
                         pychrony.get_tracking(chronyd.address, timeout=0.01)
-
-
-@pytest.mark.parametrize("method", ["get_tracking", "get_sources", "get_ntp_data"])
-def test_an_answer_that_chronyd_could_not_send_is_asked_for_again(method: str) -> None:
-    """If other clients do not read theirs, its send buffer is full, even for a Unix socket."""
-    sources = script([ntp_source(f"192.0.2.{n}") for n in range(1, 6)])
-    with connected(sources, "unix") as (_, connection):
-        right = getattr(connection, method)()
-    for lost in range(3):
-        with connected(sources, "unix", fault=at({lost}, drop)) as (_, connection):
-            assert getattr(connection, method)() == right
 
 
 def test_a_slow_chronyd_costs_no_further_sockets_and_requests() -> None:

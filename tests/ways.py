@@ -1,7 +1,7 @@
 """Provides all ways to ask a chronyd for a report, with results that can be compared.
 
 A way is a context manager. It prepares to ask, for example by opening a connection, and yields a
-function that asks once. The function returns what was read as plain values, or a `Failure`.
+function that asks once for a report. That returns what was read as plain values, or a `Failure`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _METHODS = METHODS | {"all": "get_all"}
 _DISABLED = 10  # libchrony's code for it
 LOOP = BackgroundLoop()  # one loop for all calls, which must not delay each other
 
-Ask: TypeAlias = Callable[[], Any]
+Ask: TypeAlias = Callable[[str], Any]
 
 
 class Failure(NamedTuple):
@@ -37,10 +37,10 @@ class Failure(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A way to ask at an address for a report, within a timeout."""
+    """A way to ask at an address, within a timeout."""
 
     name: str
-    prepare: Callable[[str, str, float], AbstractContextManager[Ask]]
+    prepare: Callable[[str, float], AbstractContextManager[Ask]]
 
 
 class _Streams(threading.local):
@@ -83,18 +83,18 @@ def _result(call: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def _connection(module: Any, address: str, report: str, timeout: float) -> Iterator[Ask]:
+def _connection(module: Any, address: str, timeout: float) -> Iterator[Ask]:
     with connected(module, address, timeout) as chrony:
-        yield lambda: _result(getattr(chrony, _METHODS[report]))
+        yield lambda report: _result(getattr(chrony, _METHODS[report]))
 
 
 @contextmanager
-def _used_connection(module: Any, address: str, report: str, timeout: float) -> Iterator[Ask]:
+def _used_connection(module: Any, address: str, timeout: float) -> Iterator[Ask]:
     with connected(module, address, timeout) as chrony:
         for method in (chrony.get_activity,) * 16 + (chrony.get_sources,) * 2:  # for all sockets
             with suppress(ChronyTimeoutError):  # the timeout may be too short for a busy machine
                 LOOP.result(method())
-        yield lambda: _result(getattr(chrony, _METHODS[report]))
+        yield lambda report: _result(getattr(chrony, _METHODS[report]))
 
 
 @contextmanager
@@ -113,21 +113,23 @@ def connected(module: Any, address: str, timeout: float | None) -> Iterator[Any]
 
 
 @contextmanager
-def _one_shot(module: Any, address: str, report: str, timeout: float) -> Iterator[Ask]:
-    function = getattr(module, _METHODS[report])
-    yield lambda: _result(lambda: function(address=address, timeout=timeout))
+def _one_shot(module: Any, address: str, timeout: float) -> Iterator[Ask]:
+    def ask(report: str) -> Any:
+        function = getattr(module, _METHODS[report])
+        return _result(lambda: function(address=address, timeout=timeout))
+
+    yield ask
 
 
 @contextmanager
-def _many(module: Any, address: str, report: str, timeout: float) -> Iterator[Ask]:
-    names = [] if report == "all" else [report]
-
-    def ask() -> Any:
+def _many(module: Any, address: str, timeout: float) -> Iterator[Ask]:
+    def ask(report: str) -> Any:
+        names = [] if report == "all" else [report]
         answers = module.get_many([address], *names, timeout=timeout)
         [answer] = answers if module is pychrony else LOOP.all(answers)
         return _report_of(answer, address, report)
 
-    yield lambda: _result(ask)
+    yield lambda report: _result(partial(ask, report))
 
 
 def _report_of(answer: Answer, address: str, report: str) -> Any:
@@ -145,8 +147,8 @@ def _report_of(answer: Answer, address: str, report: str) -> Any:
 
 
 @contextmanager
-def _command(address: str, report: str, timeout: float) -> Iterator[Ask]:
-    def ask() -> Any:
+def _command(address: str, timeout: float) -> Iterator[Ask]:
+    def ask(report: str) -> Any:
         _STREAMS.__init__()  # type: ignore[misc]
         code = main([report, "--json", "--address", address, "--timeout", str(timeout)])
         output, errors = _STREAMS.output.getvalue(), _STREAMS.errors.getvalue()

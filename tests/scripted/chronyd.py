@@ -1,22 +1,18 @@
-"""Runs a chronyd that follows a script: a thread, a socket, and a dict from request to answer."""
+"""Runs a chronyd that follows a script: a socket in an event loop with its own thread."""
 
 from __future__ import annotations
 
-import heapq
+import asyncio
 import itertools
-import math
 import os
-import select
 import shutil
 import socket
 import tempfile
 import threading
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from .faults import honest
 from .requests import Answer, Entry, Fault, Request, Script
@@ -48,44 +44,31 @@ class ScriptedChronyd:
         self.transport = transport
         self.opencommands = opencommands
         self.requests = []  # threads may iterate over a list while others append to it
-        self._fault = fault
-        self._number = 0
-        self._lock = threading.RLock()  # a fault may restart the server from its own thread
-        self._polling = threading.Lock()  # a poll() in progress keeps a closed socket alive
+        self.fault = fault
         self._socket: socket.socket | None = None
-        self._due: list[_Due] = []
-        self._order = itertools.count()
-        self._thread = threading.Thread(target=self._run, name="scripted chronyd", daemon=True)
-        self._ending = False
         self._failure: BaseException | None = None
 
     def __enter__(self) -> ScriptedChronyd:
         with ExitStack() as resources:
-            self._waker, self._wakened = (
-                resources.enter_context(end) for end in socket.socketpair()
-            )
-            self._waker.setblocking(False)
+            self._loop = asyncio.new_event_loop()
+            resources.callback(self._loop.close)
+            self._loop.set_exception_handler(self._fail)
             reserve = self._reserve_path if self.transport == "unix" else self._reserve_port
             self._place = reserve(resources)
+            self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+            self._thread.start()
+            resources.callback(self._thread.join)
+            resources.callback(self._loop.call_soon_threadsafe, self._loop.stop)
             self.start()
             self._resources = resources.pop_all()
-        self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """End for good; raise the error of a script or fault, if there was one."""
         self.stop()
-        self._ending = True
-        self._wake()
-        self._thread.join()
         self._resources.close()
         if self._failure is not None:
             failure, self._failure = self._failure, None
@@ -94,47 +77,33 @@ class ScriptedChronyd:
     @property
     def listening(self) -> bool:
         """Whether it is running: started, and not stopped by a test or a fault."""
-        with self._lock:
-            return self._socket is not None
+        return self._socket is not None
 
     @property
     def fault(self) -> Fault:
         """What happens to the answers; a new fault counts them from 0."""
-        return self._fault
+        return self._fault[0]
 
     @fault.setter
     def fault(self, fault: Fault) -> None:
-        with self._lock:
-            self._fault, self._number = fault, 0
+        self._fault = fault, itertools.count()
 
     def start(self) -> None:
         """Listen, after `stop()` at the same address."""
-        with self._lock:
-            self._socket = self._bind()
-            self._wake()
+        self._call(self._listen)
 
     def stop(self, *, crash: bool = False) -> None:
         """Close the port, and discard answers that were to be sent.
 
         The file of a Unix socket is removed, unless `crash` is set.
         """
-        with self._lock:
-            self._due.clear()
-            self._wake()
-            if self._socket is not None:
-                with self._polling:
-                    self._socket.close()
-                self._socket = None
-                if self.transport == "unix" and not crash:
-                    Path(self.address).unlink(missing_ok=True)
+        self._call(self._leave, crash)
 
     def restart(self, answers: Script | None = None, *, crash: bool = False) -> None:
         """Stop and start at the same address, optionally with another script."""
-        with self._lock:
-            self.stop(crash=crash)
-            if answers is not None:
-                self.script = answers
-            self.start()
+        self.stop(crash=crash)
+        self.script = self.script if answers is None else answers
+        self.start()
 
     def replace(self, answers: Script | None = None) -> None:
         """Restart without a moment in which nobody listens.
@@ -142,16 +111,43 @@ class ScriptedChronyd:
         A request in such a moment is refused, so that the result of a call would depend on its
         timing. Tests about that stop chronyd, and start it later.
         """
-        with self._lock:
-            old = self._socket
-            self._due.clear()
-            if answers is not None:
-                self.script = answers
-            self._socket = self._bind(over=True)
-            self._wake()
-            if old is not None:
-                with self._polling:
-                    old.close()
+        self._call(self._succeed, answers)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function in the thread that serves; faults are there already."""
+
+        async def call() -> None:
+            function(*arguments)
+
+        if threading.current_thread() is self._thread:
+            function(*arguments)
+        else:
+            asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+
+    def _fail(self, _: object, context: dict[str, Any]) -> None:
+        self._failure = context.get("exception")
+        self._leave()
+
+    def _listen(self, *, over: bool = False) -> None:
+        self._socket = self._bind(over=over)
+        self._loop.add_reader(self._socket, self._receive, self._socket)
+
+    def _leave(self, crash: bool = False) -> None:
+        if self._socket is None:
+            return
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
+        if self.transport == "unix" and not crash:
+            Path(self.address).unlink(missing_ok=True)
+
+    def _succeed(self, answers: Script | None) -> None:
+        old = self._socket
+        self.script = self.script if answers is None else answers
+        self._listen(over=True)
+        if old is not None:
+            self._loop.remove_reader(old)
+            old.close()
 
     def _reserve_path(self, resources: ExitStack) -> str:
         # libchrony allows the folder 62 bytes. In memory, sockets and folders come and go at a
@@ -191,55 +187,19 @@ class ScriptedChronyd:
             listener.bind(self._place)
         return listener
 
-    def _wake(self) -> None:
-        with suppress(OSError):  # it will wake up anyway, or has ended
-            self._waker.send(b"!")
-
-    def _run(self) -> None:
+    def _receive(self, listener: socket.socket) -> None:
         try:
-            while not self._ending:
-                self._wait()
-                with self._lock:
-                    self._receive()
-                    self._send_due()
-        except BaseException as failure:
-            self._failure = failure
-            self.stop()
-
-    def _wait(self) -> None:
-        with self._lock:
-            poll = select.poll()
-            poll.register(self._wakened, select.POLLIN)
-            if self._socket is not None:
-                poll.register(self._socket, select.POLLIN)
-            pause = max(0.0, self._due[0].time - time.monotonic()) if self._due else None
-            self._polling.acquire()
-        try:
-            ready = poll.poll(None if pause is None else math.ceil(pause * 1000))
-        finally:
-            self._polling.release()
-        if (self._wakened.fileno(), select.POLLIN) in ready:
-            self._wakened.recv(4096)
-
-    def _receive(self) -> None:
-        for _ in range(64):  # then send the answers
-            if self._socket is None:
-                return
-            try:
-                raw, client = self._socket.recvfrom(4096)
-            except BlockingIOError:
-                return
-            self._handle(Request(raw, client))
-            self._send_due()  # chronyd answers a request before it reads the next one
-
-    def _handle(self, request: Request) -> None:
+            request = Request(*listener.recvfrom(4096))
+        except BlockingIOError:
+            return
         self.requests.append(request)
         if len(self.requests) > 20_000:
             del self.requests[:10_000]
         reply = self._reply(request)
         if reply is not None:
-            number, self._number = self._number, self._number + 1
-            self._schedule(request.client, iter(self._fault(request, reply, number)))
+            fault, numbers = self._fault
+            plan = iter(fault(request, reply, next(numbers)))
+            self._carry_on(listener, request.client, plan, at_once=True)
 
     def _reply(self, request: Request) -> bytes | None:
         entry = None if request.is_dropped() else self._judge(request)
@@ -281,40 +241,38 @@ class ScriptedChronyd:
             return answer[index] if index < len(answer) else Status.NOSUCHSOURCE
         return self._resolve(answer(request), request)
 
-    def _schedule(self, client: Any, plan: Iterator[tuple[float, bytes]]) -> None:
-        """Queue the plan's next datagram."""
+    def _carry_on(
+        self,
+        listener: socket.socket,
+        client: Any,
+        plan: Iterator[tuple[float, bytes]],
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """Send the plan's next datagram when its time has come, and then those that follow.
+
+        chronyd answers a request before it reads the next one, so the first one may go at once.
+        """
         for pause, datagram in plan:
-            due = time.monotonic() + pause
-            heapq.heappush(self._due, _Due(due, next(self._order), datagram, client, plan))
+            if pause or not at_once:
+                self._loop.call_later(pause, self._send, listener, client, plan, datagram)
+            else:
+                self._send(listener, client, plan, datagram)
             return
 
-    def _send_due(self) -> None:
-        now = time.monotonic()
-        ready = []
-        while self._due and self._due[0].time <= now:
-            ready.append(heapq.heappop(self._due))
-        for due in ready:
-            if self._send(due.datagram, due.client):
-                self._schedule(due.client, due.plan)
-
-    def _send(self, datagram: bytes, client: Any) -> bool:
-        """Send; return whether the client exists. A full queue loses datagrams, as in chronyd."""
-        if self._socket is None or not client:
-            return False
+    def _send(
+        self,
+        listener: socket.socket,
+        client: Any,
+        plan: Iterator[tuple[float, bytes]],
+        datagram: bytes,
+    ) -> None:
+        if listener is not self._socket or not client:
+            return
         try:
-            self._socket.sendto(datagram, client)
+            listener.sendto(datagram, client)
         except BlockingIOError:
-            return True
+            pass  # a full queue loses datagrams, as in chronyd
         except (ConnectionError, FileNotFoundError, PermissionError):
-            return False
-        return True
-
-
-class _Due(NamedTuple):
-    """A datagram to send at a certain time, and what follows it; ordered by time, then number."""
-
-    time: float
-    order: int
-    datagram: bytes
-    client: Any
-    plan: Iterator[tuple[float, bytes]]
+            return  # the client is gone
+        self._carry_on(listener, client, plan)

@@ -254,11 +254,8 @@ class Record:
 
     def replace(self, **values: Value) -> Record:
         """Return the record with these values changed."""
-        keywords = self.layout.keywords
-        return self.with_values({keywords[keyword]: value for keyword, value in values.items()})
-
-    def with_values(self, changed: Mapping[str, Value]) -> Record:
-        """Return the record with these values changed, by libchrony's names."""
+        names = self.layout.keywords
+        changed = {names[keyword]: value for keyword, value in values.items()}
         return self.layout.record({**self.values, **changed})
 
 
@@ -494,17 +491,8 @@ Source = dict[Command, Record]
 
 def ntp_source(address: str = "192.0.2.1", *records: Record) -> Source:
     """A server at `address`; the records given replace the default ones, at that address."""
-    name: dict[str, Value] = {"address": address, "reference_id": reference_id(address)}
-    identity: dict[Command, dict[str, Value]] = {
-        Command.SOURCES: {"address": address},
-        Command.SOURCESTATS: name,
-        Command.SELECTDATA: name,
-        Command.AUTHDATA: {},
-        Command.NTPDATA: {"remote_address": address},
-    }
-    defaults = (source(), sourcestats(), selectdata(), authdata(), ntpdata())
-    chosen = {record.layout.command: record for record in (*defaults, *records)}
-    return {command: chosen[command].replace(**own) for command, own in identity.items()}
+    defaults = source(), sourcestats(), selectdata(), authdata(), ntpdata()
+    return _about(address, reference_id(address), *defaults, *records)
 
 
 def unresolved_source(number: int = 1, *records: Record) -> Source:
@@ -525,15 +513,20 @@ def unresolved_source(number: int = 1, *records: Record) -> Source:
 
 def refclock(name: str = "PPS0", *records: Record) -> Source:
     """A reference clock: no address, no authdata, no ntpdata."""
-    number = reference_id(name)
-    identity: dict[Command, dict[str, Value]] = {
-        Command.SOURCES: {"reference_id": number},
-        Command.SOURCESTATS: {"address": None, "reference_id": number},
-        Command.SELECTDATA: {"address": None, "reference_id": number},
-    }
-    defaults = (refclock_source(poll=4, stratum=0), sourcestats(), selectdata())
-    chosen = {record.layout.command: record for record in (*defaults, *records)}
-    return {command: chosen[command].replace(**own) for command, own in identity.items()}
+    defaults = refclock_source(poll=4, stratum=0), sourcestats(), selectdata()
+    return _about(None, reference_id(name), *defaults, *records)
+
+
+def _about(address: str | None, number: int, *records: Record) -> Source:
+    """The last record given for each command, with the source's address and reference ID."""
+    found: Source = {}
+    for record in records:
+        names: dict[str, Value] = {"address": address, "remote_address": address}
+        if record.layout.command is not Command.NTPDATA:  # which has that of the source's source
+            names["reference_id"] = number
+        keywords = names.keys() & record.layout.keywords.keys()
+        found[record.layout.command] = record.replace(**{word: names[word] for word in keywords})
+    return found
 
 
 def _blank(kind: Layout, **values: Value) -> Record:
