@@ -401,24 +401,6 @@ def test_unknown_flags_are_kept() -> None:
     assert (read.active, read.leap_only) == (True, False)
 
 
-@pytest.mark.parametrize(
-    ("sent", "field", "raw"),
-    [
-        (selectdata(authentication=2), "authentication", 2),
-        (selectdata(authentication=255), "authentication", 255),
-        (authdata(nak=256), "NAK", 256),
-    ],
-)
-def test_a_boolean_that_is_neither_yes_nor_no_is_refused(
-    sent: Record, field: str, raw: int
-) -> None:
-    report = sent.layout.report
-    with pytest.raises(ChronyDataError, match=f"{report}: '{field}' cannot be {raw} "):
-        ask(report, sent)
-    described = ask_fields(report, sent)[field]
-    assert (described.value, type(described.value)) == (raw, int)
-
-
 def shape(report: str, *records: Record) -> dict[str, ReportField]:
     described = ask_fields(report, *records)
     if report != "authdata":
