@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,3 +47,12 @@ def remains(address: str) -> list[str]:
     if not address.startswith("/"):
         return []
     return sorted(entry.name for entry in Path(address).parent.glob("libchrony.*"))
+
+
+@contextmanager
+def nothing_left(address: str = "") -> Iterator[None]:
+    """Check that a block leaves no descriptor open, and no folder beside chronyd's socket."""
+    gc.collect()
+    before = fds()
+    yield
+    assert (fds(), remains(address)) == (before, [])

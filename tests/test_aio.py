@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import HANG, fds, remains
+from limits import HANG, fds, nothing_left, remains
 from loops import LOOPS, each_kind, each_loop, run
 from methods import METHODS
 from programs import output
@@ -71,13 +71,12 @@ def test_signatures_are_those_of_the_blocking_names() -> None:
 @each_loop
 async def test_each_function_opens_asks_and_closes(scripted: ScriptedChronyd) -> None:
     await asyncio.sleep(0)
-    before = fds()
     where: dict[str, Any] = {"address": scripted.address, "timeout": HANG}
-    for method in (*METHODS.values(), "get_all"):
-        assert await getattr(aio, method)(**where) == getattr(pychrony, method)(**where)
-    assert await aio.get_report("authdata", **where) == pychrony.get_report("authdata", **where)
-    assert fds() == before
-    assert remains(scripted.address) == []
+    with nothing_left(scripted.address):
+        for method in (*METHODS.values(), "get_all"):
+            assert await getattr(aio, method)(**where) == getattr(pychrony, method)(**where)
+        described = await aio.get_report("authdata", **where)
+        assert described == pychrony.get_report("authdata", **where)
 
 
 @each_kind
@@ -347,19 +346,18 @@ async def test_calls_cancelled_at_any_step_leave_nothing_behind(transport: Trans
 
     with ScriptedChronyd(MANY, transport) as chronyd:
         await asyncio.sleep(0)
-        before = fds()
         for turns in (*range(8), *range(8, 60, 6)):
-            tasks = [
-                asyncio.ensure_future(aio.get_all(address=chronyd.address, timeout=HANG))
-                for _ in range(10)
-            ]
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            assert all(task.cancelled() or task.exception() is None for task in tasks)
-            assert (fds(), remains(chronyd.address)) == (before, []), turns
+            with nothing_left(chronyd.address):
+                tasks = [
+                    asyncio.ensure_future(aio.get_all(address=chronyd.address, timeout=HANG))
+                    for _ in range(10)
+                ]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+                assert all(task.cancelled() or task.exception() is None for task in tasks)
 
 
 @each_loop
@@ -404,16 +402,14 @@ async def test_a_connection_that_is_dropped_warns_and_leaves_nothing_behind(
     scripted: ScriptedChronyd,
 ) -> None:
     await asyncio.sleep(0)
-    before = fds()
-    connection = aio.ChronyConnection(scripted.address)
-    await connection.__aenter__()
-    await connection.get_sources()
-    with pytest.warns(ResourceWarning, match="unclosed"):
-        del connection
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert fds() == before
-    assert remains(scripted.address) == []
+    with nothing_left(scripted.address):
+        connection = aio.ChronyConnection(scripted.address)
+        await connection.__aenter__()
+        await connection.get_sources()
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            del connection
+        for _ in range(3):
+            await asyncio.sleep(0)
 
 
 @each_kind

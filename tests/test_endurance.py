@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from limits import HANG, LONG, fds, memory, remains
+from limits import HANG, LONG, fds, memory, nothing_left
 from scripted import Fault, ScriptedChronyd, Transport, script
 from scripted.faults import (
     at,
@@ -17,7 +17,6 @@ from scripted.faults import (
     drop,
     duplicate,
     garbage,
-    honest,
     refuse,
     resize,
     stale,
@@ -64,11 +63,8 @@ def test_queries_leave_no_memory_file_or_folder(address: str) -> None:
             activity = connection.get_activity()
             assert activity.online + activity.burst_online == 1  # a burst is its beginning
 
-    before = fds()
-    with ChronyConnection(address, timeout=HANG) as connection:
+    with nothing_left(address), ChronyConnection(address, timeout=HANG) as connection:
         assert grown(query, QUERIES) < GROWTH
-    assert fds() == before
-    assert remains(address) == []
 
 
 def test_connections_leave_no_memory_file_or_folder(address: str) -> None:
@@ -76,10 +72,8 @@ def test_connections_leave_no_memory_file_or_folder(address: str) -> None:
         for _ in range(times):
             assert pychrony.get_tracking(address, timeout=HANG).stratum == 6
 
-    before = fds()
-    assert grown(connect, CONNECTIONS) < GROWTH
-    assert fds() == before
-    assert remains(address) == []
+    with nothing_left(address):
+        assert grown(connect, CONNECTIONS) < GROWTH
 
 
 @both
@@ -106,13 +100,12 @@ def test_faults_leave_no_memory_file_or_folder(transport: Transport) -> None:
         *(refuse(status) for status in range(1, 22)),
     ]
     known = script([ntp_source(f"192.0.2.{number}") for number in range(1, 30)])
-    with ScriptedChronyd(known, transport) as chronyd:
-        before = fds()
-        with ChronyConnection(chronyd.address, timeout=0.02) as connection:
-            assert grown(suffer, ROUNDS) < 4 * GROWTH  # the server's own are in there
-        chronyd.fault = honest
-        assert fds() == before
-        assert remains(chronyd.address) == []
+    with (
+        ScriptedChronyd(known, transport) as chronyd,
+        nothing_left(chronyd.address),
+        ChronyConnection(chronyd.address, timeout=0.02) as connection,
+    ):
+        assert grown(suffer, ROUNDS) < 4 * GROWTH  # the server's own are in there
 
 
 @both
@@ -124,12 +117,9 @@ def test_dropped_connections_leave_no_memory_file_or_folder(transport: Transport
             connection.get_tracking()
             del connection
 
-    with ScriptedChronyd(script(), transport) as chronyd:
-        before = fds()
+    with ScriptedChronyd(script(), transport) as chronyd, nothing_left(chronyd.address):
         lose(10_000 // CONNECTIONS)
         assert grown(lose, CONNECTIONS) < GROWTH + 4_000_000  # the server keeps 10 000 requests
-        assert fds() == before
-        assert remains(chronyd.address) == []
 
 
 def test_threads_that_come_and_go_leave_no_memory_file_or_folder(address: str) -> None:
@@ -146,8 +136,6 @@ def test_threads_that_come_and_go_leave_no_memory_file_or_folder(address: str) -
                 thread.join()
 
     before = fds()
-    with ChronyConnection(address, timeout=HANG) as connection:
+    with nothing_left(address), ChronyConnection(address, timeout=HANG) as connection:
         assert grown(use, CONNECTIONS) < GROWTH
         assert fds() - before <= 2 * (16 + 16)
-    assert fds() == before
-    assert remains(address) == []

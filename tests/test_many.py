@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import HANG, fds, remains
+from limits import HANG, fds, nothing_left, remains
 from loops import LOOPS, run
 from programs import output
 from scripted import ScriptedChronyd, script
@@ -257,7 +257,8 @@ def test_names_are_part_of_the_timeout_and_hold_nobody_up(
 # Addresses are taken as they can be asked, and the caller may stop at any time.
 
 
-def test_an_endless_generator_of_addresses_works() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_an_endless_generator_of_addresses_works(way: str) -> None:
     taken = 0
 
     def endless(address: str) -> Iterator[str]:
@@ -266,33 +267,20 @@ def test_an_endless_generator_of_addresses_works() -> None:
             taken += 1
             yield address
 
-    before = fds()
-    with daemons(1) as [chronyd]:
-        open_before = fds()
-        with closing(pychrony.get_many(endless(chronyd.address), "tracking")) as answers:
-            assert [stratum(answer) for answer in itertools.islice(answers, 300)] == [1] * 300
-        assert fds() == open_before
-    assert fds() == before
-    assert taken < 3000
-
-
-@pytest.mark.parametrize("kind", LOOPS)
-def test_an_endless_generator_of_addresses_works_awaited(kind: str) -> None:
-    async def some(address: str) -> int:
-        count = 0
-        answers = aio.get_many(itertools.repeat(address), "tracking")
-        async for answer in answers:
-            assert stratum(answer) == 1
-            count += 1
-            if count == 300:
-                break
+    async def some(address: str) -> list[int]:
+        answers = aio.get_many(endless(address), "tracking")
+        found = [stratum(await anext(answers)) for _ in range(300)]
         await answers.aclose()
-        return count
+        return found
 
-    with daemons(1) as [chronyd]:
-        before = fds()
-        assert run(kind, some(chronyd.address)) == 300
-        assert fds() == before
+    with daemons(1) as [chronyd], nothing_left():
+        if way == "blocking":
+            with closing(pychrony.get_many(endless(chronyd.address), "tracking")) as answers:
+                found = [stratum(answer) for answer in itertools.islice(answers, 300)]
+        else:
+            found = run(way, some(chronyd.address))
+    assert found == [1] * 300
+    assert taken < 3000
 
 
 @pytest.mark.parametrize("how", ["close", "drop", "throw"])
@@ -351,11 +339,12 @@ def test_an_error_of_the_addresses_is_the_callers(get_many: GetMany) -> None:
         yield first
         raise LookupError("no more")
 
-    with daemons(1) as [chronyd]:
-        before = fds()
-        with pytest.raises(LookupError, match="no more"):
-            get_many(addresses(chronyd.address), "tracking")
-        assert fds() == before
+    with (
+        daemons(1) as [chronyd],
+        nothing_left(),
+        pytest.raises(LookupError, match="no more"),
+    ):
+        get_many(addresses(chronyd.address), "tracking")
 
 
 # Invalid arguments raise errors at once.

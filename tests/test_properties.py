@@ -65,7 +65,7 @@ REFCLOCK = b"\0\2"  # the mode that says which of the two kinds of a source it i
 def values(kind: wire.Kind) -> st.SearchStrategy[bytes]:
     rest = kind.size - 1
     edges = [b"\0" + rest * b"\0", b"\xff" + rest * b"\xff", b"\x7f" + rest * b"\xff"]
-    edges += [b"\x80" + rest * b"\0", rest * b"\0" + b"\1"]
+    edges += [b"\x80" + rest * b"\0", rest * b"\0" + b"\1", rest * b"\0" + b"\2"]
     anything = st.sampled_from(edges) | st.binary(min_size=kind.size, max_size=kind.size)
     return ADDRESSES.map(wire.address_bytes) | anything if kind is wire.ADDRESS else anything
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from connected import connected
-from limits import HANG, LONG, fds, remains, wait_until
+from limits import HANG, LONG, nothing_left, wait_until
 from methods import METHODS
 from programs import output
 from scripted import ScriptedChronyd, Transport, script, wire
@@ -91,8 +91,7 @@ def test_threads_that_share_a_connection_get_the_answers_to_their_own_questions(
         while asked < share:
             asked += check(connection, right, chance)
 
-    before = fds()
-    with chronyd_of(7, transport) as chronyd:
+    with chronyd_of(7, transport) as chronyd, nothing_left(chronyd.address):
         right = right_answers(chronyd)
         chronyd.fault = fault  # type: ignore[assignment]
         with (
@@ -101,8 +100,6 @@ def test_threads_that_share_a_connection_get_the_answers_to_their_own_questions(
         ):
             for future in [threads.submit(ask, number) for number in range(THREADS)]:
                 future.result()
-        assert remains(chronyd.address) == []
-    assert fds() == before
 
 
 def test_threads_that_share_a_connection_find_the_second_address_of_a_host_together(
@@ -203,8 +200,7 @@ def test_other_threads_run_while_a_call_waits() -> None:
 
 @both
 def test_closing_a_connection_ends_the_calls_of_other_threads(transport: Transport) -> None:
-    before = fds()
-    with ScriptedChronyd(transport=transport, fault=drop) as chronyd:
+    with ScriptedChronyd(transport=transport, fault=drop) as chronyd, nothing_left(chronyd.address):
         connection = ChronyConnection(chronyd.address, timeout=None)
         with ThreadPoolExecutor(4) as pool, connection:
             asks = connection.get_sources, connection.get_tracking, connection.get_activity
@@ -217,12 +213,10 @@ def test_closing_a_connection_ends_the_calls_of_other_threads(transport: Transpo
                     call.result(HANG)
             with pytest.raises(RuntimeError):
                 connection.get_sources()
-    assert fds() == before
 
 
 def test_of_two_threads_that_open_a_connection_one_succeeds() -> None:
-    before = fds()
-    with chronyd_of(1, "unix") as chronyd, ThreadPoolExecutor(2) as threads:
+    with nothing_left(), chronyd_of(1, "unix") as chronyd, ThreadPoolExecutor(2) as threads:
         for _ in range(100):
             connection, together = ChronyConnection(chronyd.address), threading.Barrier(2)
 
@@ -237,7 +231,6 @@ def test_of_two_threads_that_open_a_connection_one_succeeds() -> None:
             entering = [threads.submit(enter, connection, together) for _ in range(2)]
             assert sorted(entered.result() for entered in entering) == [False, True]
             connection.close()
-    assert fds() == before
 
 
 def test_a_connection_may_be_closed_and_opened_while_others_use_it() -> None:
