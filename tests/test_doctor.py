@@ -69,7 +69,7 @@ def test_doctor_suspects_an_apparmor_profile_that_keeps_chronyd_silent(alone: Al
 
         def suspected():
             diagnosis = doctor.examine(None, 2.0)
-            assert diagnosis.hint in doctor.diagnosis_text(diagnosis)
+            assert diagnosis.hint in "\\n".join(doctor.lines_of(diagnosis))
             return diagnosis.hint
 
         profile = Path("/run/apparmor.d/usr.sbin.chronyd")

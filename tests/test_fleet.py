@@ -16,7 +16,7 @@ from scripted import ScriptedChronyd, script
 from scripted.faults import drop
 from scripted.wire import ntp_source, source, tracking, unresolved_source
 
-from pychrony import Assessment, State
+from pychrony import AllReports, Assessment, State
 from pychrony._command.fleet.rows import Row
 from pychrony._command.fleet.table import table
 from pychrony.testing import PrivateChronyd, make_source, make_tracking
@@ -167,9 +167,7 @@ def test_rows_fit_the_terminal_and_keep_what_matters(width: int) -> None:
         Row(
             f"web{n}.{'very-' * 12}long.example.net",
             Assessment(State.WARNING, (wrong,)),
-            wrong=wrong,
-            clock=clock,
-            sources=[make_source()],
+            reports=AllReports(tracking=clock, sources=[make_source()]),
         )
         for n in range(3)
     ]

@@ -6,7 +6,7 @@ import os
 import platform
 import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
     """Run the subcommand, and return its exit code."""
     options = _parser().parse(argv)
     diagnosis = examine(options.address, options.timeout)
-    write(as_json(diagnosis) if options.json else diagnosis_text(diagnosis))
+    write(as_json(diagnosis) if options.json else "\n".join(lines_of(diagnosis)))
     return exit_code(diagnosis.problem) if diagnosis.problem else 0
 
 
@@ -154,43 +154,39 @@ def _user() -> str:
         return f"uid {number}"
 
 
-def diagnosis_text(diagnosis: Diagnosis) -> str:
+def lines_of(diagnosis: Diagnosis) -> Iterator[str]:
     """Return a diagnosis as text."""
-    lines = [
-        f"pychrony   {diagnosis.pychrony}",
-        f"Python     {diagnosis.python}",
-        f"user       {diagnosis.user}",
-        f"libchrony  {diagnosis.library or 'not found'}",
-    ]
-    origin = f" ({VARIABLE})" if diagnosis.attempts[0].path == os.environ.get(VARIABLE) else ""
+    yield f"pychrony   {diagnosis.pychrony}"
+    yield f"Python     {diagnosis.python}"
+    yield f"user       {diagnosis.user}"
+    yield f"libchrony  {diagnosis.library or 'not found'}"
     for path, why_not in diagnosis.attempts:
-        lines += _item(f"{path}{origin}", why_not.removeprefix(f"{path}: ") or "loaded")
+        origin = f" ({VARIABLE})" if path == os.environ.get(VARIABLE) else ""
+        yield _item(f"{path}{origin}", why_not.removeprefix(f"{path}: ") or "loaded")
     if diagnosis.library is None and diagnosis.problem is not None:
-        lines += _item("to do", diagnosis.problem._advice)
+        yield _item("to do", diagnosis.problem._advice)
     for visit in diagnosis.places:
-        lines += ["", *_visit_lines(visit)]
+        yield ""
+        yield from _lines_of_visit(visit)
     if diagnosis.hint:
-        lines += ["", *_item("to do", diagnosis.hint)]
-    return "\n".join(lines)
+        yield ""
+        yield _item("to do", diagnosis.hint)
 
 
-def _visit_lines(visit: Visit) -> list[str]:
-    if visit.error is not None:
-        return [f"chronyd at {visit.address}: no", wrapped(visit.error._reason, width(), "  ", 4)]
-    lines = [f"chronyd at {visit.address}: yes"]
+def _lines_of_visit(visit: Visit) -> Iterator[str]:
+    yield f"chronyd at {visit.address}: {'no' if visit.error else 'yes'}"
+    if visit.error:
+        yield wrapped(visit.error._reason, width(), "  ", 4)
     if visit.readable:
-        lines += _item("readable", " ".join(visit.readable))
+        yield _item("readable", " ".join(visit.readable))
     if visit.untried:
-        lines += _item("not tried", f"{' '.join(visit.untried)} (chronyd has no such sources)")
+        yield _item("not tried", f"{' '.join(visit.untried)} (chronyd has no such sources)")
     if visit.off:
-        lines += _item("off", f"{' '.join(visit.off)} (not configured in chronyd)")
-    causes: dict[str, list[str]] = {}
-    for name, error in visit.unreadable.items():
-        causes.setdefault(error._reason, []).append(name)
-    for cause, names in causes.items():
-        lines += _item("unreadable", f"{' '.join(names)}: {cause}")
-    return lines
+        yield _item("off", f"{' '.join(visit.off)} (not configured in chronyd)")
+    for cause in dict.fromkeys(error._reason for error in visit.unreadable.values()):
+        names = [name for name, error in visit.unreadable.items() if error._reason == cause]
+        yield _item("unreadable", f"{' '.join(names)}: {cause}")
 
 
-def _item(label: str, words: str) -> list[str]:
-    return [wrapped(f"{label}: {words}", width(), "  ", 4)]
+def _item(label: str, words: str) -> str:
+    return wrapped(f"{label}: {words}", width(), "  ", 4)

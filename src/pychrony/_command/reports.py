@@ -10,12 +10,12 @@ from .._model.meanings import summary
 from .._version import __version__
 from ..connection import ChronyConnection
 from ..models import MODELS
-from .arguments import Parser, add_address, add_json, add_output, add_timeout, interval
+from .arguments import TIMEOUT, Parser, add_address, add_json, add_output, add_timeout, interval
 from .exits import USAGE
 from .record import Output, log
 from .render import keys
 from .screen import width
-from .show import Names, View, show, watch
+from .show import View, show, watch
 
 DESCRIPTION = "Show chronyd's monitoring reports, under chronyc's names for them."
 
@@ -71,8 +71,8 @@ def run(argv: Sequence[str], others: Mapping[str, str]) -> int:
     if options.resolve and options.json:
         error("--resolve is for text: JSON has the addresses")
     chrony = ChronyConnection(options.address, timeout=options.timeout)
-    names = Names(options.timeout) if options.resolve else None
-    view = View(chrony, options.report, options.everything, names)
+    resolve_in = (options.timeout or TIMEOUT) if options.resolve else 0.0
+    view = View(chrony, options.report, options.everything, resolve_in)
     if options.watch and options.json:
         log(view, options.watch, Output(options.output))
         return 0

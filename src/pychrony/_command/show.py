@@ -15,36 +15,6 @@ from .lists import COLUMNS, explained
 from .render import as_json, text_of
 from .screen import Screen, rounds, width, write
 
-RESOLVING = 5.0
-"""Seconds to wait for names of sources if there is no other limit."""
-
-
-class Names:
-    """Replaces the addresses of sources by their names, which it remembers."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self._timeout = RESOLVING if timeout is None else timeout
-        self._known: dict[str, str] = {}
-
-    def put_into(self, answers: AllReports) -> AllReports:
-        """Return the reports with names in place of addresses, where one is found in time."""
-        import asyncio
-        from dataclasses import replace
-
-        from .lookups import names_of
-
-        records = {name: getattr(answers, name) or [] for name in ("sources", "sourcestats")}
-        addresses = {record.address for listed in records.values() for record in listed}
-        if new := addresses - self._known.keys():
-            found = asyncio.run(names_of(new, self._timeout))
-            self._known |= {address: found.get(address, address) for address in new}
-        named: dict[str, Any] = {
-            name: [replace(record, address=self._known[record.address]) for record in listed]
-            for name, listed in records.items()
-            if listed
-        }
-        return replace(answers, **named)
-
 
 class View(NamedTuple):
     """A report to show, or "all" of them."""
@@ -53,8 +23,8 @@ class View(NamedTuple):
     report: str
     everything: bool = False
     """Whether text includes sources whose name is not resolved."""
-    names: Names | None = None
-    """What finds names for the addresses of sources, if they are wanted."""
+    resolve_in: float = 0.0
+    """How long to look up names for the addresses of sources, in seconds."""
 
     def ask(self) -> AllReports:
         """Read the reports; raise the first error if none can be read."""
@@ -63,7 +33,7 @@ class View(NamedTuple):
         errors = [error for name, error in answers.missing.items() if not is_off(name, error)]
         if errors and len(answers.missing) == len(wanted):
             raise errors[0]
-        return answers if self.names is None else self.names.put_into(answers)
+        return _named(answers, self.resolve_in) if self.resolve_in else answers
 
     def text(self, answers: AllReports) -> str:
         """Return what was read as text."""
@@ -72,6 +42,22 @@ class View(NamedTuple):
     def payload(self, answers: AllReports) -> Any:
         """Return what goes into the JSON."""
         return answers if self.report == "all" else getattr(answers, self.report)
+
+
+def _named(answers: AllReports, timeout: float) -> AllReports:
+    """Return the reports with names in place of addresses, where one is found in time."""
+    import asyncio
+    from dataclasses import replace
+
+    from .lookups import names_of
+
+    lists = {name: getattr(answers, name) or [] for name in ("sources", "sourcestats")}
+    addresses = {record.address for records in lists.values() for record in records}
+    names = asyncio.run(names_of(addresses, timeout))
+    for name, records in lists.items():
+        known = [replace(r, address=names.get(r.address, r.address)) for r in records]
+        answers = replace(answers, **{name: known})  # type: ignore[arg-type]
+    return answers
 
 
 def show(view: View, *, json: bool, explain: bool = False) -> None:

@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from ..arguments import Parser, add_limits, add_output, add_timeout, interval, limits
 from ..exits import BAD, progress
@@ -85,53 +85,49 @@ def _round(options: argparse.Namespace, output: Output, screen: Screen | None = 
     """Judge all hosts once; after Ctrl-C, show those that have answered."""
     begun, rows = time.monotonic(), list[Row]()
     try:
-        with closing(_progress(options)) as found:
-            for row in found:
-                rows.append(row)
-                if options.json and not (options.bad and row.is_good):
-                    output.write(json.dumps(row.plain()))
+        _gather(rows, options, output)
     except KeyboardInterrupt:
         if not options.json and not (screen and screen.is_used):
-            asked = len(options.hosts)
-            write(_text(rows, time.monotonic() - begun, bad_only=options.bad, asked=asked))
+            summary = totals(rows, time.monotonic() - begun)
+            words = f"interrupted: of {len(options.hosts)} hosts, {summary}"
+            write(_paragraphs(_table(rows, options), words))
         raise
-    if not options.json:
-        text = _text(rows, time.monotonic() - begun, bad_only=options.bad, at_the_top=bool(screen))
-        show = screen.draw if screen else write
-        show(text)
+    summary = totals(rows, time.monotonic() - begun)
+    if screen and not options.json:  # the totals at the top stay visible
+        words = f"{time.strftime('%H:%M:%S')}  {summary}"
+        screen.draw(_paragraphs(words, _table(rows, options)))
+    elif not options.json:
+        write(_paragraphs(_table(rows, options), summary))
     return 0 if all(row.is_good for row in rows) else BAD
 
 
-def _text(
-    rows: list[Row], took: float, *, bad_only: bool, at_the_top: bool = False, asked: int = 0
-) -> str:
-    """Return the table, the worst host first, and the totals: at the top, they stay visible."""
-    rows = sorted(rows, key=lambda row: row.badness)
-    shown = [row for row in rows if not (bad_only and row.is_good)]
-    parts = ["\n".join(table(shown, width() if sys.stdout.isatty() else None)), totals(rows, took)]
-    if asked:
-        parts[1] = f"interrupted: of {asked} hosts, {parts[1]}"
-    if at_the_top:
-        parts = [f"{time.strftime('%H:%M:%S')}  {parts[1]}", parts[0]]
-    return "\n\n".join(filter(None, parts))
-
-
-def _progress(options: argparse.Namespace) -> Generator[Row, None, None]:
-    """Show on the terminal how many hosts have answered, unless lines of JSON show it."""
-    rows = judged(options.hosts, options.timeout, options.limits)
-    if not sys.stderr.isatty() or (options.json and sys.stdout.isatty()):
-        yield from rows
-        return
-    told, bad = 0.0, 0
+def _gather(rows: list[Row], options: argparse.Namespace, output: Output) -> None:
+    """Judge all hosts; the terminal shows lines of JSON, or how many hosts have answered."""
+    is_counting = sys.stderr.isatty() and not (options.json and sys.stdout.isatty())
+    told = 0.0
     try:
-        for done, row in enumerate(rows, 1):
-            yield row
-            bad += not row.is_good
-            if time.monotonic() >= told + PROGRESS_EVERY:
+        for row in judged(options.hosts, options.timeout, options.limits):
+            rows.append(row)
+            if options.json and not (options.bad and row.is_good):
+                output.write(json.dumps(row.plain()))
+            if is_counting and time.monotonic() >= told + PROGRESS_EVERY:
                 told = time.monotonic()
-                progress(f"{done} of {len(options.hosts)} hosts, {bad} bad")
+                bad = sum(not row.is_good for row in rows)
+                progress(f"{len(rows)} of {len(options.hosts)} hosts, {bad} bad")
     finally:
-        progress("")
+        if is_counting:
+            progress("")
+
+
+def _table(rows: list[Row], options: argparse.Namespace) -> str:
+    """Return the table, the worst host first."""
+    shown = [row for row in rows if not (options.bad and row.is_good)]
+    shown.sort(key=lambda row: row.badness)
+    return "\n".join(table(shown, width() if sys.stdout.isatty() else None))
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
 
 
 def _parser() -> Parser:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from ..._io.address import parse_address
 from ...assessment import Assessment, Limits, State, judge, known_sources, reference_of
-from ...exceptions import ChronyLibraryError
+from ...exceptions import ChronyError, ChronyLibraryError
 from ...many import get_many
-from ...models import Answer, Source, TrackingStatus
+from ...models import AllReports, Source, TrackingStatus
 from ..record import now
 
 
@@ -18,14 +18,27 @@ class Row(NamedTuple):
 
     host: str
     assessment: Assessment
-    error: str | None = None
-    """Name of the exception, if there are no reports."""
-    wrong: str = ""
-    """The reasons in a few words."""
-    clock: TrackingStatus | None = None
-    """The clock, if it is synchronised."""
-    sources: list[Source] | None = None
-    """Those whose name is resolved."""
+    error: Exception | None = None
+    """Why there are no reports."""
+    reports: AllReports = AllReports()
+
+    @property
+    def wrong(self) -> str:
+        """The reasons in a few words."""
+        if isinstance(self.error, ChronyError):
+            return self.error._outcome
+        return "; ".join(self.assessment.reasons)
+
+    @property
+    def clock(self) -> TrackingStatus | None:
+        """The clock, if it is synchronised."""
+        clock = self.reports.tracking
+        return clock if clock and clock.is_synchronized() else None
+
+    @property
+    def sources(self) -> list[Source] | None:
+        """The sources whose name is resolved, if they are known."""
+        return known_sources(self.reports)
 
     @property
     def is_good(self) -> bool:
@@ -58,7 +71,7 @@ class Row(NamedTuple):
             "host": self.host,
             "state": self.assessment.state.name,
             "reasons": list(self.assessment.reasons),
-            "error": self.error,
+            "error": self.error and type(self.error).__name__,
             "error_bound": self.bound,
             "offset": clock and clock.offset,
             "stratum": clock and clock.stratum,
@@ -76,25 +89,10 @@ def judged(hosts: Iterable[str], timeout: float | None, limits: Limits) -> Itera
             parse_address(host)
             valid.append(host)
         except ValueError as error:
-            found = Assessment(State.UNKNOWN, (str(error),))
-            yield Row(host, found, type(error).__name__, str(error))
+            yield Row(host, Assessment(State.UNKNOWN, (str(error),)), error)
     for answer in get_many(valid, "tracking", "sources", timeout=timeout):
         if isinstance(answer.error, ChronyLibraryError):
             raise answer.error  # the same for all hosts
-        yield _row(answer, limits)
-
-
-def _row(answer: Answer, limits: Limits) -> Row:
-    found = judge(answer, limits)
-    if answer.error is not None:
-        name = type(answer.error).__name__
-        return Row(answer.address, found, name, answer.error._outcome)
-    reports = answer.result()
-    tracking = reports.tracking
-    return Row(
-        answer.address,
-        found,
-        wrong="; ".join(found.reasons),
-        clock=tracking if tracking and tracking.is_synchronized() else None,
-        sources=known_sources(reports),
-    )
+        yield Row(
+            answer.address, judge(answer, limits), answer.error, answer.reports or AllReports()
+        )
