@@ -37,9 +37,6 @@ exit codes:
 ANSWER_IN = 2.0
 """Seconds that one question may take, since a restart of chronyd can lose it."""
 
-TELL_EVERY = 10.0
-"""Seconds after which to print the progress again, if it is not updated in place."""
-
 
 def run(argv: Sequence[str]) -> int:
     """Wait; return 0 once the clock is good, or 1 if it is not good in time."""
@@ -53,48 +50,47 @@ def run(argv: Sequence[str]) -> int:
     try:
         tracking = _wait(waiting, options.address, progress)
     except ChronyError as error:
-        progress.end()
         complain(error.message)
         return BAD
-    progress.end()
     if not options.quiet:
         print(f"good after {waiting.passed:.1f} s: {in_words(tracking)}".replace("µ", "u"))
     return 0
 
 
 def _wait(waiting: Waiting, address: str | None, progress: _Progress) -> TrackingStatus:
-    while True:
-        try:
-            timeout = max(SHORTEST_QUESTION, waiting.left(ANSWER_IN))
-            tracking = get_tracking(address, timeout=timeout)
-        except ChronyError as error:
-            waiting.take(error)
-        else:
-            waiting.take(tracking)
-        if waiting.good is not None:
-            return waiting.good
-        progress.tell()
-        time.sleep(waiting.pause)
+    try:
+        while True:
+            waiting.take(_ask(address, max(SHORTEST_QUESTION, waiting.left(ANSWER_IN))))
+            if waiting.good is not None:
+                return waiting.good
+            progress.tell()
+            time.sleep(waiting.pause)
+    finally:
+        progress.end()
+
+
+def _ask(address: str | None, timeout: float) -> TrackingStatus | ChronyError:
+    try:
+        return get_tracking(address, timeout=timeout)
+    except ChronyError as error:
+        return error
 
 
 class _Progress:
-    """Shows the progress on stderr: in place on a terminal, otherwise when something changes."""
+    """Shows the progress on stderr: in place on a terminal, otherwise what is new."""
 
     def __init__(self, waiting: Waiting, *, quiet: bool) -> None:
         self._waiting, self._quiet = waiting, quiet
         self._in_place = not quiet and sys.stderr.isatty()
         self._told = ""
-        self._told_at = -TELL_EVERY
 
     def tell(self) -> None:
-        passed, state = self._waiting.passed, self._waiting.state
+        line = f"{self._waiting.passed:5.1f} s: {self._waiting.state}"
         if self._in_place:
-            progress(f"{passed:5.1f} s: {state}"[: width() - 1])
-            return
-        obstacle = self._waiting.obstacle
-        if not self._quiet and (obstacle != self._told or passed >= self._told_at + TELL_EVERY):
-            self._told, self._told_at = obstacle, passed
-            print(f"{passed:5.1f} s: {state}", file=sys.stderr, flush=True)
+            progress(line[: width() - 1])
+        elif not self._quiet and self._waiting.obstacle != self._told:
+            self._told = self._waiting.obstacle
+            print(line, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         if self._in_place:
