@@ -29,20 +29,8 @@ Both run in temporary folders and on free ports, and neither touches this machin
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the subcommand, and return its exit code."""
-    demonstrate(json=_parser().parse(argv).json)
-    return 0
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="pychrony demo", description=ABOUT)
-    parser.host_as = "none is needed"
-    add_json(parser, "the reports")
-    return parser
-
-
-def demonstrate(*, json: bool) -> None:
     """Start two private chronyds, and print every report of the one that follows the other."""
+    options = _parser().parse(argv)
     library_path()  # without libchrony, there is no need to start them
     say("starting two private chronyds; neither touches the clock of this machine")
     with ExitStack() as running:
@@ -54,7 +42,15 @@ def demonstrate(*, json: bool) -> None:
             raise
         connection = running.enter_context(ChronyConnection(client.address))
         _wait(connection)
-        show(View(connection, "all"), json=json)
+        show(View(connection, "all"), json=options.json)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="pychrony demo", description=ABOUT)
+    parser.host_as = "none is needed"
+    add_json(parser, "the reports")
+    return parser
 
 
 def say(message: str) -> None:

@@ -14,9 +14,9 @@ from .._io.address import local_places
 from .._io.failures import is_off
 from .._io.library import VARIABLE, Attempt, library_path, search
 from .._version import __version__
-from ..connection import ChronyConnection
 from ..exceptions import ChronyError, ChronyLibraryError, ChronyTimeoutError
-from ..models import MODELS
+from ..many import get_many
+from ..models import MODELS, Answer
 from .arguments import Parser, add_address, add_json, add_timeout
 from .exits import exit_code
 from .grid import wrapped
@@ -104,7 +104,8 @@ def examine(address: str | None, timeout: float | None) -> Diagnosis:
         found.problem = error
         return found
     places = local_places() if address is None else [address]
-    found.places = [_visit(place, timeout) for place in places]
+    answers = {answer.address: answer for answer in get_many(places, timeout=timeout)}
+    found.places = [_visit(answers[place]) for place in places]
     errors = [visit.error for visit in found.places]
     found.problem = errors[0] if all(errors) else None
     if isinstance(errors[0], ChronyTimeoutError) and not all(errors) and _is_confined():
@@ -125,17 +126,11 @@ def _is_confined() -> bool:
     return TOO_NARROW in rules and WIDE not in rules
 
 
-def _visit(address: str, timeout: float | None) -> Visit:
-    visit = Visit(address)
-    try:
-        with ChronyConnection(address, timeout=timeout) as connection:
-            answers = connection.get_all()
-    except ChronyError as error:
-        visit.error = error
-        return visit
-    for name in MODELS:
-        missing = answers.missing.get(name)
-        if missing is None and getattr(answers, name) == []:
+def _visit(answer: Answer) -> Visit:
+    visit = Visit(answer.address, answer.error)
+    for name in MODELS if answer.reports else ():
+        missing = answer.result().missing.get(name)
+        if missing is None and getattr(answer.reports, name) == []:
             visit.untried.append(name)
         elif missing is None:
             visit.readable.append(name)

@@ -6,7 +6,6 @@ A single report has each field under libchrony's name for it; `lists` makes tabl
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from .._io.failures import is_off
@@ -38,14 +37,10 @@ def text(model: type[Report], answer: Any, width: int, *, everything: bool = Fal
     note = f"{hidden} more whose name is not resolved: -a shows them" if hidden else ""
     if not known:
         return wrapped(f"none; {note}" if note else "none", width)
-    return "\n\n".join([_listed(known, width), *([note] if note else [])])
-
-
-def _listed(records: Sequence[Report], width: int) -> str:
-    lines = table(records, width)
-    if lines is not None:
-        return "\n".join(lines)
-    return "\n\n".join(block(record, width) for record in records)
+    lines = table(known, width)
+    blocks = (block(record, width) for record in known)
+    shown = "\n".join(lines) if lines else "\n\n".join(blocks)
+    return f"{shown}\n\n{note}" if note else shown
 
 
 def text_of(answers: AllReports, report: str, width: int, *, everything: bool = False) -> str:
