@@ -12,10 +12,11 @@ import pytest
 from logbook import SOURCE, START, answered, encoded, failed, history, line, only, read, write
 
 from pychrony import AllReports, LeapStatus, SourceState
-from pychrony._command.logs import Log, columns
+from pychrony._command.logs import LONGEST, Log, columns
 from pychrony._command.logs import read as read_files
-from pychrony._command.logs.columns import History, in_order, steps
-from pychrony._command.logs.lines import parse
+from pychrony._command.logs.columns import History, in_order
+from pychrony._command.logs.lines import Clock, parse
+from pychrony._command.logs.stretches import Step, steps
 from pychrony.testing import make_activity, make_source, make_source_stats, make_tracking
 
 
@@ -24,14 +25,25 @@ def seconds(found: History) -> list[float]:
     return [found.time[number] - START for number in in_order(found)]
 
 
+def clocks(found: History) -> list[Clock]:
+    """Return what all lines say about the clock."""
+    return [Clock(*found.clock[at : at + 4]) for at in range(0, len(found.clock), 4)]
+
+
+def settings(found: History) -> list[Step]:
+    """Return when the clock was set."""
+    return list(steps(found, in_order(found)).values())
+
+
 # Lines.
 
 
 def test_the_clock_has_its_offset_its_bound_its_frequency_and_its_skew() -> None:
     tracking = make_tracking(offset=-3e-6, frequency=-12.5, skew=0.25)
     found = history([line(1.5, answer=AllReports(tracking=tracking).to_dict())])
-    row = found.time[0], found.offset[0], found.bound[0], found.frequency[0], found.skew[0]
-    assert row == pytest.approx((START + 1.5, 3e-6, tracking.error_bound, -12.5, 0.25))
+    assert found.time[0] == START + 1.5
+    assert clocks(found) == [pytest.approx((3e-6, tracking.error_bound, -12.5, 0.25))]
+    assert found.bound(0) == clocks(found)[0].bound
 
 
 def test_an_older_log_is_read_as_well() -> None:
@@ -47,14 +59,13 @@ def test_a_source_has_its_offset_its_error_and_its_reachability() -> None:
     )
     found = history([line(0, answer=AllReports(sources=[source]).to_dict())])
     samples = found.sources[source.address]
-    row = samples.offset[0], samples.error[0], samples.reached[0], samples.selected[0]
-    assert row == pytest.approx((5e-6, 2e-5, 2, 1))
+    assert list(samples.numbers) == pytest.approx([5e-6, 2e-5, 2, 1])
 
 
 def test_a_source_that_was_never_sampled_has_no_offset() -> None:
     source = make_source(last_sample_ago=None)
     found = history([line(0, answer=AllReports(sources=[source]).to_dict())])
-    assert math.isnan(found.sources[source.address].offset[0])
+    assert math.isnan(found.sources[source.address].numbers[0])
 
 
 @pytest.mark.parametrize(
@@ -67,14 +78,14 @@ def test_a_source_that_was_never_sampled_has_no_offset() -> None:
 )
 def test_a_clock_without_a_source_has_no_bound(changes: dict[str, Any]) -> None:
     found = history([answered(0, **changes)])
-    assert math.isnan(found.bound[0])
+    assert math.isnan(found.bound(0))
     assert found.flags[0] == columns.ASKED | columns.CLOCK | columns.SOURCES
 
 
 @pytest.mark.parametrize("report", ["tracking", "sources"])
 def test_a_log_of_one_report_is_enough(report: str) -> None:
     found = history([line(0, report=report, answer=answered(0)["answer"][report])])
-    assert found.bound[0] > 0 or found.sources
+    assert found.bound(0) > 0 or found.sources
 
 
 def test_a_line_of_all_reports_is_read_without_those_that_are_not_needed() -> None:
@@ -134,8 +145,8 @@ def test_a_missing_field_is_named_and_the_others_are_read() -> None:
     log = read(*lines)
     assert log.notes() == ["2 lines lack skew", "2 lines lack latest_meas_err"]
     found = only(log)
-    assert [math.isnan(skew) for skew in found.skew] == [False, True, True]
-    assert len(set(found.bound)) == 1
+    assert [math.isnan(clock.skew) for clock in clocks(found)] == [False, True, True]
+    assert len({clock.bound for clock in clocks(found)}) == 1
 
 
 # Files.
@@ -154,6 +165,13 @@ def test_a_compressed_log_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "cut off inside a compressed file" in capsys.readouterr().err
 
 
+def test_a_line_without_end_is_not_kept_in_memory(tmp_path: Path) -> None:
+    log, endless = Log(), b"x" * (2 * LONGEST + 9)
+    assert read_files(log, [write(tmp_path / "x.log", answered(0), endless, b"\n", answered(1))])
+    assert log.unusable == {"cut off": 2, "not JSON": 1}
+    assert seconds(only(log)) == [0, 1]
+
+
 def test_lines_are_chosen_by_time() -> None:
     log = Log(since=START + 2, until=START + 5)
     log.read("x.log", encoded(*map(answered, range(10))))
@@ -164,12 +182,8 @@ def test_lines_are_chosen_by_time() -> None:
 # Order.
 
 
-def test_lines_are_put_in_order() -> None:
-    assert seconds(history([answered(3), answered(1), answered(2)])) == [1, 2, 3]
-
-
-def test_files_are_put_in_order() -> None:
-    parts = [[answered(n) for n in range(start, start + 3)] for start in (3, 6, 0)]
+def test_lines_and_files_are_put_in_order() -> None:
+    parts = [[answered(n, uptime=n) for n in range(start, start + 3)] for start in (3, 6, 0)]
     assert seconds(history(*parts)) == list(range(9))
     together = [*parts[0], *parts[1], *parts[2]]  # as `cat` does
     assert seconds(history(together)) == list(range(9))
@@ -180,7 +194,7 @@ def test_lines_that_are_there_twice_count_once() -> None:
     for files in ([lines, lines], [lines + lines], [lines[:15], lines[5:]]):
         found = history(*files)
         assert seconds(found) == list(range(20))
-        assert steps(found, in_order(found)) == []
+        assert settings(found) == []
 
 
 def test_two_logs_of_the_same_time_are_one() -> None:
@@ -192,15 +206,34 @@ def test_two_logs_of_the_same_time_are_one() -> None:
     ]
     found = history(clock, sources)
     assert seconds(found) == [0, 0, 0.5, 1, 1, 1.5, 2, 2, 2.5, 3, 3, 3.5, 4, 4, 4.5]
-    assert steps(found, in_order(found)) == []
+    assert settings(found) == []
 
 
 def test_a_clock_that_was_set_back_keeps_its_order() -> None:
     lines = [*map(answered, range(100)), *(answered(n + 0.5) for n in range(50, 200))]
     found = history([answered(n) for n in range(-10, 0)], lines)
     assert seconds(found) == [*range(-10, 100), *(n + 0.5 for n in range(50, 200))]
-    ((_, at, shift),) = steps(found, in_order(found))
-    assert (found.time[at] - START, shift) == (50.5, -48.5)
+    ((before, shift),) = settings(found)
+    assert (found.time[before] - START, shift) == (99, -48.5)
+
+
+def test_what_follows_a_clock_that_was_set_back_stays_behind_it() -> None:
+    lines = [answered(n, uptime=n) for n in range(100)]
+    lines += [answered(n - 80, uptime=n) for n in range(100, 300)]
+    kept = [*range(100), *range(20, 220)]
+    for first, second in [(lines[:250], lines[250:]), (lines[:250], lines[200:])]:
+        assert seconds(history(first, second)) == seconds(history(second, first)) == kept
+    found = history(lines, [answered(n + 0.5, uptime=n + 0.5) for n in range(50)])
+    assert sorted(seconds(found)[:150]) == seconds(found)[:150]
+    assert [round(step.seconds, 3) for step in settings(found)] == [-80]
+
+
+def test_a_boot_into_the_past_keeps_its_order() -> None:
+    first = [answered(n, uptime=1000 + n) for n in range(5)]
+    second = [answered(n - START, uptime=n) for n in range(5, 10)]
+    second += [answered(n, uptime=n) for n in range(10, 15)]
+    found = history(first + second)
+    assert seconds(found) == [*range(5), *(n - START for n in range(5, 10)), *range(10, 15)]
 
 
 def test_the_time_since_boot_shows_each_step() -> None:
@@ -212,9 +245,9 @@ def test_the_time_since_boot_shows_each_step() -> None:
         *(answered(n + 100, uptime=n) for n in range(40, 50)),  # another boot
     ]
     found = history(lines)
-    assert [(at, round(shift, 3)) for _, at, shift in steps(found, in_order(found))] == [
-        (10, -86400),
-        (20, 86400.5),
+    assert [(before, round(shift, 3)) for before, shift in settings(found)] == [
+        (9, -86400),
+        (19, 86400.5),
     ]
 
 

@@ -8,58 +8,64 @@ from typing import Any
 
 import numpy as np
 import pytest
-from logbook import SOURCE, START, answered, failed, history, line, write
+from logbook import START, answered, failed, history, line, write
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from programs import Call, at, command, running
 
 from pychrony import AllReports
-from pychrony._command.logs.columns import History
-from pychrony._command.plot.curves import COLUMNS, gaps, lines_of, spans, thin, with_breaks
+from pychrony._command.logs.columns import History, in_order
+from pychrony._command.logs.stretches import WITHOUT_LINES, Stretch
+from pychrony._command.plot.curves import COLUMNS, clock_of, sources_of, spans, thin
 from pychrony._command.plot.picture import MOST_SOURCES, draw
 from pychrony.testing import PrivateChronyd, make_source, make_tracking
 
 # Curves.
 
 
-def rows_at(*times: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([[t, 1.0] for t in times])
-
-
-def test_a_gap_is_longer_than_the_intervals_around_it() -> None:
-    times = rows_at(0, 1, 2, 3, 10, 11, 12, 13)[:, 0]
-    assert gaps(times) == [(3, 10)]
-
-
-def test_another_interval_is_no_gap() -> None:
-    times = [*range(10), *range(10, 600, 60)]
-    assert gaps(rows_at(*times)[:, 0]) == []
+def missing(found: History) -> list[list[float]]:
+    """Return the times at which the curves of the clock and of the sources are broken."""
+    order = in_order(found)
+    curves = [clock_of(found, order), *(rows for _, rows in sources_of(found, order))]
+    return [[time - START for time, offset, *_ in rows if np.isnan(offset)] for rows in curves]
 
 
 def test_no_curve_crosses_a_gap() -> None:
-    time, value = with_breaks(rows_at(0, 1, 2, 3, 10, 11, 12, 13)).T
-    assert np.isnan(value[(time > 3) & (time < 10)]).all()
-    assert np.isfinite(value).sum() == 8
+    lines = [answered(n) for n in (0, 1, 2, 3, 10, 11, 12, 13)]
+    assert missing(history(lines)) == [[6.5], [6.5]]
+
+
+def test_another_interval_is_no_gap() -> None:
+    lines = [answered(n) for n in [*range(10), *range(10, 600, 60)]]
+    assert missing(history(lines)) == [[], []]
 
 
 def test_no_curve_crosses_an_error() -> None:
     lines = [answered(n) if n != 5 else failed(n) for n in range(10)]
-    found = lines_of(history(lines))
-    for rows in (found.clock(), found.source(SOURCE)):
-        assert list(np.isnan(rows[:, 1]).nonzero()[0]) == [5]
+    assert missing(history(lines)) == [[5], [5]]
 
 
-def test_no_curve_crosses_a_step_back() -> None:
+def test_no_curve_crosses_a_step() -> None:
     lines = [*map(answered, range(10)), *(answered(n + 0.5) for n in range(5, 20))]
-    time, offset = lines_of(history(lines)).clock().T[:2]
-    assert list(time[8:13] - START) == [8, 9, 7.25, 5.5, 6.5]
-    assert list(np.isnan(offset).nonzero()[0]) == [10]
+    assert missing(history(lines)) == [[7.25], [7.25]]
+    lines = [answered(n if n < 10 else n + 100, uptime=n) for n in range(20)]
+    assert missing(history(lines)) == [[59.5], [59.5]]
 
 
-def test_a_state_lasts_until_the_next_line_and_no_longer_than_a_step() -> None:
-    time = np.array([0.0, 1, 2, 3, 4, 2.5, 3.5, 4.5])
-    state = np.array([0, 1, 1, 0, 1, 1, 0, 0], dtype=bool)
-    assert spans(time, state) == [(1, 3.5), (4, 5)]
+def test_a_curve_has_the_lines_that_say_something_about_it() -> None:
+    reports = [answered(n)["answer"] for n in range(9)]
+    clock = [line(n, report="tracking", answer=r["tracking"]) for n, r in enumerate(reports)]
+    sources = [line(n, report="sources", answer=r["sources"]) for n, r in enumerate(reports)]
+    assert missing(history(clock, [s for n, s in enumerate(sources) if n < 3 or n > 6])) == [
+        [],
+        [4.5],
+    ]
+
+
+def test_states_that_a_picture_cannot_part_are_joined() -> None:
+    found = [Stretch(n, 0.5, WITHOUT_LINES if n != 5 else "") for n in range(10)]
+    assert spans(found, 1)[WITHOUT_LINES] == [(0, 4.5), (6, 9.5)]
+    assert len(spans(found, 0.4)[WITHOUT_LINES]) == 9
 
 
 def test_thinning_keeps_every_extreme() -> None:

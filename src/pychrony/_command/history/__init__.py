@@ -13,9 +13,10 @@ from ..exits import BAD, UNUSABLE, USAGE, complain
 from ..grid import aligned
 from ..logs import Log, add_arguments, chosen, read
 from ..logs.columns import ASKED
+from ..logs.stretches import ABOVE
 from ..screen import write
 from ..values import NOTHING
-from .sums import ABOVE, PERCENTILES, Account, Sum, sum_up
+from .sums import PERCENTILES, Account, Sum, sum_up
 
 DESCRIPTION = """\
 Sum up logs of --json --watch, for each day (UTC) and in all: percentiles of the clock's error

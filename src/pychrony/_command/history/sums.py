@@ -5,34 +5,15 @@ from __future__ import annotations
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timezone
-from itertools import pairwise
-from statistics import median
 from typing import NamedTuple
 
-from ..logs.columns import (
-    ASKED,
-    CLOCK,
-    GAP,
-    NEIGHBOURS,
-    SYNCHRONIZED,
-    History,
-    Step,
-    in_order,
-    steps,
-)
+from ..logs.columns import ASKED, History, in_order
+from ..logs.stretches import ABOVE, AGAINST, UNSYNCHRONIZED, Step, steps, stretches
 
 PERCENTILES = (50, 95, 99, 100)
 DAY = 86400.0
-
-AGAINST = ABOVE, UNSYNCHRONIZED, UNANSWERED, WITHOUT_LINES = (
-    "above_limit",
-    "unsynchronised",
-    "unanswered",
-    "without_lines",
-)
-"""What counts against a clock; a sum has the seconds that each of these lasted."""
 
 
 class Sum:
@@ -42,6 +23,7 @@ class Sum:
         self.lines = 0
         self.bounds = array("d")
         self.seconds: dict[str, float] = dict.fromkeys(AGAINST, 0.0)
+        """How long each state that counts against the clock lasted."""
         self.steps: list[tuple[float, Step]] = []
         """Each step of the clock, with the time after it."""
 
@@ -57,10 +39,6 @@ class Sum:
         return limit is None or not (self.seconds[ABOVE] or self.seconds[UNSYNCHRONIZED])
 
 
-Stretch = tuple[float, float, str]
-"""When the state of a line began, how long it lasted, and the state."""
-
-
 class Account(NamedTuple):
     """The sums for one chronyd."""
 
@@ -74,21 +52,22 @@ class Account(NamedTuple):
 def sum_up(address: str | None, history: History, limit: float | None) -> Account:
     """Sum up the lines in which the clock was asked for; there must be one."""
     lines = [line for line in in_order(history) if history.flags[line] & ASKED]
-    found = {step.line: step for step in steps(history, lines)}
+    found = steps(history, lines)
     days = defaultdict[str, Sum](Sum)
     whole = Sum()
-    for line, stretches in _stretches(history, lines, found, limit):
-        time, bound = history.time[line], history.bound[line]
+    for line, lasting in zip(lines, stretches(history, lines, found, limit), strict=True):
+        time, bound = history.time[line], history.bound(line)
         for sum_ in (whole, days[_day(time)]):
             sum_.lines += 1
             if not math.isnan(bound):
                 sum_.bounds.append(bound)
             if line in found:
                 sum_.steps.append((time, found[line]))
-        for start, length, state in stretches:
-            whole.seconds[state] += length
-            for part, day in _by_day(start, length):
-                days[_day(day)].seconds[state] += part
+        for start, length, state in lasting:
+            if state:
+                whole.seconds[state] += length
+                for part, day in _by_day(start, length):
+                    days[_day(day)].seconds[state] += part
     times = [history.time[line] for line in lines]
     return Account(address, min(times), max(times), dict(sorted(days.items())), whole)
 
@@ -103,35 +82,3 @@ def _by_day(start: float, length: float) -> Iterator[tuple[float, float]]:
         part = min(length, DAY - start % DAY)
         yield part, start
         start, length = start + part, length - part
-
-
-def _stretches(
-    history: History, lines: Sequence[int], found: dict[int, Step], limit: float | None
-) -> Iterator[tuple[int, list[Stretch]]]:
-    """Yield each line with the times that count against the clock until the next one."""
-    passed = [
-        history.time[b] - history.time[a] - (found[b].seconds if b in found else 0)
-        for a, b in pairwise(lines)
-    ]
-    usual = median(passed) if passed else 1.0
-    for index, line in enumerate(lines):
-        time, state = history.time[line], _state(history, line, limit)
-        until_next = passed[index] if index < len(passed) else usual
-        around = passed[max(0, index - NEIGHBOURS) : index + NEIGHBOURS + 1]
-        lasts = usual_around = sorted(around)[len(around) // 2] if around else usual
-        if until_next <= GAP * usual_around:
-            lasts = until_next
-        stretches = [(time, lasts, state)] if state else []
-        if lasts < until_next:
-            stretches.append((time + lasts, until_next - lasts, WITHOUT_LINES))
-        yield line, stretches
-
-
-def _state(history: History, line: int, limit: float | None) -> str:
-    """Return what counts against the clock; nothing if it is good."""
-    flags = history.flags[line]
-    if not flags & CLOCK:
-        return UNANSWERED
-    if not flags & SYNCHRONIZED:
-        return UNSYNCHRONIZED
-    return ABOVE if limit is not None and history.bound[line] > limit else ""

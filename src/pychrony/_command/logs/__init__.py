@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from io import BufferedReader
 
 from ..arguments import Parser
@@ -20,6 +21,8 @@ from .lines import Line, parse
 
 GZIP = b"\x1f\x8b"
 """How a compressed file begins."""
+LONGEST = 1 << 24
+"""Maximum bytes of a line. A longer one is read in parts, and none of them can be used."""
 
 
 class Log:
@@ -136,7 +139,8 @@ def chosen(parser: Parser, log: Log, address: str | None) -> list[str | None]:
 def _opened(name: str) -> Iterator[Iterable[bytes]]:
     with sys.stdin.buffer if name == "-" else open(name, "rb") as file:
         assert isinstance(file, BufferedReader)
-        yield gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
+        unpacked = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
+        yield iter(partial(unpacked.readline, LONGEST), b"")
 
 
 def _time(text: str) -> float:

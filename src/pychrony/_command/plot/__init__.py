@@ -8,7 +8,8 @@ from pathlib import Path
 from ..arguments import Parser
 from ..exits import UNREACHABLE, UNUSABLE, USAGE, complain
 from ..logs import Log, add_arguments, chosen, read
-from ..logs.columns import EARLIEST, SYNCHRONIZED, History
+from ..logs.columns import SYNCHRONIZED, History
+from ..logs.stretches import EARLIEST
 
 KINDS = ("svg", "png", "pdf")
 

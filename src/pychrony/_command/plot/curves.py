@@ -2,83 +2,61 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..logs.columns import CLOCK, ERROR, GAP, NEIGHBOURS, SOURCES, History, in_order
+from ..logs.columns import CLOCK, ERROR, SOURCES, History
+from ..logs.stretches import GAP, Stretch, steps, stretches
 
 Numbers = NDArray[np.float64]
 
 COLUMNS = 1500
 """The number of columns in a picture; more cannot be distinguished on a page."""
 
-CHUNK = 100_000
-
 
 class Lines(NamedTuple):
-    """The lines of a history in order."""
+    """Some lines of a history, in order, with a break in each gap and at each step back."""
 
-    history: History
     number: NDArray[np.integer[Any]]
+    """-1 at a break."""
     time: Numbers
-    flags: NDArray[np.uint8]
-
-    def clock(self) -> Numbers:
-        """Return time, offset, error bound, frequency and skew, with a row of NaN at each break."""
-        known = self.history
-        columns = map(np.asarray, (known.offset, known.bound, known.frequency, known.skew))
-        has = (self.flags & (CLOCK | ERROR)) > 0
-        number = self.number[has]
-        return with_breaks(np.column_stack((self.time[has], *(c[number] for c in columns))))
-
-    def source(self, name: str) -> Numbers:
-        """Return time, offset, error bound, reachability and selection, with breaks, too."""
-        known = self.history.sources[name]
-        has = (self.flags & (SOURCES | ERROR)) > 0
-        rows = np.full((len(self.history.time), 5), np.nan)
-        columns = (known.offset, known.error, known.reached, known.selected)
-        rows[np.asarray(known.line), 1:] = np.column_stack(columns)
-        rows = rows[self.number[has]]
-        rows[:, 0] = self.time[has]
-        return with_breaks(rows)
 
 
-def lines_of(history: History) -> Lines:
-    """Return the lines of a history in order."""
-    number = np.asarray(in_order(history))
-    time, flags = np.asarray(history.time), np.asarray(history.flags)
-    return Lines(history, number, time[number], flags[number])
+def clock_of(history: History, order: Sequence[int]) -> Numbers:
+    """Return time, offset, error bound, frequency and skew in each line, with breaks."""
+    lines = _lines(history, order, CLOCK | ERROR)
+    return _rows(lines, len(history.time), range(len(history.time)), history.clock)
 
 
-def gaps(time: Numbers) -> list[tuple[float, float]]:
-    """Return the start and the end of each time without lines."""
-    (before,) = np.nonzero(_is_gap(time))
-    return [(float(time[i]), float(time[i + 1])) for i in before]
+def sources_of(history: History, order: Sequence[int]) -> Iterator[tuple[str, Numbers]]:
+    """Yield for each source time, offset, error bound, reachability and selection, with breaks."""
+    lines = _lines(history, order, SOURCES | ERROR)
+    for name, samples in history.sources.items():
+        yield name, _rows(lines, len(history.time), samples.line, samples.numbers)
 
 
-def with_breaks(numbers: Numbers) -> Numbers:
-    """Insert a row without values into each gap and step back, so that no curve is drawn across."""
-    time = numbers[:, 0]
-    (before,) = np.nonzero(_is_gap(time) | (np.diff(time) < 0))
-    rows = np.full((len(before), numbers.shape[1]), np.nan)
-    rows[:, 0] = (time[before] + time[before + 1]) / 2
-    return np.insert(numbers, before + 1, rows, axis=0)
+def _lines(history: History, order: Sequence[int], flags: int) -> Lines:
+    """Return the lines that have one of these flags."""
+    number = array("i", (line for line in order if history.flags[line] & flags))
+    time = np.asarray(history.time)[number]
+    lasting = stretches(history, number, steps(history, number))
+    lasts = np.fromiter((first.seconds for first, *_ in lasting), float)
+    moved = np.diff(time)
+    (before,) = np.nonzero((moved < 0) | (moved > GAP * lasts[:-1]))
+    between = (time[before] + time[before + 1]) / 2
+    return Lines(np.insert(number, before + 1, -1), np.insert(time, before + 1, between))
 
 
-def _is_gap(time: Numbers) -> NDArray[np.bool_]:
-    intervals = np.diff(time)
-    if not len(intervals):
-        return np.zeros(0, dtype=bool)
-    around = np.pad(intervals, NEIGHBOURS, mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(around, 2 * NEIGHBOURS + 1)
-    is_gap = np.zeros(len(intervals), dtype=bool)
-    for start in range(0, len(intervals), CHUNK):  # a median copies its windows
-        part = slice(start, start + CHUNK)
-        usual = np.abs(np.median(windows[part], axis=1))
-        is_gap[part] = intervals[part] > GAP * usual
-    return is_gap
+def _rows(lines: Lines, size: int, found: Sequence[int], numbers: array[float]) -> Numbers:
+    """Return time and numbers of each line; NaN at a break, and in lines that are not `found`."""
+    known = np.full((size + 1, len(numbers) // len(found)), np.nan, numbers.typecode)
+    known[np.asarray(found)] = np.asarray(numbers).reshape(len(found), -1)
+    return np.column_stack((lines.time, known[lines.number]))
 
 
 class Envelope(NamedTuple):
@@ -118,22 +96,13 @@ def thin(time: Numbers, low: Numbers, high: Numbers) -> Envelope:
     )
 
 
-def spans(time: Numbers, is_so: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Return the start and the end of each time in a state, which lasts until the next line.
-
-    Spans that a picture could not show separately are merged.
-    """
-    intervals = np.diff(time)
-    usual = float(np.median(np.abs(intervals))) if len(intervals) else 1.0
-    back = intervals < 0
-    ends = time + np.append(np.where(back, usual, intervals), usual)
-    starts = np.flatnonzero(is_so & np.append(True, ~is_so[:-1] | back))
-    stops = np.flatnonzero(is_so & np.append(~is_so[1:] | back, True))
-    near = (time.max() - time.min()) / COLUMNS
-    found: list[tuple[float, float]] = []
-    for start, end in sorted(zip(time[starts].tolist(), ends[stops].tolist(), strict=True)):
-        if found and start - found[-1][1] < near:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+def spans(found: Iterable[Stretch], narrowest: float) -> dict[str, list[tuple[float, float]]]:
+    """Return start and end of the times in each state, joined if a picture could not part them."""
+    spans = defaultdict[str, list[tuple[float, float]]](list)
+    for start, seconds, state in found:
+        joined = spans[state]
+        if joined and abs(start - joined[-1][1]) < narrowest:
+            joined[-1] = (joined[-1][0], start + seconds)
         else:
-            found.append((start, end))
-    return found
+            joined.append((start, start + seconds))
+    return spans

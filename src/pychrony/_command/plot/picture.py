@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from matplotlib.ticker import (
 )
 
 from ..grid import shortened
-from ..logs.columns import CLOCK, ERROR, SYNCHRONIZED, History, steps
-from .curves import COLUMNS, Envelope, Lines, Numbers, gaps, lines_of, spans, thin
+from ..logs.columns import SYNCHRONIZED, History, in_order
+from ..logs.stretches import UNANSWERED, UNSYNCHRONIZED, WITHOUT_LINES, steps, stretches
+from .curves import COLUMNS, Envelope, Numbers, clock_of, sources_of, spans, thin
 
 WIDTH = 10.0  # inches
 CLOCK_HEIGHT, SKEW_HEIGHT, SOURCE_HEIGHT, LANE_HEIGHT = 1.5, 0.8, 0.8, 0.2  # inches
@@ -55,10 +57,15 @@ STYLE: Any = {
 # Grey and patterns, so that a picture needs no colours.
 BAND: dict[str, Any] = {"facecolor": "0.82", "linewidth": 0}
 EMPTY: dict[str, Any] = {"facecolor": "none", "linewidth": 0}
-STRETCHES: dict[str, dict[str, Any]] = {
-    "no lines": {**EMPTY, "edgecolor": "0.7", "hatch": "///"},
-    "error instead of an answer": {**EMPTY, "edgecolor": "0.3", "hatch": "xxxx"},
-    "not synchronised": {**EMPTY, "edgecolor": "0.45", "hatch": "...."},
+STATES: dict[str, dict[str, Any]] = {
+    WITHOUT_LINES: {**EMPTY, "edgecolor": "0.7", "hatch": "///", "label": "no lines"},
+    UNANSWERED: {
+        **EMPTY,
+        "edgecolor": "0.3",
+        "hatch": "xxxx",
+        "label": "error instead of an answer",
+    },
+    UNSYNCHRONIZED: {**EMPTY, "edgecolor": "0.45", "hatch": "....", "label": "not synchronised"},
 }
 
 SETTING: dict[str, Any] = {"color": "black", "linewidth": 0.9, "linestyle": (0, (4, 2))}
@@ -72,7 +79,8 @@ A panel with peaks shows twice the range of those 98 %, and marks where each pea
 NARROWEST = 400
 """A stretch of time is at least this fraction of the picture wide, so that it is visible."""
 
-Stretches = dict[str, list[tuple[float, float]]]
+Spans = dict[str, list[tuple[float, float]]]
+"""Start and end of the times in each state."""
 
 
 def draw(history: History, title: str, notes: Sequence[str]) -> Figure:
@@ -90,8 +98,13 @@ def save(figure: Figure, path: str) -> None:
 
 
 def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
-    lines = lines_of(history)
-    stretches = _stretches(lines)
+    order = in_order(history)
+    start, end = min(history.time), max(history.time)
+    settings = steps(history, order)
+    lasting = chain.from_iterable(stretches(history, order, settings))
+    found = spans(lasting, (end - start) / COLUMNS)
+    states = {state: found[state] for state in STATES if state in found}
+    moments = {history.time[step.before]: step for step in settings.values()}
     has_clock, sources = history.has(SYNCHRONIZED), list(history.sources)
     heights = [CLOCK_HEIGHT, CLOCK_HEIGHT, CLOCK_HEIGHT, SKEW_HEIGHT] if has_clock else []
     heights += [SOURCE_HEIGHT] * min(len(sources), MOST_SOURCES)
@@ -100,53 +113,34 @@ def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
     grid = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)
     panels = list(grid[:, 0])
     if has_clock:
-        _draw_clock(panels, lines.clock())
+        _draw_clock(panels, clock_of(history, order))
     if sources:
-        _draw_sources(panels[4 if has_clock else 0 : -1], panels[-1], lines)
-    start, end = float(lines.time.min()), float(lines.time.max())
-    settings = _settings(lines)
+        _draw_sources(panels[4 if has_clock else 0 : -1], panels[-1], sources_of(history, order))
     for panel in panels:
-        _mark(panel, stretches, (end - start) / NARROWEST)
-        for moment in settings:
+        _mark(panel, states, (end - start) / NARROWEST)
+        for moment in moments:
             panel.axvline(moment / DAY, **SETTING)
         panel.tick_params(labelbottom=panel is panels[-1], length=2)
     _draw_time(panels[-1], start, end)
-    words = [*_limits(lines, end - start), *settings.values(), *_errors(lines), *notes]
-    about = f"{_utc(start)} to {_utc(end)} UTC, {len(lines.time):,} lines"
+    errors = Counter(history.errors[line] for line in order if line in history.errors)
+    words = [
+        *_limits(len(order), end - start, len(sources)),
+        *(f"{_utc(moment)}: {step}" for moment, step in moments.items()),
+        *(f"{error}: {number:,} lines" for error, number in errors.items()),
+        *notes,
+    ]
+    about = f"{_utc(start)} to {_utc(end)} UTC, {len(order):,} lines"
     figure.suptitle(f"{shortened(title, 100)}\n{about}", x=0.01, ha="left")
     figure.supxlabel("\n".join(words), x=0.01, ha="left", fontsize=7, color="0.3")
-    _draw_legend(figure, stretches, settings=bool(settings), sources=bool(sources))
+    _draw_legend(figure, states, settings=bool(settings), sources=bool(sources))
     return figure
 
 
-def _stretches(lines: Lines) -> Stretches:
-    found = (
-        gaps(lines.time),
-        spans(lines.time, (lines.flags & ERROR) > 0),
-        spans(lines.time, (lines.flags & (CLOCK | SYNCHRONIZED)) == CLOCK),
-    )
-    return {name: stretch for name, stretch in zip(STRETCHES, found, strict=True) if stretch}
-
-
-def _settings(lines: Lines) -> dict[float, str]:
-    """Return when the clock was set, with a sentence about it."""
-    found = steps(lines.history, lines.number.tolist())
-    times = {lines.history.time[step.before]: step for step in found}
-    return {time: f"{_utc(time)}: {step}" for time, step in times.items()}
-
-
-def _errors(lines: Lines) -> list[str]:
-    numbers = lines.number[(lines.flags & ERROR) > 0].tolist()
-    errors = Counter(lines.history.errors[number] for number in numbers)
-    return [f"{error}: {number:,} lines" for error, number in errors.items()]
-
-
-def _limits(lines: Lines, duration: float) -> Iterator[str]:
+def _limits(lines: int, duration: float, sources: int) -> Iterator[str]:
     """Say what the picture does not show because there is too much of it."""
-    if len(lines.time) > 2 * COLUMNS:
+    if lines > 2 * COLUMNS:
         width = duration / COLUMNS
         yield f"Each column of {width:.3g} s shows the lowest and the highest value of its lines."
-    sources = len(lines.history.sources)
     for what, most in (("offsets", MOST_SOURCES), ("reachability", MOST_LANES)):
         if sources > most:
             yield f"{what} of the first {most} of {sources} sources"
@@ -174,27 +168,25 @@ def _draw_clock(panels: Sequence[Axes], rows: Numbers) -> None:
     skews.set_ylabel("ppm")
 
 
-def _draw_sources(panels: Sequence[Axes], reachability: Axes, lines: Lines) -> None:
+def _draw_sources(
+    panels: Sequence[Axes], reachability: Axes, sources: Iterable[tuple[str, Numbers]]
+) -> None:
     """Draw the offsets of the first sources, and which of all sources answered."""
-    names = list(lines.history.sources)[:MOST_LANES]
     reachability.set_title("Reachability: answered polls of the last eight; a full bar is eight")
-    for index, name in enumerate(names):
-        rows = lines.source(name)
-        if index < len(panels):
-            _draw_source(panels[index], shortened(name, TITLE), rows)
-        _draw_lane(reachability, len(names) - 1 - index, rows)
-    reachability.set_ylim(-0.2, len(names))
-    lanes = [lane + 0.4 for lane in range(len(names))]
-    reachability.set_yticks(lanes, [shortened(name, LABEL) for name in reversed(names)])
+    names = []
+    for lane, (name, rows) in enumerate(islice(sources, MOST_LANES)):
+        names.append(shortened(name, LABEL))
+        if lane < len(panels):
+            _draw_source(panels[lane], shortened(name, TITLE), rows)
+        reached = thin(rows[:, 0], rows[:, 3], rows[:, 3])
+        top = lane - 0.8 * reached.low / 8
+        reachability.fill_between(reached.time / DAY, lane, top, step="post", color="0.35", lw=0)
+        reachability.axhline(lane, color="0.6", linewidth=0.5)
+        del rows  # a long log's take much memory, and the next ones are made now
+    reachability.set_ylim(len(names) - 0.8, -1)
+    reachability.set_yticks([lane - 0.4 for lane in range(len(names))], names)
     reachability.grid(False)
     reachability.tick_params(axis="y", length=0)
-
-
-def _draw_lane(panel: Axes, lane: int, rows: Numbers) -> None:
-    reached = thin(rows[:, 0], rows[:, 3], rows[:, 3])
-    height = 0.8 * reached.low / 8
-    panel.fill_between(reached.time / DAY, lane, lane + height, step="post", color="0.35", lw=0)
-    panel.axhline(lane, color="0.6", linewidth=0.5)
 
 
 def _draw_source(panel: Axes, name: str, rows: Numbers) -> None:
@@ -246,45 +238,39 @@ def _label_sign(panel: Axes, positive: str, negative: str) -> None:
 
 
 def _fit(panel: Axes, drawn: Envelope, unit: EngFormatter) -> None:
-    """Scale a panel to all values except single peaks, and mark these."""
+    """Scale a panel to all values except single peaks; mark these, and say how far they reach."""
     values = np.concatenate((drawn.low, drawn.high))
     values = values[np.isfinite(values)]
     if not len(values):
         return
     middle = float(np.median(values))
     away = np.abs(values - middle)
-    usual = float(np.percentile(away, USUAL))
-    if 0 < PEAK * usual < away.max():
-        panel.set_ylim(middle - ROOM * usual, middle + ROOM * usual)
-        _mark_peaks(panel, drawn.time, drawn.high, middle + ROOM * usual, 1, unit)
-        _mark_peaks(panel, drawn.time, drawn.low, middle - ROOM * usual, -1, unit)
-
-
-def _mark_peaks(
-    panel: Axes, time: Numbers, reach: Numbers, edge: float, sign: int, unit: EngFormatter
-) -> None:
-    """Mark values beyond an edge of a panel, and say how far the highest peak reaches."""
-    beyond = np.flatnonzero(sign * (reach - edge) > 0)
-    if not len(beyond):
+    room = ROOM * float(np.percentile(away, USUAL))
+    if not 0 < PEAK * room < ROOM * away.max():
         return
-    mark: dict[str, Any] = {"marker": "^" if sign > 0 else "v", "color": "black", "markersize": 5}
-    edges = np.full(len(beyond), edge)
-    panel.plot(time[beyond] / DAY, edges, linestyle="none", clip_on=False, **mark)
-    highest = beyond[np.argmax(sign * reach[beyond])]
-    panel.annotate(
-        f"to {unit(float(reach[highest]))}",
-        (time[highest] / DAY, edge),
-        (5, -3 * sign),
-        textcoords="offset points",
-        va="top" if sign > 0 else "bottom",
-        fontsize=7,
-    )
+    panel.set_ylim(middle - room, middle + room)
+    for edge, reach, sign in (middle + room, drawn.high, 1), (middle - room, drawn.low, -1):
+        beyond = np.flatnonzero(sign * (reach - edge) > 0)
+        if not len(beyond):
+            continue
+        edges = np.full(len(beyond), edge)
+        marker = "k^" if sign > 0 else "kv"
+        panel.plot(drawn.time[beyond] / DAY, edges, marker, markersize=5, clip_on=False)
+        highest = beyond[np.argmax(sign * reach[beyond])]
+        panel.annotate(
+            f"to {unit(float(reach[highest]))}",
+            (drawn.time[highest] / DAY, edge),
+            (5, -3 * sign),
+            textcoords="offset points",
+            va="top" if sign > 0 else "bottom",
+            fontsize=7,
+        )
 
 
-def _mark(panel: Axes, stretches: Stretches, narrowest: float) -> None:
-    for name, found in stretches.items():
+def _mark(panel: Axes, states: Spans, narrowest: float) -> None:
+    for state, found in states.items():
         bars = [(start / DAY, max(end - start, narrowest) / DAY) for start, end in found]
-        panel.broken_barh(bars, (0, 1), transform=panel.get_xaxis_transform(), **STRETCHES[name])
+        panel.broken_barh(bars, (0, 1), transform=panel.get_xaxis_transform(), **STATES[state])
 
 
 def _draw_time(panel: Axes, start: float, end: float) -> None:
@@ -298,8 +284,8 @@ def _draw_time(panel: Axes, start: float, end: float) -> None:
     panel.xaxis_date(timezone.utc)
 
 
-def _draw_legend(figure: Figure, stretches: Stretches, *, settings: bool, sources: bool) -> None:
-    keys: list[Artist] = [Patch(**STRETCHES[name], label=name) for name in stretches]
+def _draw_legend(figure: Figure, states: Spans, *, settings: bool, sources: bool) -> None:
+    keys: list[Artist] = [Patch(**STATES[state]) for state in states]
     if settings:
         keys.append(Line2D([], [], **SETTING, label="the clock was set"))
     if sources:
