@@ -600,7 +600,7 @@ int start_batch(struct batch *batch, const shim_ask *asks, int asked, int64_t ti
         return NO_MEMORY;
     batch->deadline = timeout >= 0 ? now + timeout : NEVER;
     start_peer(&batch->peer, timeout);
-    forget_rounds(&batch->round);
+    batch->round = (struct round){0};
     batch->seen.running = true;
     restart_round(batch);
     return OK;

@@ -1,6 +1,3 @@
-/*
- * Sends, receives and repeats single requests, and handles a chronyd that is not there.
- */
 #include "exchange.h"
 
 #include <errno.h>
@@ -48,8 +45,6 @@ static bool same_source(const struct item *one, const struct item *other)
 static enum event conclude(struct slot *slot, enum event event)
 {
     release(slot);
-    if (!slot->peer->repeated)
-        return event;
     for (struct slot *twin = slot->peer->slots; twin != NULL; twin = twin->next)
         if (twin != slot && twin->state != IDLE && same_source(&slot->item, &twin->item))
             release(twin);
@@ -173,7 +168,7 @@ void start_peer(struct peer *peer, int64_t timeout)
     peer->patience = timeout >= 0 && timeout / 4 < MOST_PATIENCE ? timeout / 4 : MOST_PATIENCE;
     peer->stamp = 0;
     peer->error = peer->system = 0;
-    peer->reached = peer->answered = peer->full = peer->repeated = false;
+    peer->reached = peer->answered = peer->full = false;
     peer->batches += peer->batches < KEPT;
     for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
         slot->fresh = false;
@@ -423,7 +418,6 @@ static enum event send_again(struct slot *slot, int64_t now)
 {
     wait_longer(slot, now);
     slot->tries++;
-    slot->peer->repeated = true;
     rewind_item(slot);
     return send_request(slot, now);
 }

@@ -83,7 +83,6 @@ struct peer {
     bool reached;     /* chronyd accepted a request */
     bool answered;    /* it answered one */
     bool full;        /* no further socket can be opened */
-    bool repeated;    /* a request is in several slots */
     int error;        /* why chronyd is not there; 0 once it has answered */
     int system;
 };

@@ -1,6 +1,3 @@
-/*
- * Loads libchrony, once and for ever.
- */
 #include "libchrony.h"
 
 #include <dlfcn.h>

@@ -78,7 +78,6 @@ struct shim_loop {
     struct node clients;
     struct node ready;    /* clients to step */
     struct node finished; /* clients whose batches shim_finished() is to return */
-    int done;             /* number of them */
     int64_t tags;         /* given to clients so far */
     int64_t pauses;       /* nanoseconds that do not count towards timeouts */
     bool abandoned;       /* the caller has let go of it */
@@ -108,19 +107,13 @@ static void unlock_loop(shim_loop *loop) { pthread_mutex_unlock(&loop->lock); }
 /* Step the client at the next step of the loop. */
 static void make_ready(shim_client *client) { append(&client->among_ready, &client->loop->ready); }
 
-static void remove_finished(shim_client *client)
-{
-    client->loop->done -= !is_alone(&client->among_finished);
-    detach(&client->among_finished);
-}
-
 int64_t shim_finished(shim_loop *loop)
 {
     lock_loop(loop);
     int64_t tag = -1;
-    if (loop->done > 0) {
+    if (!is_alone(&loop->finished)) {
         shim_client *client = ITEM(loop->finished.next, shim_client, among_finished);
-        remove_finished(client);
+        detach(&client->among_finished);
         tag = client->batch.seen.tag;
     }
     unlock_loop(loop);
@@ -294,7 +287,7 @@ void shim_client_free(shim_client *client)
     shim_loop *loop = client->loop;
     lock_loop(loop);
     free_peer(&client->batch.peer);
-    remove_finished(client);
+    detach(&client->among_finished);
     detach(&client->among_ready);
     detach(&client->among_all);
     unlock_loop(loop);
@@ -312,10 +305,8 @@ static void step_client(shim_client *client, int64_t now)
     if (running && over)
         fail_batch(batch, SHIM_UNREACHABLE, ECANCELED);
     client->due = step_batch(batch, now);
-    if (running && !batch->seen.running) {
+    if (running && !batch->seen.running)
         append(&client->among_finished, &client->loop->finished);
-        client->loop->done++;
-    }
     if (client->due < client->loop->due)
         client->loop->due = client->due;
 }
@@ -355,7 +346,7 @@ static void take_events(const struct epoll_event *events, int count)
 /* The nanoseconds until the next step is due, as shim_run() returns them. */
 static int64_t time_left(const shim_loop *loop, int64_t now)
 {
-    if (loop->done > 0 || !is_alone(&loop->ready))
+    if (!is_alone(&loop->finished) || !is_alone(&loop->ready))
         return 0;
     return loop->due == NEVER ? NEVER : loop->due > now ? loop->due - now : 0;
 }
@@ -385,7 +376,8 @@ int64_t shim_run(shim_loop *loop, int64_t longest)
         take_events(events, found);
         now = clock_now(loop);
         step(loop, now);
-    } while (found >= 0 && loop->done == 0 && now < end); /* a signal: Python runs its handler */
+        /* After a signal, Python runs its handler. */
+    } while (found >= 0 && is_alone(&loop->finished) && now < end);
     int64_t left = time_left(loop, now);
     unlock_loop(loop);
     return left;
@@ -398,7 +390,7 @@ int64_t shim_start(shim_client *client, const shim_ask *asks, int asked, int64_t
 {
     shim_loop *loop = client->loop;
     lock_loop(loop);
-    remove_finished(client);
+    detach(&client->among_finished);
     client->due = NEVER;
     int64_t now = clock_now(loop);
     int error = start_batch(&client->batch, asks, asked, timeout, now);
@@ -417,6 +409,6 @@ void shim_stop(shim_client *client)
     if (client->batch.seen.running)
         stop_batch(&client->batch);
     client->due = NEVER;
-    remove_finished(client);
+    detach(&client->among_finished);
     unlock_loop(client->loop);
 }

@@ -1,6 +1,3 @@
-/*
- * Copies the record that a libchrony session holds to a store, and identifies its source.
- */
 #include "records.h"
 
 #include <stdio.h>

@@ -1,6 +1,3 @@
-/*
- * Decides whether the lists of a round are consistent.
- */
 #include "rounds.h"
 
 #include <string.h>
@@ -8,12 +5,6 @@
 /* If the same source is missing in so many rounds in a row, the sources are not changing: chronyd
    refuses this record. */
 enum { MOST_GONE = 10 };
-
-void forget_rounds(struct round *round)
-{
-    round->rounds = round->gone = 0;
-    round->compared = false;
-}
 
 void begin_round(struct round *round)
 {

@@ -49,10 +49,7 @@ struct round {
     int recounts; /* how often the number is asked for again before this round */
 };
 
-/* Forget the rounds of the previous batch. */
-void forget_rounds(struct round *round);
-
-/* Begin a round. */
+/* Begin a round; all zero before the first one of a batch. */
 void begin_round(struct round *round);
 
 /* A request other than opening and closing was answered. */

@@ -1,6 +1,3 @@
-/*
- * Opens, watches and closes sockets, within a budget.
- */
 #include "sockets.h"
 
 #include <errno.h>
