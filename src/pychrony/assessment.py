@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ._model.durations import interval, seconds
 from ._model.placeholders import is_resolved
-from ._model.ranges import Range, up_to
+from ._model.ranges import Range
 from .exceptions import ChronyConnectionError, ChronyError, ChronyNotSynchronizedError
 from .models import AllReports, Answer, LeapStatus, Source, SourceState, TrackingStatus
 
@@ -78,7 +78,7 @@ def assess(
     another machine's chronyd, it includes the difference between the two clocks; for reports that
     do not say when they were read (0), it is not judged.
     """
-    return judge(reports, Limits(up_to(warning), up_to(critical), sources, stratum, local_ok))
+    return judge(reports, Limits(Range(warning), Range(critical), sources, stratum, local_ok))
 
 
 class Limits(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from .._io.address import parse_address
 from .._model import durations, ranges
-from .._model.ranges import up_to
+from .._model.ranges import Range
 from ..assessment import Limits
 from .exits import USAGE, complain
 from .streams import width
@@ -153,9 +153,9 @@ def limits(options: argparse.Namespace) -> Limits:
     """Return the requirements that the options of `add_limits()` describe."""
     warning, critical = options.warning, options.critical
     if warning is None:
-        warning = up_to(0.1 if critical is None else min(0.1, critical.end))
+        warning = Range(0.1 if critical is None else min(0.1, critical.end))
     if critical is None:
-        critical = up_to(max(1.0, warning.end))
+        critical = Range(max(1.0, warning.end))
     if warning.is_limit() and critical.is_limit() and warning.end > critical.end:
         options.parser.error("--warning must not be above --critical")
     return Limits(warning, critical, options.sources, options.stratum, options.local_ok)

@@ -12,8 +12,8 @@ from .durations import seconds
 class Range(NamedTuple):
     """Durations that are good: those from `start` to `end`, or all others."""
 
-    start: float
     end: float
+    start: float = 0.0
     others: bool = False
 
     def complaint(self, value: float) -> str:
@@ -37,11 +37,6 @@ class Range(NamedTuple):
         return f"{'@' if self.others else ''}{end if start == '0' and end else f'{start}:{end}'}"
 
 
-def up_to(end: float) -> Range:
-    """Return the range whose durations are at most `end`."""
-    return Range(0.0, end)
-
-
 def parse(text: str) -> Range:
     """Parse a range such as `10ms`, `1us:10ms`, `1us:`, `~:10ms` or `@1s:2s`.
 
@@ -56,7 +51,7 @@ def parse(text: str) -> Range:
     end = parse_duration(last) if last else inf
     if start > end:
         raise ValueError(f"the range {text!r} ends before it starts")
-    return Range(start, end, text.strip().startswith("@"))
+    return Range(end, start, text.strip().startswith("@"))
 
 
 def plain(value: float) -> str:
