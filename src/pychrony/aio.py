@@ -19,7 +19,7 @@ from weakref import ref
 from . import connection
 from ._io.address import parse_timeout
 from ._io.conversation import Daemon, remaining
-from ._io.events import Calls, Driver, running_loop, wait_for
+from ._io.events import Calls, running_loop, wait_for
 from ._io.many import Many
 from ._io.questions import Fields, Question, Together, reading, single
 from ._waiting import Waiting
@@ -78,13 +78,12 @@ class ChronyConnection(Connection):
     async def __aenter__(self) -> ChronyConnection:
         if self._daemon is not None:
             raise self._already_open()
-        driver = Driver.of(running_loop())
-        calls = Calls(driver)
+        calls = Calls(running_loop())
         try:
             await calls.connect(self._wanted, self._timeout, self._name)
-            self._open(calls.daemon, _close_dropped, ref(driver))
+            self._open(calls.daemon, _close_dropped, ref(calls))
         except BaseException:
-            driver.release()
+            calls.leave()
             raise
         self._calls = calls
         return self
@@ -108,11 +107,10 @@ class ChronyConnection(Connection):
         if self._daemon is None:
             return
         calls = self._calls
-        if not calls.driver.events.is_closed():
-            calls.driver.check()
+        if not calls.events.is_closed():
+            calls.check()
         self._leave()
         calls.close()
-        calls.driver.release()
 
     async def get_tracking(self) -> TrackingStatus:
         return await self._ask(single(TrackingStatus))
@@ -185,15 +183,15 @@ class _Once(ChronyConnection):
         return await super()._ask(question, left)
 
 
-def _close_dropped(daemon: Daemon, process: int, reference: ref[Driver]) -> None:
+def _close_dropped(daemon: Daemon, process: int, reference: ref[Calls]) -> None:
     """Close a connection that was dropped, or is still open at the end of the process.
 
-    The reference is weak, since calls that a closed event loop has left unfinished belong to the
-    driver, and the connection to these calls.
+    The reference is weak, since the connection belongs to calls that a closed event loop has left
+    unfinished.
     """
-    driver = reference()
-    if driver is not None and os.getpid() == process:
-        driver.release_from_anywhere()
+    calls = reference()
+    if calls is not None and os.getpid() == process:
+        calls.leave_from_anywhere()
     daemon.close_dropped(process, "task", "use an 'async with' block, or aclose()")
 
 

@@ -96,8 +96,8 @@ const shim_shape *shim_get_shape(int shape);
 /* ---- Loops ---- */
 
 /* Any number of clients that one thread drives, and the epoll descriptor that watches their
-   sockets. A blocking connection has a loop for each client. All clients of an event loop, or of a
-   call that asks many daemons, share one. */
+   sockets. A blocking connection has a loop for each client. All clients of an asyncio connection,
+   or of a call that asks many daemons, share one. */
 typedef struct shim_loop shim_loop;
 
 /* Make a loop without clients. NULL without memory. */

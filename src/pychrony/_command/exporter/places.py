@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 MOST = 2000
 """Maximum number of targets to ask at the same time."""
-FILES = 5 * MOST
-"""Descriptors needed for this: two fifths of them for the first socket of each target, since
-libchrony also opens /dev/urandom for it, a third for HTTP connections, and the rest, a quarter, for
-more sockets of targets with long lists."""
+FILES = 15 * MOST // 2
+"""Descriptors needed for this: two fifths of them for three files of each target (a socket,
+libchrony's /dev/urandom, and an epoll descriptor), a third for HTTP connections, and the rest, a
+quarter, for more sockets of targets with long lists."""
 REMEMBERED = 100_000
 """Maximum number of targets to remember."""
 
@@ -77,4 +77,4 @@ def limits() -> Limits:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
             limit = wanted
     files = FILES if limit == resource.RLIM_INFINITY else min(FILES, limit)
-    return Limits(places=max(2, files // 5), connections=max(4, files // 3 - 8))
+    return Limits(places=max(2, 2 * files // 15), connections=max(4, files // 3 - 8))
