@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from limits import HANG, LONG
 from programs import output
 from scripted import ScriptedChronyd
-from scripted.faults import delay, drop, honest
+from scripted.faults import drop, honest
 from scripted.wire import Command, Record, Status
 from timeline import DAY, SECOND, Leap, Machine
 
@@ -105,28 +105,27 @@ def reads_slowly(machine: Machine, clock: Callable[[], int]) -> Callable[[], int
 Event = Callable[[Watch], None]
 
 
-def passes(duration: int) -> Event:
-    return lambda watch: watch.machine.advance(duration)
+def event(happens: Callable[..., None], *arguments: st.SearchStrategy[Any]) -> Any:
+    """Call a function of the watch with these arguments."""
+    return st.tuples(*arguments).map(lambda chosen: lambda watch: happens(watch, *chosen))
 
 
-def suspends(duration: int) -> Event:
-    return lambda watch: watch.machine.suspend(duration)
+def passes(watch: Watch, duration: int) -> None:
+    watch.machine.advance(duration)
 
 
-def measures(
-    spread: int, wrong: float, skew: int, residual: int, frequency_wrong: float, drift: int
-) -> Event:
-    def event(watch: Watch) -> None:
-        machine = watch.machine
-        machine.spread, machine.wrong = spread, wrong
-        machine.skew, machine.residual = skew, residual
-        machine.frequency_wrong, machine.drift = frequency_wrong, drift
-
-    return event
+def suspends(watch: Watch, duration: int) -> None:
+    watch.machine.suspend(duration)
 
 
-def slews(rate: int) -> Event:
-    return lambda watch: watch.machine.slew(rate) if watch.machine.controlled else None
+def measures(watch: Watch, *values: Any) -> None:
+    names = ("spread", "wrong", "skew", "residual", "frequency_wrong", "drift")
+    vars(watch.machine).update(zip(names, values, strict=True))
+
+
+def slews(watch: Watch, rate: int) -> None:
+    if watch.machine.controlled:
+        watch.machine.slew(rate)
 
 
 def steps(watch: Watch) -> None:
@@ -134,13 +133,9 @@ def steps(watch: Watch) -> None:
         watch.machine.step()
 
 
-def is_set(by: int) -> Event:
+def is_set(watch: Watch, by: int) -> None:
     """Somebody sets the clock, and chronyd notices that."""
-
-    def event(watch: Watch) -> None:
-        watch.machine.system += by
-
-    return event
+    watch.machine.system += by
 
 
 def restarts(watch: Watch) -> None:
@@ -159,40 +154,36 @@ def stops(watch: Watch) -> None:
     watch.chronyd.stop()
 
 
-def travels(before: int, after: int) -> Event:
+def travels(watch: Watch, before: int, after: int) -> None:
     """The request takes `before` nanoseconds, and the answer `after`."""
-
-    def event(watch: Watch) -> None:
-        watch.machine.round_trip = before, after
-
-    return event
+    watch.machine.round_trip = before, after
 
 
 # The extremes, where errors show most, and anything in between.
 PARTS = st.sampled_from([-1.0, 1.0]) | st.floats(-1, 1)
 SPREADS = st.sampled_from([200, 10_000]) | st.integers(200, SECOND // 10)
 DURATIONS = st.sampled_from([SECOND // 2, 3 * SECOND]) | st.integers(0, 3 * SECOND)
-PASSES = DURATIONS.map(passes)
+PASSES = event(passes, DURATIONS)
 EVENTS = st.one_of(
     PASSES,
     PASSES,
     PASSES,
-    st.integers(0, 3 * MS).map(suspends),
-    DURATIONS.map(suspends),
-    st.builds(
+    event(suspends, st.integers(0, 3 * MS)),
+    event(suspends, DURATIONS),
+    event(
         measures,
-        spread=SPREADS,
-        wrong=PARTS,
-        skew=st.integers(0, 2_000),
-        residual=st.integers(-2_000, 2_000),
-        frequency_wrong=PARTS,
-        drift=st.sampled_from([-990, 0, 990]),
+        SPREADS,
+        PARTS,
+        st.integers(0, 2_000),
+        st.integers(-2_000, 2_000),
+        PARTS,
+        st.sampled_from([-990, 0, 990]),
     ),
-    st.integers(1, 100_000_000).map(slews),
+    event(slews, st.integers(1, 100_000_000)),
     st.just(steps),
-    st.integers(-10 * SECOND, 10 * SECOND).map(is_set),
+    event(is_set, st.integers(-10 * SECOND, 10 * SECOND)),
     st.sampled_from([restarts, synchronizes, synchronizes, stops]),
-    st.builds(travels, st.integers(0, 300 * MS), st.integers(0, 300 * MS)),
+    event(travels, st.integers(0, 300 * MS), st.integers(0, 300 * MS)),
 )
 AGES = st.sampled_from([0, 1, 5, 60])
 PACES = st.sampled_from([-100_000, 0, 100_000]) | st.integers(-200_000, 200_000)
@@ -593,32 +584,6 @@ def test_waiting_ends_when_true_time_must_be_past(chronyd: PrivateChronyd) -> No
         interval = clock.wait_past(until)
         assert interval.earliest_ns > until
         assert clock.wait_past(until - SECOND).earliest_ns > until
-
-
-FORK = """
-import os, signal, sys, threading, warnings
-from pychrony import BoundedClock
-
-warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
-with BoundedClock(sys.argv[1], timeout=20, max_age=0) as clock:
-    clock.now()
-    thread = threading.Thread(target=clock.now)
-    thread.start()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(10)
-        clock.now()
-        os._exit(0)
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
-"""
-
-
-def test_a_child_forked_while_a_thread_asks_can_tell_the_time(scripted: ScriptedChronyd) -> None:
-    scripted.script = {Command.TRACKING: Machine().report()}
-    scripted.fault = delay(0.3)
-    assert output(FORK, scripted.address) == ""
-    scripted.fault = honest
 
 
 SIGNALS = """

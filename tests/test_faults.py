@@ -186,7 +186,7 @@ class Row(NamedTuple):
     reports: Sequence[str] = REPORTS
 
     def __str__(self) -> str:
-        return self.name if len(self.over) == 2 else f"{self.name}, {self.over[0]}"
+        return self.name
 
     def expects(self, report: str) -> Expected:
         if isinstance(self.expected, Expected):
@@ -317,12 +317,6 @@ FAULTS: dict[str, list[Row]] = {
             lambda chronyd: setattr(chronyd, "opencommands", OPEN_COMMANDS),
             only(UNIX_ONLY, UNAUTHORIZED),
             over=["udp"],
-        ),
-        Row(
-            "as a chronyd with its own list of open reports",
-            lambda chronyd: setattr(chronyd, "opencommands", OPEN_COMMANDS),
-            DATA,
-            over=["unix"],
         ),
     ],
     "Answers of a wrong length": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from scripted.wire import Record, tracking
@@ -17,6 +18,7 @@ LOCAL = 0x7F7F0101
 Leap = Literal["insert", "delete"]
 
 
+@dataclass
 class Machine:
     """True time and the clocks of a machine, moved on by `advance()`; all in nanoseconds.
 
@@ -25,42 +27,29 @@ class Machine:
     what chronyd measured by at most 1 ppm.
     """
 
-    def __init__(
-        self,
-        *,
-        controlled: bool = True,
-        hardware: int = 0,
-        kernel: int = 0,
-        spread: int = 200,
-        round_trip: tuple[int, int] = (0, 0),
-    ) -> None:
-        """`kernel` is the adjustment of the kernel's clock, if chronyd does not control it.
-
-        `spread` is chronyd's error bound, and `round_trip` how long request and answer take.
-        """
-        self.true = NOON  # counts every second, even a leap second
-        self.raw = 5_000 * SECOND
-        self.boot = 7_000 * SECOND
-        self.suspended = 1_000 * SECOND
-        self.system = NOON + 123_456_789
-        self.controlled = controlled
-        self.hardware = hardware
-        self.kernel = kernel
-        self.synchronized = True
-        self.spread = spread
-        self.skew = 50
-        self.residual = 20
-        self.wrong = 0.0
-        self.frequency_wrong = 0.0
-        self.drift = 0
-        self.slew_rate = 0
-        self.slew_left = 0
-        self.leap: Leap | None = None
-        self.midnight = 0
-        self.applied_at = 0  # when the system clock, or chronyd, applies the leap second
-        self.applied = False
-        self.leap_by_slew = False
-        self.round_trip = round_trip
+    controlled: bool = True
+    hardware: int = 0
+    kernel: int = 0  # the adjustment of the kernel's clock, if chronyd does not control it
+    spread: int = 200  # chronyd's error bound
+    round_trip: tuple[int, int] = (0, 0)  # how long request and answer take
+    true: int = NOON  # counts every second, even a leap second
+    raw: int = 5_000 * SECOND
+    boot: int = 7_000 * SECOND
+    suspended: int = 1_000 * SECOND
+    system: int = NOON + 123_456_789
+    synchronized: bool = True
+    skew: int = 50
+    residual: int = 20
+    wrong: float = 0.0
+    frequency_wrong: float = 0.0
+    drift: int = 0
+    slew_rate: int = 0
+    slew_left: int = 0
+    leap: Leap | None = None
+    midnight: int = 0
+    applied_at: int = 0  # when the system clock, or chronyd, applies the leap second
+    applied: bool = False
+    leap_by_slew: bool = False
 
     def clocks(self) -> Clocks:
         return Clocks(

@@ -83,15 +83,10 @@ def _result(call: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def _connection(module: Any, address: str, timeout: float) -> Iterator[Ask]:
+def _connection(module: Any, used: bool, address: str, timeout: float) -> Iterator[Ask]:
     with connected(module, address, timeout) as chrony:
-        yield lambda report: _result(getattr(chrony, _METHODS[report]))
-
-
-@contextmanager
-def _used_connection(module: Any, address: str, timeout: float) -> Iterator[Ask]:
-    with connected(module, address, timeout) as chrony:
-        for method in (chrony.get_activity,) * 16 + (chrony.get_sources,) * 2:  # for all sockets
+        uses = (chrony.get_activity,) * 16 + (chrony.get_sources,) * 2  # for all sockets
+        for method in uses if used else ():
             with suppress(ChronyTimeoutError):  # the timeout may be too short for a busy machine
                 LOOP.result(method())
         yield lambda report: _result(getattr(chrony, _METHODS[report]))
@@ -166,8 +161,8 @@ def _command(address: str, timeout: float) -> Iterator[Ask]:
 
 BLOCKING, AWAITING = (
     [
-        Way(f"{prefix}connection", partial(_connection, module)),
-        Way(f"{prefix}used connection", partial(_used_connection, module)),
+        Way(f"{prefix}connection", partial(_connection, module, False)),
+        Way(f"{prefix}used connection", partial(_connection, module, True)),
         Way(f"{prefix}one-shot", partial(_one_shot, module)),
         Way(f"{prefix}get_many", partial(_many, module)),
     ]

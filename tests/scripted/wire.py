@@ -89,23 +89,12 @@ def response(
 
 
 def float_bytes(value: float) -> bytes:
-    """Encode a 7-bit exponent and a 25-bit coefficient; NaN becomes 0, large numbers the limit."""
-    if math.isnan(value):
-        return bytes(4)
-    limit = 2**24 if value < 0 else 2**24 - 1
-    magnitude = min(abs(value), 2.0**64)
-    exponent = math.frexp(magnitude)[1]
-    coefficient = round(math.ldexp(magnitude, 25 - exponent))
-    while coefficient > limit:
-        coefficient, exponent = coefficient >> 1, exponent + 1
-    if exponent > 63:
-        coefficient, exponent = limit, 63
-    elif exponent < -64:
-        coefficient, exponent = coefficient >> (-64 - exponent), -64
-    if coefficient == 0:
-        return bytes(4)
-    signed = -coefficient if value < 0 else coefficient
-    return ((exponent % 2**7) << 25 | signed % 2**25).to_bytes(4, "big")
+    """Encode a 7-bit exponent and a 25-bit coefficient."""
+    fraction, exponent = math.frexp(value)
+    coefficient = int(math.ldexp(fraction, 24))
+    if not -64 < exponent < 63:
+        raise ValueError(f"chronyd would not send {value}")
+    return ((exponent + 1) % 2**7 << 25 | coefficient % 2**25).to_bytes(4, "big")
 
 
 def float_value(raw: bytes) -> float:
