@@ -308,6 +308,15 @@ def test_a_slew_while_the_answer_travels_is_allowed_for(watch: Watching) -> None
     clock.look_often(20, 200 * MS)
 
 
+@pytest.mark.parametrize("wrong", [-1.0, 1.0])
+def test_an_error_that_grows_while_the_answer_travels_is_allowed_for(
+    watch: Watching, wrong: float
+) -> None:
+    travel = 0, 300 * MS
+    machine = Machine(round_trip=travel, skew=2_000, wrong=wrong, frequency_wrong=wrong)
+    watch(machine).look_often(3, SECOND // 2)
+
+
 @pytest.mark.parametrize("suspended", [40_000, 50_000])  # a slew for 200 ms hides the shorter one
 def test_a_short_suspension_during_a_slew_is_allowed_for(watch: Watching, suspended: int) -> None:
     machine = Machine(hardware=-100_000)

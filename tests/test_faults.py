@@ -199,18 +199,16 @@ def overtaken(request: Request, reply: bytes, number: int) -> Iterable[tuple[flo
     return [(0.01 * (number % 3 == 0), reply)]
 
 
-def with_status(status: int) -> Row:
-    name = {int(known): known.name for known in Status}.get(status, "unknown")
-    return Row(f"status {status} ({name})", lambda _: refuse(status), by_status(status))
+def with_status(status: int, *, counts: bool = False) -> Row:
+    """A row for answers with a status, perhaps only after the number of sources."""
 
-
-def then_with_status(status: Status) -> Row:
     def fault(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        chosen = honest if request.command is Command.N_SOURCES else refuse(status)
-        return chosen(request, reply, number)
+        counted = counts and request.command is Command.N_SOURCES
+        return (honest if counted else refuse(status))(request, reply, number)
 
-    name = f"status {status} ({status.name}) after the number of sources"
-    return Row(name, lambda _: fault, by_status(status))
+    name = {int(known): known.name for known in Status}.get(status, "unknown")
+    after = " after the number of sources" if counts else ""
+    return Row(f"status {status} ({name}){after}", lambda _: fault, by_status(status))
 
 
 def users(command: Command) -> list[str]:
@@ -306,12 +304,9 @@ FAULTS: dict[str, list[Row]] = {
         Row("junk, then the answer", lambda _: drip(0.001, count=20), DATA),
     ],
     "Answers with an error": [
-        *(with_status(status) for status in (*range(1, 22), 65535)),
+        *(with_status(status) for status in (*[*Status][1:], 65535)),
         Row("success, but no reply", lambda _: refuse(0), NEW),
-        then_with_status(Status.FAILED),
-        then_with_status(Status.UNAUTH),
-        then_with_status(Status.INVALID),
-        then_with_status(Status.NOSUCHSOURCE),
+        *(with_status(status, counts=True) for status in [*Status][1:5]),
         Row(
             "as a chronyd with its own list of open reports",
             lambda chronyd: setattr(chronyd, "opencommands", OPEN_COMMANDS),

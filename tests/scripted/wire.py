@@ -52,29 +52,17 @@ class Command(IntEnum):
 
 
 class Status(IntEnum):
-    """Status of a reply, under chrony's names."""
+    """The status of a reply to a command that only reads, under chrony's names."""
 
     SUCCESS = 0
     FAILED = 1
     UNAUTH = 2
     INVALID = 3
     NOSUCHSOURCE = 4
-    INVALIDTS = 5
     NOTENABLED = 6
-    BADSUBNET = 7
-    ACCESSALLOWED = 8
-    ACCESSDENIED = 9
-    NOHOSTACCESS = 10
-    SOURCEALREADYKNOWN = 11
-    TOOMANYSOURCES = 12
     NORTC = 13
-    BADRTCFILE = 14
-    INACTIVE = 15
-    BADSAMPLE = 16
-    INVALIDAF = 17
     BADPKTVERSION = 18
     BADPKTLENGTH = 19
-    INVALIDNAME = 21
 
 
 BY_INDEX = (Command.SOURCES, Command.SOURCESTATS, Command.SELECTDATA)
