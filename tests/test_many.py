@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import os
 import socket
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from limits import HANG, fds, nothing_left, remains
-from loops import LOOPS, run
+from loops import LOOPS, each_loop, run
 from programs import output
 from scripted import ScriptedChronyd, script
 from scripted.faults import at, delay, drop, restarts
@@ -304,11 +303,14 @@ def test_an_iterator_that_is_abandoned_leaves_nothing_behind(transport: Any, how
         assert [remains(chronyd.address) for chronyd in found] == [[]] * 20
 
 
-@pytest.mark.parametrize("kind", LOOPS)
+@each_loop
 @pytest.mark.parametrize("how", ["close", "drop", "cancel"])
-def test_an_async_iterator_that_is_abandoned_leaves_nothing_behind(kind: str, how: str) -> None:
-    async def abandon(addresses: list[str], before: int) -> None:
-        answers = aio.get_many(addresses, "tracking")
+async def test_an_async_iterator_that_is_abandoned_leaves_nothing_behind(how: str) -> None:
+    await asyncio.sleep(0)
+    with daemons(20) as found, nothing_left():
+        for chronyd in found[1:]:
+            chronyd.fault = drop
+        answers = aio.get_many([chronyd.address for chronyd in found], "tracking")
         assert stratum(await anext(answers)) == 1
         if how == "close":
             await answers.aclose()
@@ -321,17 +323,6 @@ def test_an_async_iterator_that_is_abandoned_leaves_nothing_behind(kind: str, ho
         del answers
         for _ in range(5):
             await asyncio.sleep(0)
-        assert fds() == before
-
-    async def main(addresses: list[str]) -> None:
-        await asyncio.sleep(0)
-        gc.collect()
-        await abandon(addresses, fds())
-
-    with daemons(20) as found:
-        for chronyd in found[1:]:
-            chronyd.fault = drop
-        run(kind, main([chronyd.address for chronyd in found]))
 
 
 def test_an_error_of_the_addresses_is_the_callers(get_many: GetMany) -> None:
