@@ -17,7 +17,7 @@ from scripted import ScriptedChronyd
 from pychrony import ChronyError
 from pychrony.testing import PrivateChronyd
 
-pytest_plugins = ["alone", "faults_page", "programs"]
+pytest_plugins = ["alone", "programs"]
 
 
 @pytest.hookimpl(optionalhook=True)
