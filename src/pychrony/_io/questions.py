@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Report)
 A = TypeVar("A")
+K = TypeVar("K")
+V = TypeVar("V")
 
 _ALONE = {"tracking", "activity", "rtcdata", "smoothing", "serverstats"}
 """Reports with a single record. The engine asks for the number of records of any other report."""
@@ -58,18 +60,23 @@ class Reading(Question[list[R]]):
     """The records of one report."""
 
     def __init__(self, model: type[R]) -> None:
-        super().__init__(model._report, flags=_joined(model))
-        self._model = model
+        super().__init__(model._report, flags=lib.SHIM_JOINED if model._joined else 0)
+        self._readers = _readers(model)
 
     def answer(self, client: Client) -> list[R]:
         """Return the records; an empty list if the report is turned off in chronyd."""
         ask = client.batch.asks[0]
         error = ask.error
         if not error:
-            return records(client, self._model, ask)
-        if error == DISABLED and self._model._report in OFF:
+            return self.records(client, ask)
+        if error == DISABLED and self.names[0] in OFF:
             return []
-        raise client.failure(self._model._report, ask)
+        raise client.failure(self.names[0], ask)
+
+    def records(self, client: Client, ask: Ask) -> list[R]:
+        """Decode the records of a report of the finished batch, which has no error."""
+        places, readers, read = client.places(ask), self._readers, client.bytes
+        return [readers[shape](read, offset) for shape, offset, _ in places if shape >= 0]
 
 
 class Single(Question[R]):
@@ -77,16 +84,14 @@ class Single(Question[R]):
 
     def __init__(self, model: type[R]) -> None:
         super().__init__(model._report)
-        self._model = model
-        self._readers = _READERS[model]
+        self._readers = _readers(model)
 
     def answer(self, client: Client) -> R:
         """Return the record."""
         shape, offset, _ = client.first_place()
         if shape < 0:
-            raise client.failure(self._model._report, client.batch.asks[0])
-        record: R = self._readers[shape](client.bytes, offset)
-        return record
+            raise client.failure(self.names[0], client.batch.asks[0])
+        return self._readers[shape](client.bytes, offset)
 
 
 class Together(Question[Answers]):
@@ -94,23 +99,23 @@ class Together(Question[Answers]):
 
     def __init__(self, models: Sequence[type[Report]]) -> None:
         super().__init__(*(model._report for model in models))
-        self._models = models
-        for ask, model in zip(self.asks, models, strict=True):
-            ask.flags |= _joined(model)
+        self._readings = [reading(model) for model in models]
+        for ask, one in zip(self.asks, self._readings, strict=True):
+            ask.flags = one.asks[0].flags
 
     def answer(self, client: Client) -> Answers:
         """Return the records of each report, or the error in their place."""
         answers: dict[str, list[Report] | ChronyError] = {}
-        for number, model in enumerate(self._models):
+        for number, name in enumerate(self.names):
             ask = client.batch.asks[number]
             try:
                 if ask.error:
-                    raise client.failure(model._report, ask)
-                answers[model._report] = records(client, model, ask)
+                    raise client.failure(name, ask)
+                answers[name] = self._readings[number].records(client, ask)
             except (ChronyPermissionError, ChronyDataError) as error:
                 if not refused(error) and isinstance(error, ChronyPermissionError):
                     raise  # the system, not chronyd, refuses all requests
-                answers[model._report] = error
+                answers[name] = error
         return Answers(answers, client.address)
 
     def lacks_permission(self, answer: Answers) -> bool:
@@ -142,31 +147,37 @@ class Fields(Question["list[dict[str, ReportField]]"]):
         ]
 
 
-_READINGS: dict[type[Report], Reading[Any]] = {}
-_SINGLES: dict[type[Report], Single[Any]] = {}
-
-
-def reading(model: type[R]) -> Reading[R]:
-    """Return the question for the records of one report; all calls share it.
+class _Made(dict[K, V]):
+    """Values that are made when they are first needed.
 
     `get()` would lock the dictionary on a Python without a GIL (see workers.py).
     """
-    if model in _READINGS:
-        return _READINGS[model]
-    return _READINGS.setdefault(model, Reading(model))
+
+    def __init__(self, make: Callable[[K], V]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: K) -> V:
+        return self.setdefault(key, self._make(key))
+
+
+_READINGS: _Made[type[Report], Reading[Any]] = _Made(Reading)
+_SINGLES: _Made[type[Report], Single[Any]] = _Made(Single)
+
+
+def reading(model: type[R]) -> Reading[R]:
+    """Return the question for the records of one report; all calls share it."""
+    return _READINGS[model]
 
 
 def single(model: type[R]) -> Single[R]:
     """Return the question for the only record of one report; all calls share it."""
-    if model in _SINGLES:
-        return _SINGLES[model]
-    return _SINGLES.setdefault(model, Single(model))
+    return _SINGLES[model]
 
 
-def records(client: Client, model: type[R], ask: Ask) -> list[R]:
-    """Decode the records of one report of the finished batch, which has no error."""
-    places, readers, read = client.places(ask), _READERS[model], client.bytes
-    return [readers[shape](read, offset) for shape, offset, _ in places if shape >= 0]
+def _readers(model: type[R]) -> _Made[int, Callable[[Any, int], R]]:
+    """Return, for each shape, the function that builds a model from its records."""
+    return _Made(lambda shape: reader(model, _shape(shape)))
 
 
 def _flags(name: str) -> int:
@@ -174,33 +185,6 @@ def _flags(name: str) -> int:
     flags = 0 if name in _ALONE else lib.SHIM_SOURCES
     flags |= lib.SHIM_ADDRESSED if name in _ADDRESSED else 0
     return flags | (lib.SHIM_ADDRESSES if name == "sourcestats" else 0)
-
-
-def _joined(model: type[Report]) -> int:
-    return lib.SHIM_JOINED if model._joined else 0
-
-
-class _Readers(dict[int, Callable[[Any, int], Any]]):
-    """For each shape, the function that builds a model from its records; generated on first use."""
-
-    def __init__(self, model: type[Report]) -> None:
-        super().__init__()
-        self._model = model
-
-    def __missing__(self, shape: int) -> Callable[[Any, int], Any]:
-        self[shape] = read = reader(self._model, _shape(shape))
-        return read
-
-
-class _AllReaders(dict[type[Report], _Readers]):
-    """The readers of each model, added on first use."""
-
-    def __missing__(self, model: type[Report]) -> _Readers:
-        self[model] = readers = _Readers(model)
-        return readers
-
-
-_READERS = _AllReaders()
 
 
 def _shape(number: int) -> Shape:
