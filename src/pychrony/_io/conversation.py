@@ -25,13 +25,13 @@ from ..exceptions import (
     ChronyPermissionError,
     ChronyTimeoutError,
 )
+from . import workers  # noqa: F401  # arranges that workers close their sockets
 from ._shim import ffi
 from .address import Address
 from .client import KEPT, Client, labelled, new_loop
 from .failures import is_away, lookup_failure, nowhere, refused, unresolved
 from .names import LookUp, hosts
 from .questions import Question
-from .workers import watch_process
 
 if TYPE_CHECKING:
     from ._shim import Loop
@@ -96,7 +96,6 @@ class Daemon:
         `timeout` is that of a whole call, for messages. The clients share `loop` if there is one;
         otherwise, each creates its own.
         """
-        watch_process()
         self.places = list(places)
         self.name = name
         self.timeout = timeout

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
 
 from ._shim import lib
 
@@ -19,38 +18,26 @@ class _Token:
 
 
 _token = _Token()
-_watched: set[int] = set()  # IDs of the processes that have a finalizer
 
 
-def watch_process() -> None:
-    """Arrange that all sockets are closed at the end of a `multiprocessing` worker."""
-    util = _util()
-    if util is not None and os.getpid() not in _watched:
-        _add_finalizer(util)
+def _watch_process() -> None:
+    """Arrange that all sockets are closed at the end of this process, if it may be a worker.
 
-
-def _util() -> ModuleType | None:
-    """Return `multiprocessing.util`, which every worker loads; `None` if it is not loaded here.
-
-    `sys.modules.get()` would lock the dictionary on a Python without a GIL, and a child that is
-    forked at that moment waits for ever.
+    A worker drops the finalizers that it has before it begins its work, so it adds this one again.
     """
+    # `get()` would lock the dictionary on a Python without a GIL, and a child that is forked at
+    # that moment waits for ever.
     name = "multiprocessing.util"
-    return sys.modules[name] if name in sys.modules else None  # noqa: SIM401
+    util = sys.modules[name] if name in sys.modules else None  # noqa: SIM401
+    if util is None:  # every worker loads it
+        return
+
+    def add_finalizer(_: object) -> None:
+        util.Finalize(None, lib.shim_close_all, exitpriority=-100)  # after all others
+
+    add_finalizer(_token)
+    util.register_after_fork(_token, add_finalizer)
 
 
-def _add_finalizer(util: ModuleType) -> None:
-    _watched.clear()
-    _watched.add(os.getpid())
-    after_all_others = -100
-    util.Finalize(None, lib.shim_close_all, exitpriority=after_all_others)
-
-
-def _watch_worker() -> None:
-    """Add the finalizer in a forked child, once a worker has dropped those of its parent."""
-    util = _util()
-    if util is not None:
-        util.register_after_fork(_token, lambda _: _add_finalizer(util))
-
-
-os.register_at_fork(after_in_child=_watch_worker)
+_watch_process()
+os.register_at_fork(after_in_child=_watch_process)
