@@ -126,22 +126,10 @@ class Calls:
                 try:
                     for client in wait.clients:
                         self._set_timer(client.due)
-                    await self._wait(future, wait.until)
+                    await _wait(future, wait.until)
                 finally:
                     del self._waiting[future]
                     _AWAITED.difference_update(wait.clients)
-
-    async def _wait(self, future: asyncio.Future[None], until: int) -> None:
-        """Wait for a future, or until that time; `close()` ends the wait with an error."""
-        timer = None
-        if until < NEVER:
-            pause = max(0, until - time.monotonic_ns())
-            timer = self.events.call_later(pause / 1e9, wake, future)
-        try:
-            await future
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     def _step(self) -> None:
         """Wake the calls that are done, and step again when that is due."""
@@ -180,7 +168,7 @@ class Calls:
         turn = self.events.create_future()
         self._turns[turn] = None
         try:
-            await self._wait(turn, until)
+            await _wait(turn, until)
         except BaseException:
             if turn in self._turns:
                 del self._turns[turn]
@@ -226,13 +214,23 @@ async def wait_for(loop: Loop, nanoseconds: int) -> None:
     events = running_loop()
     future = events.create_future()
     descriptor = lib.shim_loop_fd(loop)
-    timer = events.call_later(nanoseconds / 1e9, wake, future) if nanoseconds < NEVER else None
     if descriptor >= 0:
         events.add_reader(descriptor, wake, future)
     try:
-        await future
+        await _wait(future, time.monotonic_ns() + nanoseconds)
     finally:
         if descriptor >= 0:
             events.remove_reader(descriptor)
+
+
+async def _wait(future: asyncio.Future[None], until: int) -> None:
+    """Wait for a future, or until that time."""
+    timer = None
+    if until < NEVER:
+        pause = max(0, until - time.monotonic_ns())
+        timer = future.get_loop().call_later(pause / 1e9, wake, future)
+    try:
+        await future
+    finally:
         if timer is not None:
             timer.cancel()
