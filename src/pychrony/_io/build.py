@@ -130,15 +130,6 @@ def command(folder: Path, extension: Path, abi: StableABI | None) -> list[str]:
     return [*compiler, *flags, *hardening, *same, *include, *caller, *files, *output]
 
 
-def is_shallow(folder: str) -> bool:
-    """Whether a folder is a shallow clone, whose history may lack the tag of the last release."""
-    git = ["git", "-C", folder, "rev-parse", "--is-shallow-repository"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True).stdout.strip() == "true"
-    except FileNotFoundError:
-        return False
-
-
 class ShimBuildHook(BuildHookInterface[Any]):
     """Puts what it makes into the wheel, or beside the sources of an editable install."""
 
@@ -205,7 +196,8 @@ class ShimBuildHook(BuildHookInterface[Any]):
 
     def require_version(self) -> None:
         """Stop where the version would silently be wrong: a shallow clone may lack all tags."""
-        if self.metadata.version.startswith("0.0.") and is_shallow(self.root):
+        is_shallow = Path(self.root, ".git", "shallow").exists()
+        if self.metadata.version.startswith("0.0.") and is_shallow:
             self.app.abort(
                 "pychrony's version comes from git's tags, and this shallow clone has none: run "
                 "'git fetch --unshallow --tags', or clone a tag: --depth 1 --branch v3.0.0"
