@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from limits import wait_until
+from limits import PATIENCE, wait_until
 
 
 class Response(NamedTuple):
@@ -37,14 +38,32 @@ def fetch(url: str, headers: Mapping[str, str] | None = None, **options: Any) ->
 
 
 class Exporter(NamedTuple):
+    """A server, and the lines of its log so far; they are complete once it has ended."""
+
     url: str
     process: subprocess.Popen[str]
+    lines: list[str]
 
-    def metrics(self, **headers: str) -> str:
-        return fetch(f"{self.url}/metrics", headers).text
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.url.partition("://")[2].partition(":")
+        return host, int(port)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, **options: Any) -> Response:
+        return fetch(self.url + path, headers, **options)
+
+    def metrics(self) -> str:
+        return self.get("/metrics").text
 
     def probe(self, target: str, headers: Mapping[str, str] | None = None) -> Response:
-        return fetch(f"{self.url}/probe?{urlencode({'target': target})}", headers)
+        return self.get(f"/probe?{urlencode({'target': target})}", headers)
+
+    def is_up(self, target: str | None = None) -> bool:
+        """Whether its chronyd has answered, or the one that it is to probe."""
+        text = self.metrics() if target is None else self.probe(target).text
+        assert "\nchrony_up " in text
+        return "\nchrony_up 1.0\n" in text
 
 
 @contextmanager
@@ -53,15 +72,21 @@ def exporter(*arguments: str, files: int | None = None) -> Iterator[Exporter]:
     limited = [] if files is None else ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"]
     command = [*limited, sys.executable, "-m", "pychrony", "exporter"]
     command += ["--listen", "127.0.0.1:0", "--timeout", "50"]
+    lines: list[str] = []
     with subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
+        log = process.stderr
+        reader = threading.Thread(target=lambda: lines.extend(log))
         try:
-            line = process.stderr.readline()
+            line = log.readline()
             match = re.fullmatch(r"pychrony: serving (https?://\S+)/metrics\n", line)
-            assert match, line + process.stderr.read()
-            yield Exporter(match[1], process)
+            assert match, line + log.read()
+            reader.start()
+            yield Exporter(match[1], process, lines)
         finally:
             process.terminate()
+            if reader.ident:
+                reader.join(PATIENCE)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_a_recipe_is_for_linux_alone(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> Channel:
-    here = [interpreter(Path(python)) for python in pythons()]
+    here = [interpreter(python) for python in pythons()]
     machine = [python for python in here if python.series in SERIES]
     if not machine or machine[0].series != SERIES[0]:
         pytest.fail(f"the recipes are built on Python {SERIES[0]}, which is not on this machine")

@@ -7,28 +7,23 @@ and tested as they are, and only the versions differ from conda-forge's.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .machine import Interpreter, add_chrony, add_compiler, add_python, add_stable_abi, interpreter
 from .packages import PLATFORM, Channel
-from .wheels import add_wheel, download
+from .wheels import add_wheels
 
 __all__ = ["PLATFORM", "Channel", "interpreter", "make_channel"]
 
 
 def make_channel(folder: Path, pythons: list[Interpreter], chronyd: Path) -> Channel:
-    """Make the channel that both recipes can be built and tested from, the oldest Python first."""
+    """Make the channel that both recipes can be built and tested from."""
     channel = Channel(folder)
-    add_compiler(channel, "cc", sysroot="2.17")
+    add_compiler(channel)
     add_stable_abi(channel)
     add_chrony(channel, chronyd)
     for python in pythons:
         add_python(channel, python)
-    with ThreadPoolExecutor() as pool:
-        downloads = pool.map(lambda python: download(python, folder / python.series), pythons)
-        for python, wheels in zip(pythons, downloads, strict=True):
-            for wheel in wheels:
-                add_wheel(channel, wheel, python)
+        add_wheels(channel, python, folder / python.series)
     channel.index()
     return channel

@@ -31,7 +31,6 @@ class Interpreter(NamedTuple):
 
     path: Path
     version: str
-    home: Path
     include: Path
 
     @property
@@ -46,23 +45,22 @@ class Interpreter(NamedTuple):
         return f"0_cp3{minor}" if minor >= 13 else "0_cpython"
 
 
-def interpreter(path: Path) -> Interpreter:
+def interpreter(path: str) -> Interpreter:
     """Ask a Python for its version and its folders."""
     script = (
-        "import json, platform, sys, sysconfig; print(json.dumps([sys.executable,"
-        "platform.python_version(), sys.prefix, sysconfig.get_path('include')]))"
+        "import platform, sys, sysconfig;"
+        "print(sys.executable, platform.python_version(), sysconfig.get_path('include'))"
     )
-    answer = subprocess.run([path, "-c", script], check=True, capture_output=True, text=True)
-    executable, version, home, include = json.loads(answer.stdout)
-    return Interpreter(Path(executable), version, Path(home), Path(include))
+    executable, version, include = subprocess.check_output([path, "-c", script], text=True).split()
+    return Interpreter(Path(executable), version, Path(include))
 
 
-def add_compiler(channel: Channel, cc: str, sysroot: str) -> None:
+def add_compiler(channel: Channel) -> None:
     """Add the C compiler under conda-forge's names."""
     name = f"gcc_{PLATFORM}"
-    script = ACTIVATE_COMPILER.format(cc=shutil.which(cc))
+    script = ACTIVATE_COMPILER.format(cc=shutil.which("cc"))
     channel.add(name, "15.1.0", {f"etc/conda/activate.d/{name}.sh": script})
-    channel.add(f"sysroot_{PLATFORM}", sysroot)
+    channel.add(f"sysroot_{PLATFORM}", "2.17")
 
 
 def add_python(channel: Channel, python: Interpreter) -> None:

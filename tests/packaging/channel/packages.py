@@ -1,14 +1,14 @@
-"""Writes the packages of a conda channel, and the lists that installers read first."""
+"""Writes the packages of a conda channel."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import asyncio
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rattler_build import Package, assemble_package
+from rattler.index import index_fs
+from rattler_build import assemble_package
 
 PLATFORM = "linux-aarch64" if platform.machine() == "aarch64" else "linux-64"
 
@@ -35,12 +35,9 @@ class Channel:
         *,
         depends: Iterable[str] = (),
         build: str = "0",
-        noarch: bool = False,
     ) -> None:
-        """Make a package, unless it exists: several Pythons may share a wheel."""
+        """Make a package."""
         root = self.staging / f"{name}-{version}-{build}"
-        if root.exists():
-            return
         root.mkdir(parents=True)
         for path, content in (files or {}).items():
             target = root / path
@@ -49,40 +46,15 @@ class Channel:
                 target.symlink_to(content)
                 continue
             target.write_bytes(content.encode() if isinstance(content, str) else content)
-            if target.parent.name in {"bin", "sbin", "python-scripts"}:
+            if target.parent.name in {"bin", "sbin"}:
                 target.chmod(0o755)
-        subdir = "noarch" if noarch else PLATFORM
         assemble_package(
-            name,
-            version,
-            subdir,
-            build,
-            self.folder / subdir,
+            *(name, version, PLATFORM, build, self.folder / PLATFORM),
             files_dir=root,
             depends=list(depends),
-            noarch="python" if noarch else None,
             compression_level=1,
         )
 
     def index(self) -> None:
         """Write the lists that installers read first."""
-        for folder in (self.folder / PLATFORM, self.folder / "noarch"):
-            packages = {path.name: describe(path) for path in sorted(folder.glob("*.conda"))}
-            lists = {"info": {"subdir": folder.name}, "packages": {}, "packages.conda": packages}
-            (folder / "repodata.json").write_text(json.dumps(lists))
-
-
-def describe(path: Path) -> dict[str, object]:
-    """Return what a channel's list says about a package."""
-    package = Package.from_file(path)
-    described: dict[str, object] = {
-        "name": package.name,
-        "version": package.version,
-        "build": package.build_string,
-        "build_number": package.build_number,
-        "depends": package.depends,
-        "subdir": package.subdir,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "size": path.stat().st_size,
-    }
-    return described | ({"noarch": package.noarch} if package.noarch else {})
+        asyncio.run(index_fs(self.folder))
