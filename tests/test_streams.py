@@ -107,6 +107,8 @@ def test_a_missing_stdout_is_an_error_if_there_is_something_to_write(
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert ("writing the output: " in done.stderr) is bool(usual.stdout)
+    if redirection == ">/dev/full" and usual.stdout:
+        assert done.stderr.endswith("writing the output: No space left on device\n")
 
 
 @every_call
