@@ -90,27 +90,16 @@ def test_a_clock_whose_sources_have_gone_is_critical(check: Check) -> None:
     assert line.startswith("CRITICAL: no source is reachable; 0 of 1 sources usable, 1 required")
 
 
-def test_a_chronyd_that_was_stopped_is_critical_until_it_is_back(
-    check: Check, server: PrivateChronyd
-) -> None:
-    with PrivateChronyd(server.as_source()) as chronyd:
-        chronyd.stop()
-        for address in (chronyd.address, chronyd.command_address):
-            line = check("--address", address)
-            assert line.startswith("CRITICAL: ")
-            assert address in line
-        chronyd.start()
-        chronyd.wait_until_synchronized()
-        assert check("--address", chronyd.address, *EASY).startswith("OK: ")
-
-
-def test_a_chronyd_that_hangs_is_critical(check: Check) -> None:
+def test_a_chronyd_that_hangs_or_was_stopped_is_critical(check: Check) -> None:
     with PrivateChronyd("local stratum 5") as chronyd:
         chronyd.pause()
         line = check("--address", chronyd.command_address, "--timeout", "0.3")
         chronyd.resume()
-    assert line.startswith("CRITICAL: ")
-    assert "no answer within 0.3 s" in line
+        assert line.startswith("CRITICAL: ")
+        assert "no answer within 0.3 s" in line
+        chronyd.stop()
+        for address in (chronyd.address, chronyd.command_address):
+            assert check("--address", address).startswith(f"CRITICAL: connecting to {address}: ")
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from libchrony import TAGS
 from problems import ReleaseError, reported
@@ -120,13 +121,14 @@ class Environment:
 
 def requirements(tree: Path) -> list[str]:
     """Return the requirements for building and using an sdist."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    pyproject = tomllib.loads((tree / "pyproject.toml").read_text())
+    pyproject = toml(tree / "pyproject.toml")
     return [*pyproject["build-system"]["requires"], *pyproject["project"]["dependencies"]]
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file, even with Python 3.10."""
+    module = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    return dict(module.loads(path.read_text()))
 
 
 def call(command: Sequence[str], folder: Path, **variables: str) -> str:

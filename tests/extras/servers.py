@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 from limits import PATIENCE, wait_until
@@ -47,8 +47,10 @@ class Exporter(NamedTuple):
     @property
     def place(self) -> tuple[str, int]:
         """Host and port."""
-        host, _, port = self.url.partition("://")[2].partition(":")
-        return host, int(port)
+        parts = urlsplit(self.url)
+        assert parts.hostname
+        assert parts.port
+        return parts.hostname, parts.port
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, **options: Any) -> Response:
         return fetch(self.url + path, headers, **options)

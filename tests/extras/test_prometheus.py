@@ -263,14 +263,6 @@ def test_an_alert_finds_the_clocks_that_it_is_for(fleet: Fleet) -> None:
     assert {name: set(fleet.query(query)) for name, query in alerts.items()} == FIRING
 
 
-def test_an_alert_is_raised(fleet: Fleet) -> None:
-    alerts = fleet.prometheus.api("alerts")["alerts"]
-    (leap,) = [a for a in alerts if a["labels"]["alertname"] == "ChronyLeapSecondDue"]
-    assert leap["state"] == "firing"
-    pending = {(a["labels"]["alertname"], fleet.name_of(a["labels"])) for a in alerts}
-    assert pending == {(alert, name) for alert, names in FIRING.items() for name in names}
-
-
 def test_an_alert_finds_a_chronyd_that_restarts_again_and_again(
     tmp_path: Path, server: PrivateChronyd
 ) -> None:

@@ -50,16 +50,20 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(params=[*WIDTHS], ids=lambda width: f"{width}px")
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": request.param, "height": 900})
-    page.set_default_timeout(60_000)  # machines can be busy
-    yield page
-    page.close()
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)  # machines can be busy
+        yield page
 
 
+@pytest.mark.parametrize("width", WIDTHS, ids=lambda width: f"{width}px")
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_opens_without_an_error_and_fits(path: str, page: Page, address: str) -> None:
+def test_a_page_opens_without_an_error_and_fits(
+    path: str, width: int, page: Page, address: str
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
     wrong: list[str] = []
     page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -71,7 +75,7 @@ def test_a_page_opens_without_an_error_and_fits(path: str, page: Page, address: 
     )
     page.goto(address + path, wait_until="load")
     assert wrong == []
-    if page.viewport_size == {"width": WIDTHS[0], "height": 900}:
+    if width == WIDTHS[0]:
         cut = page.evaluate(
             """() => [...document.querySelectorAll("article .table-wrapper, article pre")]
                 .filter(element => element.scrollWidth > element.clientWidth + 1)
@@ -92,8 +96,7 @@ def test_a_page_opens_without_an_error_and_fits(path: str, page: Page, address: 
     assert surplus == 0, f"the page is {surplus} pixels too wide"
 
 
-def test_no_link_is_dead(site: Path, browser: Browser, address: str) -> None:
-    page = browser.new_page()
+def test_no_link_is_dead(site: Path, page: Page, address: str) -> None:
     ids: dict[str, set[str]] = {}
     links: set[tuple[str, str]] = set()
     for path in PAGES:
@@ -104,7 +107,6 @@ def test_no_link_is_dead(site: Path, browser: Browser, address: str) -> None:
         )
         ids[path] = set(found)
         links |= {(path, href) for href in hrefs}
-    page.close()
     dead = []
     for path, href in sorted(links):
         url, fragment = urldefrag(urljoin(address + path, href))
@@ -119,14 +121,10 @@ def test_no_link_is_dead(site: Path, browser: Browser, address: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["index.html", "guides/fleet.html", "reference/reports.html"])
-def test_a_page_links_to_the_manuals_of_other_versions(
-    path: str, browser: Browser, address: str
-) -> None:
-    page = browser.new_page()
+def test_a_page_links_to_the_manuals_of_other_versions(path: str, page: Page, address: str) -> None:
     page.goto(address + path, wait_until="domcontentloaded")
     page.locator(".version a", has_text=OTHER).click()
     page.wait_for_url(f"{address}{OTHER}/index.html")
-    page.close()
 
 
 @pytest.mark.parametrize(
@@ -143,24 +141,17 @@ def test_a_page_links_to_the_manuals_of_other_versions(
         ("csv", "guides/from-chronyc.html"),
     ],
 )
-def test_the_search_leads_to_the_page(
-    words: str, path: str, browser: Browser, address: str
-) -> None:
-    page = browser.new_page()
+def test_the_search_leads_to_the_page(words: str, path: str, page: Page, address: str) -> None:
     page.goto(f"{address}search.html?q={quote(words)}")
     page.locator(".search-summary", has_text="Search finished").wait_for()
     links = page.locator("ul.search > li > a").evaluate_all("found => found.map(a => a.pathname)")
     assert f"/{path}" in links[:3]
-    page.close()
 
 
-def test_a_copied_command_has_no_prompt(browser: Browser, address: str) -> None:
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()
+def test_a_copied_command_has_no_prompt(page: Page, address: str) -> None:
     page.goto(f"{address}guides/first-five-minutes.html")
     block = page.locator(".highlight-console").first
     block.hover()
     block.locator("button.copybtn").click()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.splitlines()[0].startswith("pychrony ")
-    context.close()

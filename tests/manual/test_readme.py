@@ -23,6 +23,7 @@ def test_it_is_shorter_than_120_lines() -> None:
 
 def test_its_links_work_on_a_package_index_and_lead_to_what_there_is(site: Path) -> None:
     links = re.findall(r"^\[[^]]+\]: (\S+)$|\]\(([^)]+)\)", TEXT, re.MULTILINE)
+    assert len(links) > 4
     for link in (first or second for first, second in links):
         assert link.startswith("https://")
         if link.startswith(SITE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import artifacts
@@ -14,6 +15,13 @@ import pytest
 def pytest_xdist_auto_num_workers() -> int:
     """Run more workers than CPUs: some tests wait for downloads and timeouts."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as somebody; return its output."""
+    somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@localhost"]
+    command = ["git", "-C", str(folder), *somebody, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pathlib import Path
 import artifacts
 import installed
 import pytest
+from conftest import git
 from packaging.requirements import Requirement
 
 HOOK = """
@@ -114,11 +115,6 @@ def test_the_declared_minima_build_it_and_pass_its_tests(
     installed.try_in(environment, tree, tests)
 
 
-def git(folder: Path, *arguments: str) -> None:
-    somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@localhost"]
-    subprocess.run(["git", "-C", str(folder), *somebody, *arguments], check=True)
-
-
 def commit(folder: Path, message: str) -> None:
     git(folder, "commit", "--quiet", "--allow-empty", "-m", message)
 
@@ -156,19 +152,17 @@ def archive(repository: Path, ref: str, folder: Path) -> Path:
     return artifacts.unpack(file, folder)
 
 
-def test_the_archive_of_a_tag_gives_its_version(repository: Path, tmp_path: Path) -> None:
-    git(repository, "tag", "v0.1.0")
-    commit(repository, "second")
-    git(repository, "tag", "v0.2.0")
-    assert version(archive(repository, "v0.1.0", tmp_path)) == "0.1.0"
-
-
-def test_the_archive_of_a_later_commit_comes_after_the_version(
-    repository: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("ref", "expected"), [("v0.1.0", "0.1.0"), ("v0.2.0~", "0.1.0.post1.dev1"), ("HEAD", "0.2.0")]
+)
+def test_an_archive_of_a_commit_gives_its_version(
+    ref: str, expected: str, repository: Path, tmp_path: Path
 ) -> None:
     git(repository, "tag", "v0.1.0")
     commit(repository, "second")
-    assert version(archive(repository, "HEAD", tmp_path)) == "0.1.0.post1.dev1"
+    commit(repository, "third")
+    git(repository, "tag", "v0.2.0")
+    assert version(archive(repository, ref, tmp_path)) == expected
 
 
 def test_a_copy_of_the_files_alone_is_not_built(repository: Path) -> None:

