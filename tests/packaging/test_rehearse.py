@@ -8,7 +8,7 @@ import pytest
 from artifacts import ROOT
 from problems import ReleaseError
 from rehearse.__main__ import release
-from rehearse.stage import Theatre
+from rehearse.stage import Stage
 
 WORKFLOW = ROOT / ".github/workflows/release.yml"
 
@@ -24,9 +24,9 @@ def rehearse(old: str, new: str, folder: Path, cache: Path) -> None:
     assert text.count(old) == 1
     copy = folder / "release.yml"
     copy.write_text(text.replace(old, new))
-    theatre = Theatre(folder / "theatre", copy)
-    (theatre.folder / "cache").symlink_to(cache)
-    release(theatre)
+    stage = Stage(folder / "stage", copy)
+    (stage.folder / "cache").symlink_to(cache)
+    release(stage)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from artifacts import KINDS
 from problems import ReleaseError, reported
 
 from rehearse.act import Run
-from rehearse.stage import INDEXES, TAG, VERSION, Stage, Theatre
+from rehearse.stage import INDEXES, TAG, VERSION, Stage
 
 
 def main() -> None:
@@ -24,21 +24,20 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there, and keep it all")
     options = parser.parse_args()
     with reported("rehearse"), tempfile.TemporaryDirectory(prefix="pychrony-rehearsal-") as scratch:
-        theatre = Theatre(options.keep or Path(scratch), options.workflow)
-        release(theatre)
-        release_without_reviewer(theatre)
+        stage = Stage(options.keep or Path(scratch), options.workflow)
+        release_without_reviewer(stage)
+        release(stage)
 
 
-def release(theatre: Theatre) -> None:
+def release(stage: Stage) -> None:
     """Play a release that succeeds; stop unless all files reach all places, in this order."""
-    stage = Stage(theatre, "release")
     run = stage.play()
     for title, job in run.jobs.items():
         print(f"{title}: {job.result}", flush=True)
     expect(not run.failed, "a job failed", run)
     ran = {job.id for job in run.jobs.values()}
-    expect(ran == theatre.jobs.keys(), f"the jobs {ran ^ theatre.jobs.keys()} did not run", run)
-    for earlier, later in pairwise(theatre.jobs):
+    expect(ran == stage.jobs.keys(), f"the jobs {ran ^ stage.jobs.keys()} did not run", run)
+    for earlier, later in pairwise(stage.jobs):
         expect(run.ends_before(earlier, later), f"{later} did not wait for {earlier}", run)
     names = stage.published("testpypi")
     expect(len(names) == len(KINDS), f"Test PyPI has {sorted(names)}", run)
@@ -52,10 +51,9 @@ def release(theatre: Theatre) -> None:
     expect((stage.folder / "docs").exists(), "nobody started docs.yml", run)
 
 
-def release_without_reviewer(theatre: Theatre) -> None:
+def release_without_reviewer(stage: Stage) -> None:
     """Play a release that PyPI would not wait for; stop unless it ends before it begins."""
-    stage = Stage(theatre, "without-reviewer", reviewers=False)
-    run = stage.play()
+    run = stage.play(reviewers=False)
     said = [error for error in run.errors if "Required reviewers" in error]
     expect(run.failed == ["check"] and bool(said), "it did not ask for a reviewer", run)
     expect(not any(map(stage.published, INDEXES)), "it published without a reviewer", run)

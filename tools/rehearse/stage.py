@@ -31,19 +31,20 @@ PYTHONPATH='{tools}' exec '{python}' -m rehearse.stand_ins {name} "$@"
 """
 
 
-class Theatre:
-    """What all stages share: the repository, a wheel, the stand-ins, and a cache."""
+class Stage:
+    """A repository with a release, the stand-ins, two empty indexes, and an empty GitHub."""
 
     def __init__(self, folder: Path, workflow: Path | None = None) -> None:
         """Set it up; `workflow` is a file to play instead of the repository's."""
         self.folder = folder
         self.origin = folder / "origin"
-        self.programs = folder / "bin"
-        self.programs.mkdir(parents=True)
+        for place in ("artifacts", "bin", "home", *INDEXES):
+            (folder / place).mkdir(parents=True)
         for name, argument in {"gh": "gh", "cibuildwheel": "cibuildwheel", "stand-in": ""}.items():
+            program = folder / "bin" / name
             text = PROGRAM.format(tools=ROOT / "tools", python=sys.executable, name=argument)
-            (self.programs / name).write_text(text)
-            (self.programs / name).chmod(0o755)
+            program.write_text(text)
+            program.chmod(0o755)
         self.cut_release(workflow)
         self.workflow = self.origin / ".github/workflows/release.yml"
         self.jobs: dict[str, Any] = YAML(typ="safe").load(self.workflow)["jobs"]
@@ -84,30 +85,18 @@ class Theatre:
         git(path, "commit", "--quiet", "-m", "Stand in")
         return use, path
 
-
-class Stage:
-    """Two empty indexes and an empty GitHub, for one run."""
-
-    def __init__(self, theatre: Theatre, name: str, reviewers: bool = True) -> None:
-        """Make the folders."""
-        self.theatre = theatre
-        self.reviewers = reviewers
-        self.folder = theatre.folder / "stages" / name
-        for place in ("artifacts", "home", *INDEXES):
-            (self.folder / place).mkdir(parents=True)
-
-    def play(self) -> act.Run:
+    def play(self, *, reviewers: bool = True) -> act.Run:
         """Run release.yml for the tag, while the indexes are served."""
         handler = functools.partial(Quiet, directory=str(self.folder))
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             threading.Thread(target=server.serve_forever).start()
             try:
-                self.prepare(f"http://127.0.0.1:{server.server_port}")
+                self.prepare(f"http://127.0.0.1:{server.server_port}", reviewers)
                 return act.run(self.arguments(), self.environment(), self.folder / "log.json")
             finally:
                 server.shutdown()
 
-    def prepare(self, address: str) -> None:
+    def prepare(self, address: str, reviewers: bool) -> None:
         """Write the event, twine's configuration, and the settings of the stand-ins."""
         (self.folder / "event.json").write_text(json.dumps({"ref": f"refs/tags/{TAG}"}))
         pypirc = ["[distutils]", "index-servers = pypi testpypi"]
@@ -116,28 +105,24 @@ class Stage:
         (self.folder / "home/.pypirc").write_text("\n".join(pypirc))
         settings = {
             "address": address,
-            "cache": str(self.theatre.folder / "cache"),
-            "jobs": self.theatre.jobs,
-            "origin": str(self.theatre.origin),
+            "jobs": self.jobs,
             "publishers": publishers(),
-            "reviewers": self.reviewers,
-            "stage": str(self.folder),
+            "reviewers": reviewers,
             "token": TOKEN,
-            "wheel": str(self.theatre.wheel),
+            "wheel": str(self.wheel),
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
 
     def arguments(self) -> list[str]:
         """Return act's command line."""
-        runners = set(re.findall(r"\bubuntu-[\w.-]+", self.theatre.workflow.read_text()))
+        runners = set(re.findall(r"\bubuntu-[\w.-]+", self.workflow.read_text()))
         return [
-            *("--directory", str(self.theatre.origin)),
-            *("--workflows", str(self.theatre.workflow)),
+            *("--directory", str(self.origin), "--workflows", str(self.workflow)),
             *("--eventpath", str(self.folder / "event.json")),
             *("--action-cache-path", str(self.folder / "act")),
             *("--secret", f"GITHUB_TOKEN={TOKEN}"),
             *(f"--platform={runner}=-self-hosted" for runner in runners),
-            *(f"--local-repository={use}={path}" for use, path in self.theatre.actions.items()),
+            *(f"--local-repository={use}={path}" for use, path in self.actions.items()),
             *("--action-offline-mode", "--no-skip-checkout", "--no-cache-server"),
         ]
 
@@ -152,7 +137,7 @@ class Stage:
             "PYENV_ROOT": str(home / ".pyenv"),
             **{k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")},
             "HOME": str(self.folder / "home"),  # where twine looks for .pypirc
-            "PATH": os.pathsep.join([str(self.theatre.programs), *path]),
+            "PATH": os.pathsep.join([str(self.folder / "bin"), *path]),
             SETTINGS: str(self.folder / "settings.json"),
         }
 

@@ -38,7 +38,7 @@ def settings(name: str) -> Any:
 
 def stage(*parts: str) -> Path:
     """Return a path in the folder of this run."""
-    return Path(settings("stage"), *parts)
+    return Path(os.environ[SETTINGS]).parent.joinpath(*parts)
 
 
 def job() -> dict[str, Any]:
@@ -67,7 +67,7 @@ def checkout(inputs: dict[str, str]) -> None:
     ref = os.environ["GITHUB_REF"]
     here = Path.cwd()
     git(here, "init", "--quiet", "--initial-branch=main")
-    git(here, "remote", "add", "origin", f"file://{settings('origin')}")
+    git(here, "remote", "add", "origin", f"file://{stage('origin')}")
     if inputs["fetch-depth"] == "0":
         every = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
         git(here, "fetch", "--quiet", "origin", *every)
@@ -88,7 +88,7 @@ def setup_python(inputs: dict[str, str]) -> None:
     """Provide an environment of each requested version, which all jobs share."""
     from installed import find
 
-    bins = [Path(settings("cache"), v, "bin") for v in inputs["python-version"].split()]
+    bins = [stage("cache", v, "bin") for v in inputs["python-version"].split()]
     for folder in bins:
         if not folder.exists():
             version = folder.parent.name
