@@ -122,11 +122,8 @@ class Alertmanager(NamedTuple):
     def send(self, alerts: list[dict[str, Any]]) -> None:
         """Send alerts as Prometheus does."""
         body = json.dumps(alerts).encode()
-        request = Request(
-            f"{self.url}/api/v2/alerts", body, headers={"Content-Type": "application/json"}
-        )
-        with urlopen(request, timeout=60) as answer:
-            assert answer.status == 200
+        headers = {"Content-Type": "application/json"}
+        assert fetch(f"{self.url}/api/v2/alerts", headers, data=body).status == 200
 
     def alerts(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(fetch(f"{self.url}/api/v2/alerts").text)

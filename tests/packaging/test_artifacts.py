@@ -81,44 +81,43 @@ def test_the_sources_compile_for_musl(
     assert needed(elf(wheel)) == {"libc.so"}
 
 
-@pytest.mark.parametrize("which", ["wheel", "aarch64_wheel"])
-class TestEachWheel:
-    @pytest.fixture
-    def path(self, which: str, request: pytest.FixtureRequest) -> Path:
-        return Path(request.getfixturevalue(which))
+@pytest.fixture(params=["wheel", "aarch64_wheel"])
+def each(request: pytest.FixtureRequest) -> Path:
+    return Path(request.getfixturevalue(request.param))
 
-    def test_it_neither_links_nor_contains_libchrony(self, path: Path) -> None:
-        assert not any("chrony" in library for library in needed(elf(path)))
-        assert not any("libchrony" in Path(name).name and ".so" in name for name in names(path))
-        assert not any(name.startswith("pychrony.libs") for name in names(path))
 
-    def test_it_is_small(self, path: Path) -> None:
-        assert path.stat().st_size < artifacts.LARGEST_WHEEL
+def test_the_checkers_find_nothing_and_it_is_small(each: Path) -> None:
+    run("check_wheel_contents", str(each))
+    run("abi3audit", "--strict", str(each))
+    run("twine", "check", "--strict", str(each))
+    assert each.stat().st_size < artifacts.LARGEST_WHEEL
 
-    def test_checkers_find_nothing(self, path: Path) -> None:
-        run("check_wheel_contents", str(path))
-        run("abi3audit", "--strict", str(path))
-        run("twine", "check", "--strict", str(path))
 
-    def test_it_has_what_the_package_consists_of(self, path: Path) -> None:
-        root = artifacts.ROOT / "src/pychrony"
-        files = (path for path in root.rglob("*") if path.is_file() and path.name[0] != ".")
-        compiled = {".so", ".pyc"}
-        sources = {str(path.relative_to(root)) for path in files if path.suffix not in compiled}
-        package = {
-            name.removeprefix("pychrony/") for name in names(path) if name[:9] == "pychrony/"
-        }
-        written_in_c = {name for name in sources if name.endswith((".c", ".h"))}
-        folders = {name for name in package if name.endswith("/")}
-        built = {"_io/_shim.abi3.so", "_version.py"}
-        assert package - folders - {""} == sources - written_in_c | built
+def test_a_wheel_neither_links_nor_contains_libchrony(each: Path) -> None:
+    assert not any("chrony" in library for library in needed(elf(each)))
+    assert not any("libchrony" in Path(name).name and ".so" in name for name in names(each))
+    assert not any(name.startswith("pychrony.libs") for name in names(each))
 
-    def test_it_brings_the_man_page_and_the_completions(self, path: Path) -> None:
-        share = artifacts.ROOT / "docs/share"
-        ours = {str(file.relative_to(share)) for file in share.rglob("*") if file.is_file()}
-        found = {name.partition(".data/data/share/")[2] for name in names(path)}
-        assert {name for name in found if name and not name.endswith("/")} == ours
-        assert "man/man1/pychrony.1" in ours
+
+def test_a_wheel_has_the_package_the_man_page_and_the_completions(each: Path) -> None:
+    package = files_below(artifacts.ROOT / "src/pychrony")
+    written_in_c = {name for name in package if name.endswith((".c", ".h"))}
+    built = {"_io/_shim.abi3.so", "_version.py"}
+    found = {name for name in names(each) if not name.endswith("/")}
+    assert {name[9:] for name in found if name[:9] == "pychrony/"} == package - written_in_c | built
+    share = files_below(artifacts.ROOT / "docs/share")
+    places = {name.partition(".data/data/share/")[2] for name in found}
+    assert places - {""} == share
+    assert "man/man1/pychrony.1" in share
+
+
+def files_below(folder: Path) -> set[str]:
+    """Return the files in a folder that are no products of a compiler, nor hidden."""
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.name[0] != "." and path.suffix not in (".so", ".pyc")
+    }
 
 
 def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
