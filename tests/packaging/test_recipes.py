@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import artifacts
 import pytest
@@ -101,23 +103,19 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Channel:
     return make_channel(tmp_path_factory.mktemp("conda"), both, Path(chronyd.strip()))
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where rattler unpacks packages, apart from the user's real packages."""
-    return tmp_path_factory.mktemp("rattler")
+@pytest.fixture(scope="module", autouse=True)
+def _separate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let rattler unpack packages apart from the user's real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RATTLER_CACHE_DIR", str(tmp_path_factory.mktemp("rattler")))
+        yield
 
 
-@pytest.fixture(autouse=True)
-def _separate(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RATTLER_CACHE_DIR", str(cache))
-
-
-class Built:
+class Built(NamedTuple):
     """The packages of both recipes, and the output of building them."""
 
-    def __init__(self, folder: Path, log: str) -> None:
-        self.folder = folder
-        self.log = log
+    folder: Path
+    log: str
 
     def package(self, name: str) -> Package:
         (path,) = self.folder.glob(f"{PLATFORM}/{name}-*.conda")
@@ -125,12 +123,11 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(channel: Channel, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(channel: Channel, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("packages")
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYCHRONY_ENV": "ready",
-        "RATTLER_CACHE_DIR": str(cache),
     }
     done = subprocess.run(
         ["tools/run", "recipes", "--channel", channel.url, "--output", folder],
