@@ -64,9 +64,7 @@ def test_a_clock_that_is_not_synchronized_is_critical(check: Check) -> None:
 
 
 @pytest.mark.parametrize("local", ["local stratum 5", "local stratum 5 orphan"])
-def test_a_chronyd_that_is_its_own_reference_is_critical_unless_allowed(
-    local: str, check: Check
-) -> None:
+def test_its_own_reference_is_critical_unless_allowed(local: str, check: Check) -> None:
     with PrivateChronyd(local) as chronyd:
         chronyd.wait_until_synchronized()
         line = check("--address", chronyd.address)
@@ -176,9 +174,7 @@ def test_an_update_in_the_future_is_critical(check: Check, scripted: ScriptedChr
     assert re.search(r" last_update=-35\d\ds ", line)
 
 
-def test_sources_whose_name_is_not_resolved_do_not_count(
-    check: Check, scripted: ScriptedChronyd
-) -> None:
+def test_unresolved_sources_do_not_count(check: Check, scripted: ScriptedChronyd) -> None:
     now = tracking(reference_time=time.time_ns())
     scripted.script = script([ntp_source(), unresolved_source(1), unresolved_source(2)], now)
     line = check("--address", scripted.address)

@@ -73,9 +73,7 @@ def test_all_says_why_a_report_is_missing_and_succeeds(remote: ScriptedChronyd, 
     assert done.err == ""
 
 
-def test_the_json_of_all_has_every_report_and_what_is_missing(
-    remote: ScriptedChronyd, call: Call
-) -> None:
+def test_the_json_of_all_says_what_is_missing(remote: ScriptedChronyd, call: Call) -> None:
     done = call("all", "--json", *at(remote))
     assert done.code == 0
     answer = json.loads(done.out)
@@ -190,9 +188,7 @@ def test_sources_whose_name_is_not_resolved_are_counted_as_chronyc_does(
         ("history clock.log --limit small", "'small' is not a duration"),
     ],
 )
-def test_a_wrong_command_line_is_code_2_and_says_what_is_wrong(
-    line: str, words: str, call: Call
-) -> None:
+def test_a_wrong_command_line_is_code_2_and_says_why(line: str, words: str, call: Call) -> None:
     arguments = shlex.split(line)
     done = call(*arguments)
     assert (done.code, done.out) == (2, "")
@@ -406,9 +402,7 @@ def test_watching_what_is_not_there_ends_at_once(tmp_path: Path, call: Call) -> 
     assert call("tracking", "--watch", "60", "--address", missing).code == 1
 
 
-def test_watching_without_a_terminal_gives_one_text_below_the_other(
-    scripted: ScriptedChronyd,
-) -> None:
+def test_watching_off_a_terminal_gives_one_text_below_the_other(scripted: ScriptedChronyd) -> None:
     with running("activity", "--watch", "0.05", *at(scripted)) as process:
         assert process.stdout is not None
         shown = [process.stdout.readline() for _ in range(16)]

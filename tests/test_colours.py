@@ -27,9 +27,7 @@ def test_the_selected_source_is_green_on_a_terminal(chronyd: PrivateChronyd) -> 
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_user_who_wants_no_colours_gets_none(
-    environment: dict[str, str], chronyd: PrivateChronyd
-) -> None:
+def test_colours_can_be_refused(environment: dict[str, str], chronyd: PrivateChronyd) -> None:
     shown = on_terminal("sources", *at(chronyd), **environment)
     assert "* selected" in shown
     assert "\x1b[3" not in shown

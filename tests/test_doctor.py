@@ -50,9 +50,7 @@ def test_doctor_tells_which_libchrony_was_found(call: Call) -> None:
     assert diagnosis["places"][0]["readable"] == list(MODELS)
 
 
-def test_doctor_lists_no_report_as_readable_that_it_did_not_ask_for(
-    call: Call,
-) -> None:
+def test_doctor_lists_no_report_as_readable_that_it_did_not_ask_for(call: Call) -> None:
     with ScriptedChronyd(script([]), opencommands=OPEN_COMMANDS) as chronyd:
         shown = call("doctor", *at(chronyd)).out
     assert "  readable: tracking activity rtcdata smoothing\n" in shown

@@ -30,9 +30,7 @@ def rows(output: str) -> list[list[str]]:
     return [re.split(r"  +", line) for line in output.split("\n\n")[0].splitlines()]
 
 
-def test_hosts_are_listed_the_worst_first(
-    chronyd: PrivateChronyd, server: PrivateChronyd, call: Call
-) -> None:
+def test_the_worst_comes_first(chronyd: PrivateChronyd, server: PrivateChronyd, call: Call) -> None:
     with PrivateChronyd() as unsynchronised, ScriptedChronyd() as late:
         now = tracking(reference_time=time.time_ns(), root_dispersion=15.0)
         sources = [ntp_source(), ntp_source("192.0.2.2", source(state=3)), unresolved_source()]
@@ -201,9 +199,7 @@ def test_a_terminal_of_24_lines_shows_the_totals_of_many_hosts() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--watch", "60"]])
-def test_ctrl_c_shows_the_hosts_that_have_answered(
-    options: list[str], chronyd: PrivateChronyd
-) -> None:
+def test_ctrl_c_shows_hosts_that_have_answered(options: list[str], chronyd: PrivateChronyd) -> None:
     with ScriptedChronyd(fault=drop) as silent, Terminal() as terminal:
         arguments = [
             silent.address,

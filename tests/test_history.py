@@ -112,7 +112,7 @@ def test_a_clock_that_begins_in_1970_was_set_and_has_no_gap_of_decades(summed: S
         (["--since", "2027-01-01"], 4),
     ],
 )
-def test_a_limit_that_was_broken_is_code_1(
+def test_a_broken_limit_is_code_1(
     options: list[str], code: int, tmp_path: Path, call: Call
 ) -> None:
     lines = [bounded(n, 1e-3 if n == 5 else 1e-4) for n in range(9)]

@@ -127,9 +127,7 @@ def test_a_line_of_all_reports_is_read_without_those_that_are_not_needed() -> No
         (line(0, report="activity", answer={}), "of activity, which has neither the clock nor"),
     ],
 )
-def test_a_foreign_line_is_counted_and_named_and_the_rest_is_read(
-    foreign: bytes | dict[str, Any], reason: str
-) -> None:
+def test_a_foreign_line_is_counted_and_named(foreign: bytes | dict[str, Any], reason: str) -> None:
     log = read(answered(0), foreign, answered(1))
     ((found, number),) = log.unusable.items()
     assert found.startswith(reason)

@@ -179,9 +179,7 @@ UNSYNCHRONIZED = tracking(leap_status=3, reference_id=0, stratum=0)
 
 
 @each_way
-def test_a_connection_waits_until_chronyd_follows_a_source(
-    module: Any, server: PrivateChronyd
-) -> None:
+def test_a_connection_waits_until_chronyd_has_a_source(module: Any, server: PrivateChronyd) -> None:
     with PrivateChronyd() as chronyd, waiting(module, chronyd.address) as wait:
         source = threading.Timer(
             0.5, chronyc, [chronyd.address, "add", *server.as_source().split()]
@@ -259,9 +257,7 @@ def test_the_timeout_of_a_wait_covers_pauses_and_questions(module: Any) -> None:
 
 @each_way
 @patient
-def test_its_own_reference_is_not_waited_for_as_a_source(
-    module: Any, server: PrivateChronyd
-) -> None:
+def test_its_own_reference_is_no_source_to_wait_for(module: Any, server: PrivateChronyd) -> None:
     with (
         waiting(module, server.address) as wait,
         pytest.raises(ChronyNotSynchronizedError, match="its own reference"),

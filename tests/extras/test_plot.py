@@ -199,9 +199,7 @@ def test_what_cannot_be_read_or_written_gets_one_clear_line_and_its_code(
     assert done.err.count("\n") == 1
 
 
-def test_a_log_of_a_real_chronyd_is_drawn_from_stdin(
-    server: PrivateChronyd, tmp_path: Path
-) -> None:
+def test_a_real_chronyds_log_is_drawn_from_stdin(server: PrivateChronyd, tmp_path: Path) -> None:
     with (
         PrivateChronyd(server.as_source()) as chronyd,
         running("all", "--json", "--watch", "0.1", *at(chronyd)) as watching,

@@ -263,9 +263,7 @@ def test_an_alert_finds_the_clocks_that_it_is_for(fleet: Fleet) -> None:
     assert {name: set(fleet.query(query)) for name, query in alerts.items()} == FIRING
 
 
-def test_an_alert_finds_a_chronyd_that_restarts_again_and_again(
-    tmp_path: Path, server: PrivateChronyd
-) -> None:
+def test_an_alert_finds_a_restless_chronyd(tmp_path: Path, server: PrivateChronyd) -> None:
     """The windows are shorter here, and so are the chronyd's lives."""
     for path in (CONTRIB / "prometheus").glob("chrony.*s.yml"):
         text = path.read_text().replace("[30m", "[30s").replace("offset 30m", "offset 30s")

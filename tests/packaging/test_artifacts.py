@@ -71,9 +71,7 @@ def test_a_wheel_for_aarch64_can_be_cross_compiled(aarch64_wheel: Path) -> None:
     assert max(minor) <= 28
 
 
-def test_the_sources_compile_for_musl(
-    sdist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_compiles_for_musl(sdist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cross = artifacts.cross_compiler("x86_64")
     for variable, value in cross.items():
         monkeypatch.setenv(variable, value.replace("linux-gnu.2.28", "linux-musl"))
@@ -131,9 +129,7 @@ def test_the_sdist_has_every_file_of_the_repository(sdist: Path) -> None:
     run("twine", "check", "--strict", str(sdist))
 
 
-def test_two_builds_of_a_commit_are_identical(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_builds_of_a_commit_are_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builds = []
     origin = artifacts.ROOT
     for place in (tmp_path / "here", tmp_path / "elsewhere/with a longer path"):

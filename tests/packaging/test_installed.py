@@ -45,9 +45,7 @@ def test_a_cross_compiled_wheel_passes_as_well(sdist: Path, oldest: str, tmp_pat
 
 
 @pytest.mark.skipif("3.15" not in newest(), reason="there is no Python 3.15 here")
-def test_what_is_compiled_for_free_threaded_pythons_passes_with_the_lock(
-    sdist: Path, tmp_path: Path
-) -> None:
+def test_what_is_built_for_free_threading_passes_with_the_lock(sdist: Path, tmp_path: Path) -> None:
     """One stable ABI serves both kinds of Python 3.15, but not the tag of its wheel."""
     environment = installed.Environment(tmp_path, newest())
     tree = unpack(sdist, tmp_path)

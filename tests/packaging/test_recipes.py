@@ -230,9 +230,7 @@ def test_nothing_of_the_working_tree_is_in_the_submission(release: Path, tmp_pat
         assert trace not in text
 
 
-def test_the_submission_builds_from_the_sdist(
-    release: Path, channel: Channel, tmp_path: Path
-) -> None:
+def test_the_submission_builds_the_sdist(release: Path, channel: Channel, tmp_path: Path) -> None:
     recipe = submit(release, tmp_path)
     recipe.write_text(re.sub(r"url: https://.*", f"url: {release.as_uri()}", recipe.read_text()))
     (variant,) = variants(recipe)

@@ -225,17 +225,13 @@ def test_a_file_that_the_release_does_not_have_stops_it(files: dict[str, str], i
         release.compare("testpypi", "1.2.3", {NAME: "a"})
 
 
-def test_an_index_that_lists_files_late_is_waited_for(
-    index: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_that_is_late_is_waited_for(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "PAUSE", 0.01)
     threading.Timer(0.1, lambda: put(index, sdist="a")).start()
     assert list(release.wait_for("testpypi", "1.2.3", {NAME: "a"})) == [NAME]
 
 
-def test_an_index_that_never_lists_them_is_not_waited_for(
-    index: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wait_for_an_index_ends(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "LONGEST", 0)
     monkeypatch.setattr(release, "PAUSE", 0.01)
     with pytest.raises(ReleaseError, match=f"does not list {NAME}"):
