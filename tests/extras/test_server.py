@@ -329,22 +329,21 @@ def test_each_client_is_answered_while_files_are_read_again(
 ) -> None:
     config = issue(authority, tmp_path) if encrypted else {}
     context = client_of(authority, certified=False) if encrypted else None
-    answered: list[int] = []
-    with exporter(*web_config(tmp_path, tls_server_config=config)) as server:
+    with (
+        exporter(*web_config(tmp_path, tls_server_config=config)) as server,
+        ThreadPoolExecutor(8) as pool,
+    ):
 
-        def ask() -> None:
-            for _ in range(50):
-                answered.append(server.get("/-/healthy", context=context).status)
+        def ask() -> list[int]:
+            return [server.get("/-/healthy", context=context).status for _ in range(50)]
 
-        clients = [threading.Thread(target=ask) for _ in range(8)]
-        for client in clients:
-            client.start()
-        while any(client.is_alive() for client in clients):
+        clients = [pool.submit(ask) for _ in range(8)]
+        while not all(client.done() for client in clients):
+            lines = len(server.lines)
             server.process.send_signal(signal.SIGHUP)
-            time.sleep(0.001)
-        for client in clients:
-            client.join()
-    assert answered == 8 * 50 * [200]
+            while len(server.lines) == lines and server.process.poll() is None:
+                time.sleep(0.001)
+    assert [client.result() for client in clients] == 8 * [50 * [200]]
     assert any("were read again" in line for line in server.lines)
 
 
