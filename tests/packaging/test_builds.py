@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import artifacts
@@ -22,17 +21,16 @@ from hatchling import build
 import hatchling.builders.sdist, hatchling.builders.wheel
 sysconfig.get_config_vars()  # or they are looked for under the name of the pretended platform
 {before}
-build.build_{kind}("out")
+build.build_{kind}({out!r})
 """
 
 
 def build(
-    tree: Path, kind: str, before: str = "", environment: Mapping[str, str] | None = None
+    tree: Path, kind: str, before: str = "pass", *, out: str = "out", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", HOOK.format(before=before or "pass", kind=kind)]
-    return subprocess.run(
-        command, cwd=tree, env={**os.environ, **(environment or {})}, capture_output=True, text=True
-    )
+    command = [sys.executable, "-B", "-c", HOOK.format(before=before, kind=kind, out=out)]
+    variables = os.environ | environment
+    return subprocess.run(command, cwd=tree, env=variables, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -46,14 +44,14 @@ def tree(sdist: Path, tmp_path: Path) -> Path:
         ("sys.platform = 'darwin'", {}, "pychrony needs Linux, where chronyd runs; this is darwin"),
         ("sys.maxsize = 2**31 - 1", {}, "pychrony needs a 64-bit Python; this one is 32-bit"),
         ("sys.implementation.name = 'pypy'", {}, "pychrony is built for CPython, not pypy"),
-        ("", {"CC": "no-such-compiler"}, "install gcc (or set CC)"),
-        ("", {"CC": "false"}, "'false' ended with status 1"),
+        ("pass", {"CC": "no-such-compiler"}, "install gcc (or set CC)"),
+        ("pass", {"CC": "false"}, "'false' ended with status 1"),
     ],
 )
 def test_a_wheel_that_cannot_be_built_says_why(
     tree: Path, before: str, environment: dict[str, str], message: str
 ) -> None:
-    done = build(tree, "wheel", before, environment)
+    done = build(tree, "wheel", before, **environment)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert said.count("pychrony") - said.count("pychrony-build") == 1, said
@@ -62,7 +60,7 @@ def test_a_wheel_that_cannot_be_built_says_why(
 
 
 def test_an_sdist_builds_anywhere(tree: Path) -> None:
-    done = build(tree, "sdist", "sys.platform = 'darwin'", {"CC": "no-such-compiler"})
+    done = build(tree, "sdist", "sys.platform = 'darwin'", CC="no-such-compiler")
     assert done.returncode == 0, done.stderr
 
 
@@ -73,9 +71,7 @@ def test_building_a_wheel_leaves_the_source_tree_as_it_is(tree: Path, tmp_path: 
         return {str(path): path.stat().st_mtime_ns for path in [tree, *tree.rglob("*")]}
 
     before = state()
-    script = HOOK.format(before="pass", kind="wheel").replace('"out"', repr(str(tmp_path)))
-    command = [sys.executable, "-B", "-c", script]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+    done = build(tree, "wheel", out=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert state() == before
 
