@@ -378,9 +378,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(lowest);
     start_server();
     shim_loop *loop = shim_loop_new();
-    shim_client *client = shim_client_new(loop, 1 + (choice >> 4));
+    shim_client *client = shim_client_new();
     int system;
-    if (shim_open(client, over_unix ? path : udp_address, &system) == 0)
+    if (shim_open(client, loop, over_unix ? path : udp_address, 1 + (choice >> 4), &system) == 0)
         for (int batches = 1 + next_byte() % 4; batches > 0; batches--)
             run_batch(loop, client);
     shim_client_free(client);

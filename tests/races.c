@@ -60,9 +60,10 @@ static void ask(shim_loop *loop, shim_client *client)
 
 static shim_client *open_client(shim_loop *loop, int number)
 {
-    shim_client *client = shim_client_new(loop, KEPT);
+    shim_client *client = shim_client_new();
     int system;
-    expect(shim_open(client, addresses[number % places], &system) == 0, "a client opens");
+    expect(shim_open(client, loop, addresses[number % places], KEPT, &system) == 0,
+           "a client opens");
     return client;
 }
 

@@ -516,7 +516,6 @@ void stop_batch(struct batch *batch)
 static void expire(struct batch *batch)
 {
     const struct peer *peer = &batch->peer;
-    note_absence(&batch->peer);
     if (peer->error == OK && batch->round.rounds >= MANY_ROUNDS)
         fail_lists(batch, SHIM_CHANGING, batch->round.rounds);
     fail_batch(batch, peer->error != OK ? peer->error : SHIM_TIMEOUT, peer->system);

@@ -42,9 +42,9 @@ class Client:
         """What messages call this chronyd."""
         self.loop: Loop | None = loop
         self.timeout = timeout
-        self._client = ffi.gc(lib.shim_client_new(loop, kept), lib.shim_client_free)
+        self._client = ffi.gc(lib.shim_client_new(), lib.shim_client_free)
         system = ffi.new("int[]", 1)  # a signal handler could change CFFI's errno
-        error = lib.shim_open(self._client, os.fsencode(address), system)
+        error = lib.shim_open(self._client, loop, os.fsencode(address), kept, system)
         if error:
             raise failure("connecting to", self.label, address, error, system[0])
         self.batch: Batch = lib.shim_batch_of(self._client)

@@ -138,8 +138,9 @@ void return_idle(struct peer *peer)
 
 /* ---- Peers ---- */
 
-int open_peer(struct peer *peer, const char *address)
+int open_peer(struct peer *peer, const char *address, int kept)
 {
+    peer->kept = kept < KEPT ? kept : KEPT;
     struct slot *slot = empty_slot(peer);
     if (slot == NULL)
         return NO_MEMORY;
@@ -208,12 +209,13 @@ static void measure(struct peer *peer, int64_t time)
     peer->round_trip += (time - peer->round_trip) / 8;
 }
 
-/* How long to wait before a request is repeated for the first time. */
+/* How long to wait before a request is repeated for the first time; on a Unix socket, before the
+   first look whether chronyd is still there. */
 static int64_t first_interval(const struct peer *peer)
 {
     int64_t least = peer->patience < LEAST_PATIENCE ? peer->patience : LEAST_PATIENCE;
     int64_t interval = peer->round_trip + 4 * peer->variation;
-    if (peer->round_trip == 0)
+    if (peer->round_trip == 0 || peer->ordered)
         return peer->patience;
     return interval < least ? least : interval < MOST_INTERVAL ? interval : MOST_INTERVAL;
 }
@@ -238,20 +240,6 @@ static enum event miss(struct slot *slot, int error, int system)
         return ABSENT;
     set_state(slot, LATER);
     return NOTHING;
-}
-
-void note_absence(struct peer *peer)
-{
-    if (!peer->ordered || peer->error != OK)
-        return; /* there is no way to tell, or it is known already */
-    for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next) {
-        if (slot->state != WAITING || !is_cut_off(slot->socket))
-            continue;
-        close_slot(slot);
-        peer->error = open_slot(slot);
-        peer->system = errno;
-        return; /* if it could be opened, chronyd has just come back: too late for an answer */
-    }
 }
 
 /* ---- Requests ---- */

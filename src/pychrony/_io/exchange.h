@@ -88,7 +88,7 @@ struct peer {
 };
 
 /* Open a first socket. Returns 0, or an error with errno set. */
-int open_peer(struct peer *peer, const char *address);
+int open_peer(struct peer *peer, const char *address, int kept);
 
 /* Close all sockets. */
 void close_peer(struct peer *peer);
@@ -126,9 +126,6 @@ void look_again(struct peer *peer);
 
 /* If it is time, repeat the slot's request; `slot` is then the one in which it was repeated. */
 enum event repeat_overdue(struct slot **slot, int64_t now);
-
-/* At the deadline: set the peer's error if its chronyd was stopped since it was asked. */
-void note_absence(struct peer *peer);
 
 /* When the next repetition is due. */
 int64_t next_repetition(const struct peer *peer);

@@ -80,7 +80,6 @@ struct shim_loop {
     struct node finished; /* clients whose batches shim_finished() is to return */
     int64_t tags;         /* given to clients so far */
     int64_t pauses;       /* nanoseconds that do not count towards timeouts */
-    bool abandoned;       /* the caller has let go of it */
 };
 
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -204,16 +203,11 @@ shim_loop *shim_loop_new(void)
     return loop;
 }
 
-/* Give up a reference, which may be the caller's: the loop ends with the last. */
-static void leave_loop(shim_loop *loop, bool caller)
+/* Give up the reference of the caller or of a client: the loop ends with the last. */
+void shim_loop_free(shim_loop *loop)
 {
     lock_loop(loop);
-    loop->abandoned |= caller;
     bool used = --loop->references > 0;
-    /* If an exception in a signal handler makes the caller lose a client before opening it, only the
-       loop's memory stays in use. Before that, the caller may be waiting for the descriptor. */
-    if (used && loop->abandoned && loop->hub.open == 0)
-        close_hub(&loop->hub);
     unlock_loop(loop);
     if (used)
         return;
@@ -225,8 +219,6 @@ static void leave_loop(shim_loop *loop, bool caller)
     free_hub(&loop->hub);
     free(loop);
 }
-
-void shim_loop_free(shim_loop *loop) { leave_loop(loop, true); }
 
 int shim_loop_fd(shim_loop *loop)
 {
@@ -245,45 +237,27 @@ void shim_postpone(shim_loop *loop, int64_t pause)
 
 /* ---- Clients ---- */
 
-shim_client *shim_client_new(shim_loop *loop, int kept)
+shim_client *shim_client_new(void) { return calloc(1, sizeof(shim_client)); }
+
+/* Put the client into a loop. */
+static void join_loop(shim_client *client, shim_loop *loop)
 {
-    shim_client *client = calloc(1, sizeof(*client));
-    if (client == NULL)
-        return NULL;
-    lock_loop(loop);
-    init_batch(&client->batch, loop->tags++);
-    client->batch.peer.hub = &loop->hub;
-    client->batch.peer.owner = client;
-    client->batch.peer.kept = kept < KEPT ? kept : KEPT;
+    struct peer *peer = &client->batch.peer;
     client->loop = loop;
     client->due = NEVER;
     make_alone(&client->among_all);
     make_alone(&client->among_ready);
     make_alone(&client->among_finished);
-    loop->references++;
     append(&client->among_all, &loop->clients);
-    unlock_loop(loop);
-    return client;
+    loop->references++;
+    init_batch(&client->batch, loop->tags++);
+    peer->hub = &loop->hub;
+    peer->owner = client;
 }
 
-int shim_open(shim_client *client, const char *address, int *system)
+/* Take the client out of its loop. */
+static void leave_loop(shim_client *client)
 {
-    *system = ENOMEM;
-    if (client == NULL)
-        return NO_MEMORY;
-    lock_loop(client->loop);
-    int error = over ? SHIM_UNREACHABLE : open_peer(&client->batch.peer, address);
-    *system = over ? ECANCELED : errno;
-    unlock_loop(client->loop);
-    return error;
-}
-
-shim_batch *shim_batch_of(shim_client *client) { return &client->batch.seen; }
-
-void shim_client_free(shim_client *client)
-{
-    if (client == NULL)
-        return;
     shim_loop *loop = client->loop;
     lock_loop(loop);
     free_peer(&client->batch.peer);
@@ -291,10 +265,33 @@ void shim_client_free(shim_client *client)
     detach(&client->among_ready);
     detach(&client->among_all);
     unlock_loop(loop);
-    leave_loop(loop, false);
+    shim_loop_free(loop);
+}
+
+int shim_open(shim_client *client, shim_loop *loop, const char *address, int kept, int *system)
+{
+    *system = ENOMEM;
+    if (client == NULL)
+        return NO_MEMORY;
+    lock_loop(loop);
+    join_loop(client, loop);
+    int error = over ? SHIM_UNREACHABLE : open_peer(&client->batch.peer, address, kept);
+    *system = over ? ECANCELED : errno;
+    unlock_loop(loop);
+    return error;
+}
+
+void shim_client_free(shim_client *client)
+{
+    if (client == NULL)
+        return;
+    if (client->loop != NULL)
+        leave_loop(client);
     free_batch(&client->batch);
     free(client);
 }
+
+shim_batch *shim_batch_of(shim_client *client) { return &client->batch.seen; }
 
 /* ---- Steps ---- */
 

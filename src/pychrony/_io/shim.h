@@ -127,17 +127,18 @@ int64_t shim_finished(shim_loop *loop);
 /* Sockets and sessions for one chronyd, kept between batches. */
 typedef struct shim_client shim_client;
 
-/* Add a client to the loop; NULL without memory, which shim_open() reports. It keeps at most `kept`
-   sockets (up to 16) between batches, and opens no more on the same machine. For a distant chronyd
-   it opens more during a batch: one for each request that can be in flight. */
-shim_client *shim_client_new(shim_loop *loop, int kept);
+/* Make a client; NULL without memory, which shim_open() reports. */
+shim_client *shim_client_new(void);
 
 /* Close everything, and give up the running batch. */
 void shim_client_free(shim_client *client);
 
-/* Open a first socket to `address`, in libchrony's notation: a Unix socket if it begins with a slash.
-   Returns 0, or an error with its errno in `system`. */
-int shim_open(shim_client *client, const char *address, int *system);
+/* Add the client to the loop, and open a first socket to `address`, in libchrony's notation: a Unix
+   socket if it begins with a slash. It keeps at most `kept` sockets (up to 16) between batches, and
+   opens no more on the same machine. For a distant chronyd it opens more during a batch: one for
+   each request that can be in flight. Returns 0, or an error with its errno in `system`. Call this
+   once: after an error, a client can only be freed. */
+int shim_open(shim_client *client, shim_loop *loop, const char *address, int kept, int *system);
 
 /* The client's batch, which is always at the same place. */
 shim_batch *shim_batch_of(shim_client *client);

@@ -34,7 +34,6 @@ static struct socket *take_memory(struct hub *hub)
         hub->closed = socket->next;
     else
         socket = malloc(sizeof(*socket));
-    hub->open += socket != NULL;
     return socket;
 }
 
@@ -99,7 +98,6 @@ void close_socket(struct hub *hub, struct socket *socket)
     atomic_fetch_sub(&further, socket->further);
     *socket = (struct socket){.fd = -1, .next = hub->closed};
     hub->closed = socket;
-    hub->open--;
 }
 
 void close_hub(struct hub *hub)

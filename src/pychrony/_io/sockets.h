@@ -24,7 +24,6 @@ struct socket {
 struct hub {
     int epoll;      /* -1 until the first socket is opened */
     bool inherited; /* in a forked child: the sockets are the parent's, so leave their files */
-    int open;       /* sockets */
     struct socket *closed; /* memory for new ones */
 };
 
