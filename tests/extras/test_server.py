@@ -20,6 +20,7 @@ import bcrypt
 import pytest
 import trustme
 import yaml
+from cryptography.hazmat.primitives import serialization  # trustme needs it
 from limits import PATIENCE, wait_until
 from programs import at, command
 from scripted import ScriptedChronyd
@@ -426,6 +427,45 @@ def test_a_web_configuration_that_cannot_be_used_is_code_2(
     assert done.stderr.count("\n") == 1
     assert f"pychrony: {tmp_path}/web.yml: " in done.stderr
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("key_file", "no key"),
+        ("cert_file", "no certificate"),
+        ("client_ca_file", "no certificate"),
+        ("key_file", "a key of another certificate"),
+        ("key_file", "a key with a password"),
+    ],
+)
+def test_an_error_of_a_certificate_or_key_names_the_file(
+    part: str, content: str, tmp_path: Path, authority: trustme.CA
+) -> None:
+    config = issue(authority, tmp_path)
+    config |= {"client_ca_file": "ca.crt", "client_auth_type": "RequireAndVerifyClientCert"}
+    if "password" in content:
+        content = protected_key(tmp_path / "exporter.key")
+    elif "another" in content:
+        content = authority.issue_cert("127.0.0.1").private_key_pem.bytes().decode()
+    (tmp_path / config[part]).write_text(content)
+    options = web_config(tmp_path, tls_server_config=config)
+    done = command("exporter", "--listen", "127.0.0.1:0", *options)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"pychrony: {tmp_path}/web.yml: " in done.stderr
+    assert str(tmp_path / config[part]) in done.stderr
+    assert ": not " in done.stderr
+
+
+def protected_key(path: Path) -> str:
+    """Return a private key, encrypted with a password."""
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    ).decode()
 
 
 # Once, without a server.

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,23 +132,29 @@ def _tls(found: dict[str, Any], folder: Path) -> ssl.SSLContext:
         context.set_ciphers(":".join(map(_openssl_name, suites)))
     if found.get("prefer_server_cipher_suites") is False:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.load_cert_chain(
-        _readable(folder / found["cert_file"]), _readable(folder / found["key_file"])
-    )
+    # Given a password, OpenSSL does not ask the terminal for that of an encrypted key.
+    load = partial(context.load_cert_chain, password="")
+    files = folder / found["cert_file"], folder / found["key_file"]
+    _load(load, "a certificate and its private key without a password", *files)
     mode = _choice(found, "client_auth_type", CLIENTS, "NoClientCert")
     authorities = found.get("client_ca_file")
     if bool(authorities) != (mode is not ssl.CERT_NONE):
         raise ValueError("client_ca_file and a client_auth_type that verifies belong together")
     if authorities:
-        context.load_verify_locations(_readable(folder / authorities))
+        _load(context.load_verify_locations, "certificates", folder / authorities)
     context.verify_mode = mode
     return context
 
 
-def _readable(path: Path) -> Path:
-    """Return a path; raise an error that names it, as OpenSSL's does not, if it cannot be read."""
-    path.open().close()
-    return path
+def _load(load: Callable[..., None], what: str, *paths: Path) -> None:
+    """Load files; raise an error that names them, as OpenSSL's does not."""
+    for path in paths:
+        path.open().close()
+    try:
+        load(*paths)
+    except OSError as error:
+        names = " and ".join(map(str, paths))
+        raise ValueError(f"{names}: not {what}: {error.strerror or error}") from None
 
 
 def _choice(found: dict[str, Any], key: str, choices: Mapping[str, Any], default: str) -> Any:
