@@ -5,14 +5,11 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 
-MOST = 2000
-"""Maximum number of targets to ask at the same time."""
-FILES = 15 * MOST // 2
-"""Descriptors needed for this: two fifths of them for three files of each target (a socket,
-libchrony's /dev/urandom, and an epoll descriptor), a third for HTTP connections, and the rest, a
-quarter, for more sockets of targets with long lists."""
+FILES = 15_000
+"""Descriptors needed to ask 2000 targets at the same time: two fifths of them for three files of
+each target (a socket, libchrony's /dev/urandom, and an epoll descriptor), a third for HTTP
+connections, and the rest, a quarter, for more sockets of targets with long lists."""
 REMEMBERED = 100_000
 """Maximum number of targets to remember."""
 
@@ -61,20 +58,9 @@ class Places:
         return answered != before
 
 
-class Limits(NamedTuple):
-    """How much the limit on open files allows."""
-
-    places: int
-    connections: int
-
-
-def limits() -> Limits:
-    """Raise the limit on open files as far as needed, and divide it among their uses."""
-    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < FILES:
-        wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-            limit = wanted
-    files = FILES if limit == resource.RLIM_INFINITY else min(FILES, limit)
-    return Limits(places=max(2, 2 * files // 15), connections=max(4, files // 3 - 8))
+def open_files() -> int:
+    """Raise the limit on open files as far as needed, and return it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError):  # a sandbox may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
+    return min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -6,14 +6,15 @@ import argparse
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import generate_latest
 
 from ..._io.address import parse_address
-from ...aio import ChronyConnection
+from ...aio import get_all
 from ...exceptions import ChronyConnectionError, ChronyError, ChronyTimeoutError
 from ...models import AllReports
 from ...prometheus import Exposition, Family
@@ -44,20 +45,15 @@ pychrony exporter
 class Scrapes:
     """Answers Prometheus' scrapes; each one asks its chronyd."""
 
-    def __init__(self, options: argparse.Namespace, places: Places) -> None:
+    def __init__(self, options: argparse.Namespace, files: int) -> None:
+        """Share out the number of `files` that may be open."""
         self._options = options
         self._exposition = Exposition(options.reports, all_metrics=options.all_metrics)
-        self._places = places
-        self._local = Local(options.address, options.timeout, self._exposition.reports)
+        self._places = Places(max(2, 2 * files // 15))
         self._refused: set[str] = set()
         self.web = WebConfig(options.web_config)
-        self._about, self._refusals = own_metrics(lambda: places.taken)
-        self._answers = {
-            "/": self._home,
-            "/-/healthy": self._healthy,
-            "/metrics": self._metrics,
-            "/probe": self._probe,
-        }
+        self._local = Local(options.address, options.timeout, self._exposition.reports)
+        self._about, self._refusals = own_metrics(lambda: self._places.taken)
         for _ in self._exposition.describe():
             pass  # prepare all metrics now, so that the first scrape is not slow
 
@@ -83,26 +79,26 @@ class Scrapes:
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         """Answer a request."""
-        answer = self._answers.get(request.path)
         if not await self.web.admits(request.headers.get("Authorization")):
             refusal = text(HTTPStatus.UNAUTHORIZED, "user and password are needed\n")
             refusal.headers["WWW-Authenticate"] = 'Basic realm="pychrony exporter"'
             return refusal
         if request.method not in ("GET", "HEAD"):
             return text(HTTPStatus.METHOD_NOT_ALLOWED, "use GET\n")
-        return await answer(request) if answer else text(HTTPStatus.NOT_FOUND, HOME)
-
-    async def _home(self, request: web.BaseRequest) -> web.Response:
-        return text(HTTPStatus.OK, HOME)
-
-    async def _healthy(self, request: web.BaseRequest) -> web.Response:
-        return text(HTTPStatus.OK, "healthy\n")
-
-    async def _metrics(self, request: web.BaseRequest) -> web.Response:
-        return Page(await self._of_local(self._limit(request)), self._about).answer(request)
+        match request.path:
+            case "/metrics":
+                families = await self._of_local(self._limit(request))
+                return Page(families, self._about).answer(request)
+            case "/probe":
+                return await self._probe(request)
+            case "/-/healthy":
+                return text(HTTPStatus.OK, "healthy\n")
+            case "/":
+                return text(HTTPStatus.OK, HOME)
+        return text(HTTPStatus.NOT_FOUND, HOME)
 
     async def _of_local(self, timeout: float) -> list[Family]:
-        return await self._families(self._local.label, timeout, self._local.ask)
+        return await self._families(self._local.label, timeout, self._local.ask())
 
     async def _probe(self, request: web.BaseRequest) -> web.Response:
         targets = request.query.getall("target", [])
@@ -116,7 +112,7 @@ class Scrapes:
             return text(HTTPStatus.BAD_REQUEST, f"{error}\n")
         try:
             with self._places.place(target):
-                families = await self._families(target, limit, lambda: self._ask(target, limit))
+                families = await self._families(target, limit, self._ask(target, limit))
         except RefusedError as error:
             return self._forbid(target, error)
         except NoPlaceError as error:
@@ -126,14 +122,14 @@ class Scrapes:
         return Page(families).answer(request)
 
     async def _families(
-        self, label: str, timeout: float, ask: Callable[[], Awaitable[AllReports]]
+        self, label: str, timeout: float, asking: Coroutine[Any, Any, AllReports]
     ) -> list[Family]:
         """Return the metrics of a chronyd: of its reports, or of the error."""
         start = time.monotonic()
         reports = AllReports()
         error: ChronyError | None = None
         try:
-            reports = await asyncio.wait_for(ask(), timeout)
+            reports = await asyncio.wait_for(asking, timeout)
         except asyncio.TimeoutError:
             error = ChronyTimeoutError(f"asking {label}: no answer within {timeout:g} s")
         except ChronyError as problem:
@@ -146,20 +142,18 @@ class Scrapes:
             names = await names_of(_sources(reports), timeout - passed)
         return list(self._exposition.families(reports, error, passed, names))
 
-    async def _ask(self, target: str, limit: float) -> AllReports:
+    async def _ask(self, target: str, timeout: float) -> AllReports:
         """Ask a target at the addresses that are allowed, one after the other."""
-        start = time.monotonic()
+        end = time.monotonic() + timeout
         addresses = await permitted(target, self._options.allow, addresses_of)
-        error: ChronyError = ChronyConnectionError(f"asking {target}: no address")
-        for index, address in enumerate(addresses):
-            left = limit - (time.monotonic() - start)
-            share = max(0.1, left / (len(addresses) - index))
+        while True:
+            address, *addresses = addresses
+            share = max(0.1, (end - time.monotonic()) / (1 + len(addresses)))
             try:
-                async with ChronyConnection(address, timeout=share) as connection:
-                    return await connection.get_all(*self._exposition.reports)
-            except ChronyConnectionError as problem:
-                error = problem
-        raise error
+                return await get_all(*self._exposition.reports, address=address, timeout=share)
+            except ChronyConnectionError:
+                if not addresses:
+                    raise
 
     def _forbid(self, target: str, error: RefusedError) -> web.Response:
         words = f"target {target!r} is not allowed: {error} is not covered by --allow"

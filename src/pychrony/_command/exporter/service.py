@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..exits import UNREACHABLE, USAGE, complain
-from .places import Places, limits
+from .places import open_files
 from .scrapes import Scrapes
 from .server import BACKLOG, Server, log
 from .web_config import ConfigError
@@ -34,7 +34,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 async def _once(options: argparse.Namespace) -> int:
-    page = await Scrapes(options, Places(limits().places)).page()
+    page = await Scrapes(options, open_files()).page()
     if options.output is None:
         sys.stdout.buffer.write(page)
         return 0
@@ -54,8 +54,8 @@ async def _once(options: argparse.Namespace) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> int:
-    most = limits()
-    scrapes = Scrapes(options, Places(most.places))
+    files = open_files()
+    scrapes = Scrapes(options, files)
     host, port = options.listen
     try:
         listener = _listener(host, port)
@@ -67,7 +67,7 @@ async def _serve(options: argparse.Namespace) -> int:
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[int]()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    server = Server(scrapes, most.connections, lambda: scrapes.web.tls)
+    server = Server(scrapes, max(4, files // 3 - 8), lambda: scrapes.web.tls)
     accepting = loop.create_task(server.accept(listener))
     scheme = "http" if scrapes.web.tls is None else "https"
     where = f"{scheme}://{_join(host, listener.getsockname()[1])}"
@@ -104,15 +104,15 @@ def _log_in_lines() -> None:
 
 
 def _listener(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at this host; without one, at all addresses."""
+    both = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
     if host:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    elif socket.has_dualstack_ipv6():
-        listener = socket.create_server(
-            ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
-        )
-    else:
-        listener = socket.create_server(("", port), backlog=BACKLOG)
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        host = str(address[0])
+    listener = socket.create_server(
+        (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+    )
     listener.setblocking(False)
     return listener
 

@@ -97,12 +97,8 @@ def _unmapped(host: str) -> IP:
 
 def _split_port(text: str) -> tuple[str, int]:
     """Split `10.0.0.0/8:1323`, `[2001:db8::/32]:1323` or `*.example.net:1323`."""
-    match = re.fullmatch(r"\[([^]]*)\](?::(.*))?|([^:]*):([^:]*)", text)
-    if match is None:
-        return text, PORT
-    bracketed, port_behind, hosts, port = match.groups()
-    if bracketed is not None:
-        hosts, port = bracketed, port_behind
+    match = re.fullmatch(r"(?:\[([^]]*)\]|([^:]*))(?::([^:]*))?", text)
+    hosts, port = (match[1] or match[2], match[3]) if match else (text, None)
     if port is None:
         return hosts, PORT
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
