@@ -38,7 +38,6 @@ from scripted.wire import (
     tracking,
     unresolved_source,
 )
-from surroundings import both
 
 import pychrony
 from pychrony import (
@@ -101,18 +100,69 @@ def ask_fields(report: str, *records: Record) -> dict[str, ReportField]:
         return pychrony.get_report(report, chronyd.address, timeout=HANG)[0]
 
 
-# Each attribute that chronyc prints is compared with its output, in test_oracle.py.
+TEXT = wire.reference_id("PPS0")  # an ID that looks like text
+LOCAL = tracking(reference_id=0x7F7F0101, address=None, stratum=10)
+CLOCKS = ((b"PPS0", "PPS0"), (b"GPS\0", "GPS"), (b"P\1\xffS", "PS"), (b"\1\2\3\4", ""))
+
+READ: list[tuple[Record, str, Any]] = [
+    # chronyc does not print these; test_oracle.py compares all others with its output.
+    (source(flags=9), "flags", 9),
+    (sourcestats(offset_error=2.5), "offset_err", 2.5),
+    (sourcestats(), "reference_id", 0xC0000201),
+    (selectdata(), "reference_id", 0xC0000201),
+    (tracking(), "reference_id_name", "192.0.2.1"),
+    # All ones stand for "never".
+    (source(last_sample_ago=NEVER), "last_sample_ago", None),
+    (source(last_sample_ago=NEVER - 1), "last_sample_ago", NEVER - 1),
+    (source(last_sample_ago=0), "last_sample_ago", 0),
+    (selectdata(last_sample_ago=0), "last_sample_ago", 0),
+    (authdata(last_key_establishment_ago=NEVER), "last_ke_ago", None),
+    (authdata(last_key_establishment_ago=0), "last_ke_ago", 0),
+    (NTPDATA[16](received_good_messages=NEVER), "rx_good_messages", None),
+    # A source without a key has no numbers of a key.
+    (authdata(), "mode", AuthMode.NONE),
+    *((authdata(), name, None) for name in ("key_type", "key_id", "key_length")),
+    # A reference clock is named by what is printable of its ID.
+    *((tracking(reference_id=raw, address=None), "reference_id_name", n) for raw, n in CLOCKS),
+    (tracking(reference_id=TEXT, address=None), "reference_ip", ""),
+    (wire.refclock_source(reference_id=TEXT), "address", "PPS0"),
+    # The ID of a server is no text, whatever it looks like.
+    (tracking(reference_id=TEXT, address="2001:db8::1"), "reference_id_name", "80.80.83.48"),
+    (tracking(reference_id=TEXT, address="2001:db8::1"), "reference_ip", "2001:db8::1"),
+    (ntpdata(reference_id=TEXT, stratum=2), "reference_id_name", "80.80.83.48"),
+    # A server's own reference may be a clock, or a kiss code.
+    (ntpdata(reference_id=b"GPS\0", stratum=1), "reference_id_name", "GPS"),
+    (ntpdata(reference_id=b"RATE", stratum=0), "reference_id_name", "RATE"),
+    (ntpdata(reference_id=0, stratum=1), "reference_id_name", ""),
+    (ntpdata(reference_id=0, stratum=3), "reference_id_name", ""),
+    # chronyd may be its own reference.
+    (LOCAL, "reference_id_name", "127.127.1.1"),
+    (LOCAL, "is_local_reference", True),
+    (LOCAL, "is_synchronized", True),
+    (tracking(), "is_local_reference", False),
+    # Synchronised means following a source.
+    (tracking(), "is_synchronized", True),
+    (tracking(stratum=15), "is_synchronized", True),
+    (tracking(stratum=16), "is_synchronized", False),
+    (tracking(leap_status=3), "is_synchronized", True),  # while a leap second is applied
+    (tracking(reference_id=0, address=None, stratum=0), "is_synchronized", False),
+    # What a report says of a source, or of a clock.
+    *((source(state=state), "is_selected", state == 0) for state in range(7)),
+    (source(reachability=0o200), "is_reachable", True),
+    (source(reachability=0), "is_reachable", False),
+    (sourcestats(samples=4), "has_sufficient_samples", True),
+    (sourcestats(samples=3), "has_sufficient_samples", False),
+    (rtcdata(samples=1), "is_calibrated", True),
+    (rtcdata(samples=0), "is_calibrated", False),
+]
 
 
-def test_what_chronyc_does_not_print_is_what_chronyd_sent() -> None:
-    assert ask("sources", source(flags=9)).flags == 9
-    stats = ask("sourcestats", sourcestats(offset_error=2.5))
-    assert (stats.reference_id, stats.offset_err) == (0xC0000201, 2.5)
-    assert ask("selectdata", selectdata()).reference_id == 0xC0000201
-    assert ask("tracking", tracking()).reference_id_name == "192.0.2.1"
-    for report in ("tracking", "ntpdata", "rtcdata"):
-        read = ask(report)
-        assert read.ref_time == read.ref_time_ns / 10**9
+@pytest.mark.parametrize(("sent", "attribute", "value"), READ)
+def test_what_chronyd_sent_is_read_with_its_meaning(
+    sent: Record, attribute: str, value: object
+) -> None:
+    read = getattr(ask(sent.layout.report, sent), attribute)
+    assert (read() if callable(read) else read) == value
 
 
 @pytest.mark.parametrize(
@@ -152,29 +202,7 @@ def test_every_table_agrees_with_libchrony(layout: Layout) -> None:
     assert meaningful - used == set()
 
 
-def test_what_never_happened_is_none() -> None:
-    assert ask("sources", source(last_sample_ago=NEVER)).last_sample_ago is None
-    assert ask("authdata", authdata(last_key_establishment_ago=NEVER)).last_ke_ago is None
-    assert ask("ntpdata", NTPDATA[16](received_good_messages=NEVER)).rx_good_messages is None
-    assert ask("sources", source(last_sample_ago=NEVER - 1)).last_sample_ago == NEVER - 1
-
-
-def test_an_age_of_zero_seconds_is_not_never() -> None:
-    assert ask("sources", source(last_sample_ago=0)).last_sample_ago == 0
-    assert ask("authdata", authdata(last_key_establishment_ago=0)).last_ke_ago == 0
-    assert ask("selectdata", selectdata(last_sample_ago=0)).last_sample_ago == 0
-
-
-def test_a_source_without_a_key_has_none() -> None:
-    read = ask("authdata", authdata())
-    assert (read.mode, read.key_type, read.key_id, read.key_length) == (
-        AuthMode.NONE,
-        None,
-        None,
-        None,
-    )
-
-
+@pytest.mark.parametrize("kind", [tracking, ntpdata, rtcdata], ids=str)
 @pytest.mark.parametrize(
     ("sent", "nanoseconds"),
     [
@@ -186,63 +214,12 @@ def test_a_source_without_a_key_has_none() -> None:
     ],
     ids=["32-bit chronyd", "before 1970", "least", "now", "hostile"],
 )
-def test_a_time_is_exact_whatever_its_words(sent: bytes, nanoseconds: int) -> None:
-    read = ask("tracking", tracking(reference_time=sent))
+def test_a_time_is_exact_whatever_its_words(kind: Layout, sent: bytes, nanoseconds: int) -> None:
+    read = ask(kind.report, kind(reference_time=sent))
     assert read.ref_time_ns == nanoseconds
     assert read.ref_time == float(Fraction(nanoseconds, 10**9))
-    assert ask_fields("tracking", tracking(reference_time=sent))["reference time"].value == (
-        nanoseconds
-    )
-
-
-@pytest.mark.parametrize(
-    ("raw", "name"),
-    [
-        (b"PPS0", "PPS0"),
-        (b"GPS\0", "GPS"),
-        (b"P\x01\xffS", "PS"),
-        (b"\1\2\3\4", ""),
-        (b"A B~", "A B~"),
-    ],
-)
-def test_a_reference_clock_is_named_by_what_is_printable_of_its_id(raw: bytes, name: str) -> None:
-    number = int.from_bytes(raw, "big")
-    assert ask("sources", wire.refclock_source(reference_id=number)).address == name
-    tracked = ask("tracking", tracking(reference_id=number, address=None))
-    assert (tracked.reference_id, tracked.reference_id_name, tracked.reference_ip) == (
-        number,
-        name,
-        "",
-    )
-
-
-@pytest.mark.parametrize("address", ["80.80.83.48", "2001:db8::1"])
-def test_a_reference_id_that_only_looks_like_text_stays_dotted(address: str) -> None:
-    number = wire.reference_id("PPS0")
-    read = ask("tracking", tracking(reference_id=number, address=address))
-    assert (read.reference_id_name, read.reference_ip) == ("80.80.83.48", address)
-    assert ask("ntpdata", ntpdata(reference_id=number, stratum=2)).reference_id_name == (
-        "80.80.83.48"
-    )
-
-
-def test_chronyd_as_its_own_reference_is_no_reference_clock() -> None:
-    read = ask("tracking", tracking(reference_id=0x7F7F0101, address=None, stratum=10))
-    assert read.reference_id_name == "127.127.1.1"
-    assert read.is_synchronized()
-    assert read.is_local_reference()
-    assert not make_tracking().is_local_reference()
-
-
-@pytest.mark.parametrize(
-    ("stratum", "raw", "name"),
-    [(0, b"RATE", "RATE"), (1, b"GPS\0", "GPS"), (1, b"\0\0\0\0", ""), (3, b"\0\0\0\0", "")],
-)
-def test_the_reference_of_a_first_stratum_or_a_kiss_code_is_text(
-    stratum: int, raw: bytes, name: str
-) -> None:
-    sent = ntpdata(stratum=stratum, reference_id=int.from_bytes(raw, "big"))
-    assert ask("ntpdata", sent).reference_id_name == name
+    described = ask_fields(kind.report, kind(reference_time=sent))
+    assert described["reference time"].value == nanoseconds
 
 
 def test_a_source_without_an_address_yet_is_told_by_its_number() -> None:
@@ -439,53 +416,15 @@ def test_a_leap_second_is_pending_if_one_is_inserted_or_deleted() -> None:
     assert pending == {LeapStatus.INSERT, LeapStatus.DELETE}
 
 
-@pytest.mark.parametrize(
-    ("sent", "synchronized"),
-    [
-        (tracking(), True),
-        (tracking(reference_id=0, address=None, stratum=0, leap_status=3), False),
-        (tracking(stratum=16), False),
-        (tracking(stratum=15), True),
-        (tracking(leap_status=3), True),
-    ],
-    ids=["following", "unsynchronised", "stratum 16", "stratum 15", "applying a leap second"],
-)
-def test_synchronized_means_following_a_source(sent: Record, synchronized: bool) -> None:
-    assert ask("tracking", sent).is_synchronized() is synchronized
+def test_the_number_of_samples_that_is_sufficient_can_be_chosen() -> None:
+    assert not make_source_stats(samples=4).has_sufficient_samples(5)
+    assert make_source_stats(samples=3).has_sufficient_samples(minimum=3)
 
 
-def test_a_source_is_reachable_if_one_of_eight_polls_was_answered() -> None:
-    assert ask("sources", source(reachability=0o200)).is_reachable()
-    assert not ask("sources", source(reachability=0)).is_reachable()
-
-
-@pytest.mark.parametrize("number", range(7))
-def test_one_state_alone_means_selected(number: int) -> None:
-    assert ask("sources", source(state=number)).is_selected() is (number == 0)
-
-
-def test_four_samples_are_sufficient_unless_said_otherwise() -> None:
-    read = ask("sourcestats", sourcestats(samples=4))
-    assert read.has_sufficient_samples()
-    assert not read.has_sufficient_samples(5)
-    assert read.has_sufficient_samples(minimum=4)
-    assert not ask("sourcestats", sourcestats(samples=3)).has_sufficient_samples()
-
-
-def test_an_rtc_is_calibrated_once_it_was_measured() -> None:
-    assert ask("rtcdata", rtcdata(samples=1)).is_calibrated()
-    assert not ask("rtcdata", rtcdata(samples=0)).is_calibrated()
-
-
-@both
-def test_what_chronyd_does_not_keep_is_none(transport: Transport) -> None:
+def test_a_report_that_chronyd_does_not_keep_has_no_records() -> None:
     off = script() | {Command.RTCDATA: Status.NORTC, Command.SMOOTHING: Status.NOTENABLED}
-    with connected(off, transport) as (_, connection):
-        assert connection.get_rtc_data() is None
-        assert connection.get_smoothing() is None
-        assert connection.get_report("rtcdata") == []
-        assert connection.get_report("smoothing") == []
-        assert connection.get_tracking().stratum == 3
+    with connected(off) as (_, connection):
+        assert [connection.get_report(name) for name in ("rtcdata", "smoothing")] == [[], []]
 
 
 @pytest.mark.parametrize(
