@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from limits import HANG
-from methods import METHODS, REPORTS
+from methods import LISTS, METHODS, REPORTS
 from scripted import (
     OPEN_COMMANDS,
     Answer,
@@ -48,7 +48,6 @@ from pychrony import (
     ChronyTimeoutError,
 )
 
-LISTS = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
 UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")
 
 # Timeouts in seconds.

@@ -53,14 +53,20 @@ def run(kind: str, main: Coroutine[Any, Any, T]) -> T:
         loop.close()
 
 
-each_way = pytest.mark.parametrize("way", ["blocking", *LOOPS])
+WAYS = ("blocking", *LOOPS)
+each_way = pytest.mark.parametrize("way", WAYS)
 
 
 def ask(way: str, name: str, *arguments: Any, **options: Any) -> Any:
     """Call the function of that name, of `pychrony` or, on this kind of loop, of its `aio`."""
     if way == "blocking":
         return getattr(pychrony, name)(*arguments, **options)
-    return run(way, getattr(aio, name)(*arguments, **options))
+
+    async def awaited() -> Any:
+        called = getattr(aio, name)(*arguments, **options)
+        return await called if inspect.isawaitable(called) else [item async for item in called]
+
+    return run(way, awaited())
 
 
 class BackgroundLoop:

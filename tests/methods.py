@@ -15,3 +15,4 @@ METHODS = {
     "smoothing": "get_smoothing",
 }
 REPORTS = (*METHODS, "all")
+LISTS = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")

@@ -12,6 +12,7 @@ from typing import get_args
 
 import pytest
 from limits import HANG
+from methods import LISTS
 from scripted import Script, ScriptedChronyd, changing, script
 from scripted.wire import Command, Status, ntp_source, refclock
 
@@ -134,9 +135,6 @@ def test_a_name_that_is_no_report_is_a_mistake(wrong: object, scripted: Scripted
     with pytest.raises(ValueError, match=r"unknown report .*; choose from tracking, sources, "):
         read(scripted, "tracking", wrong)  # type: ignore[arg-type]
     assert not scripted.requests
-
-
-LISTS = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
 
 
 def addresses(answers: AllReports) -> dict[str, list[str]]:

@@ -40,6 +40,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def give_loader(folder: Path, libchrony: Path) -> None:
+    (folder / "libchrony.so.0").unlink()
+    (folder / "libchrony.so.0").symlink_to(libchrony)
+
+
 @pytest.fixture
 def python(folder: Path, tmp_path: Path) -> Python:
     """Run a program in a new process, and return its output."""
@@ -161,16 +166,14 @@ def test_a_callers_mistake_comes_before_a_missing_libchrony(python: Python) -> N
 
 
 def test_the_loader_is_asked_first(python: Python, folder: Path, libchrony: Path) -> None:
-    (folder / "libchrony.so.0").unlink()
-    (folder / "libchrony.so.0").symlink_to(libchrony)
+    give_loader(folder, libchrony)
     assert python(SAY_WHY) == f"found {folder}/libchrony.so.0"
 
 
 def test_the_variable_comes_before_the_loader(
     python: Python, folder: Path, libchrony: Path, tmp_path: Path
 ) -> None:
-    (folder / "libchrony.so.0").unlink()
-    (folder / "libchrony.so.0").symlink_to(libchrony)
+    give_loader(folder, libchrony)
     chosen = tmp_path / "übrig.so"
     shutil.copy(libchrony, chosen)
     assert python(SAY_WHY, variable=chosen) == f"found {chosen}"
@@ -192,8 +195,7 @@ def test_a_variable_that_is_of_no_use_is_the_error(
     python: Python, folder: Path, libchrony: Path, chosen: str, reason: str
 ) -> None:
     """Even if the loader would find a good one."""
-    (folder / "libchrony.so.0").unlink()
-    (folder / "libchrony.so.0").symlink_to(libchrony)
+    give_loader(folder, libchrony)
     (folder / "good.so").symlink_to(libchrony)
     (folder / "text.so").write_text("This is no library.\n" * 100)
     (folder / "empty.so").write_text("")

@@ -8,14 +8,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from limits import HANG, fds, nothing_left, remains
-from loops import LOOPS, each_loop, run
+from loops import WAYS, ask, each_loop, each_way, run
 from programs import output
 from scripted import ScriptedChronyd, script
 from scripted.faults import at, delay, drop, restarts
@@ -37,28 +37,14 @@ from pychrony.testing import PrivateChronyd
 GetMany = Callable[..., list[Answer]]
 
 
-def blocking(addresses: Iterable[Any], *names: str, timeout: float | None = HANG) -> list[Answer]:
-    return list(pychrony.get_many(addresses, *names, timeout=timeout))
-
-
-def awaited(kind: str) -> GetMany:
-    def get_many(
-        addresses: Iterable[Any], *names: str, timeout: float | None = HANG
-    ) -> list[Answer]:
-        async def collect() -> list[Answer]:
-            return [answer async for answer in aio.get_many(addresses, *names, timeout=timeout)]
-
-        return run(kind, collect())
-
-    return get_many
-
-
-WAYS: dict[str, GetMany] = {"blocking": blocking} | {kind: awaited(kind) for kind in LOOPS}
-
-
 @pytest.fixture(params=WAYS)
 def get_many(request: pytest.FixtureRequest) -> GetMany:
-    return WAYS[request.param]
+    """Collect the answers of `get_many()`, blocking or on a kind of event loop."""
+
+    def collect(*arguments: Any, timeout: float | None = HANG) -> list[Answer]:
+        return list(ask(request.param, "get_many", *arguments, timeout=timeout))
+
+    return collect
 
 
 @contextmanager
@@ -197,13 +183,11 @@ def test_a_chronyd_that_restarts_is_asked_again(get_many: GetMany) -> None:
 # Time.
 
 
-def test_answers_come_as_the_daemons_give_them() -> None:
+def test_answers_come_as_the_daemons_give_them(get_many: GetMany) -> None:
     with daemons(3) as [late, later, prompt]:
         late.fault, later.fault = delay(0.3), delay(0.9)
         given = [later.address, late.address, prompt.address]
-        assert [a.address for a in blocking(given, "tracking")] == given[::-1]
-        for kind in LOOPS:
-            assert [a.address for a in awaited(kind)(given, "tracking")] == given[::-1]
+        assert [a.address for a in get_many(given, "tracking")] == given[::-1]
 
 
 def test_daemons_are_waited_for_at_the_same_time(get_many: GetMany) -> None:
@@ -247,7 +231,7 @@ def test_names_are_part_of_the_timeout_and_hold_nobody_up(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with daemons(1) as [chronyd]:
         given = ["slow.test"] * 20 + ["slow.test:1323", chronyd.address]
-        answers = WAYS[way](given, "tracking", timeout=1.0)
+        answers = list(ask(way, "get_many", given, "tracking", timeout=1.0))
     assert answers[0].address == chronyd.address
     assert {type(error(answer)) for answer in answers[1:]} == {ChronyTimeoutError}
     assert all("resolving slow.test: no answer within 1 s" in str(a.error) for a in answers[1:])
@@ -256,7 +240,7 @@ def test_names_are_part_of_the_timeout_and_hold_nobody_up(
 # Addresses are taken as they can be asked, and the caller may stop at any time.
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 def test_an_endless_generator_of_addresses_works(way: str) -> None:
     taken = 0
 
@@ -423,12 +407,12 @@ def test_more_daemons_are_asked_once_there_are_descriptors_again() -> None:
 def test_iterators_in_several_threads_get_their_own_answers() -> None:
     results: dict[int, list[int]] = {}
 
-    def ask(number: int, address: str) -> None:
-        results[number] = [stratum(a) for a in blocking([address] * 200, "tracking")]
+    def collect(number: int, address: str) -> None:
+        results[number] = [stratum(a) for a in pychrony.get_many([address] * 200, "tracking")]
 
     with daemons(4) as found:
         threads = [
-            threading.Thread(target=ask, args=(number, chronyd.address))
+            threading.Thread(target=collect, args=(number, chronyd.address))
             for number, chronyd in enumerate(found, 1)
         ]
         for thread in threads:

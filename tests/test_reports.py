@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from connected import connected
 from limits import HANG
-from methods import METHODS
+from methods import LISTS, METHODS
 from programs import output
 from scripted import ScriptedChronyd, Transport, script, wire
 from scripted.wire import (
@@ -62,15 +62,6 @@ from pychrony import (
 from pychrony._model.decoder import Shape, reader
 from pychrony._model.fields import origins
 from pychrony.models import MODELS
-from pychrony.testing import (
-    make_auth_data,
-    make_ntp_data,
-    make_rtc_data,
-    make_select_data,
-    make_source,
-    make_source_stats,
-    make_tracking,
-)
 
 every_model = pytest.mark.parametrize(
     "made", [getattr(testing, name)() for name in vars(testing) if name.startswith("make_")]
@@ -102,6 +93,7 @@ def ask_fields(report: str, *records: Record) -> dict[str, ReportField]:
 
 TEXT = wire.reference_id("PPS0")  # an ID that looks like text
 LOCAL = tracking(reference_id=0x7F7F0101, address=None, stratum=10)
+UNRESOLVED = unresolved_source()
 CLOCKS = ((b"PPS0", "PPS0"), (b"GPS\0", "GPS"), (b"P\1\xffS", "PS"), (b"\1\2\3\4", ""))
 
 READ: list[tuple[Record, str, Any]] = [
@@ -146,6 +138,13 @@ READ: list[tuple[Record, str, Any]] = [
     (tracking(stratum=16), "is_synchronized", False),
     (tracking(leap_status=3), "is_synchronized", True),  # while a leap second is applied
     (tracking(reference_id=0, address=None, stratum=0), "is_synchronized", False),
+    # Nothing was received from a source whose name is not resolved yet.
+    (UNRESOLVED[Command.SOURCES], "last_sample_ago", None),
+    (UNRESOLVED[Command.SOURCESTATS], "reference_id", 0),
+    (UNRESOLVED[Command.NTPDATA], "local_address", ""),
+    (UNRESOLVED[Command.NTPDATA], "mode", NTPMode.UNDEFINED),
+    (UNRESOLVED[Command.NTPDATA], "tx_timestamping", Timestamping.NONE),
+    (UNRESOLVED[Command.NTPDATA], "rx_timestamping", Timestamping.NONE),
     # What a report says of a source, or of a clock.
     *((source(state=state), "is_selected", state == 0) for state in range(7)),
     (source(reachability=0o200), "is_reachable", True),
@@ -220,20 +219,6 @@ def test_a_time_is_exact_whatever_its_words(kind: Layout, sent: bytes, nanosecon
     assert read.ref_time == float(Fraction(nanoseconds, 10**9))
     described = ask_fields(kind.report, kind(reference_time=sent))
     assert described["reference time"].value == nanoseconds
-
-
-def test_a_source_without_an_address_yet_is_told_by_its_number() -> None:
-    with connected(script([unresolved_source(7)])) as (_, connection):
-        (listed,) = connection.get_sources()
-        (stats,) = connection.get_source_stats()
-        (selection,) = connection.get_select_data()
-        (auth,) = connection.get_auth_data()
-        (ntp,) = connection.get_ntp_data()
-    names = [listed.address, stats.address, selection.address, auth.address, ntp.remote_address]
-    assert names == ["ID#0000000007"] * 5
-    assert (stats.reference_id, listed.last_sample_ago) == (0, None)
-    assert (ntp.local_address, ntp.mode) == ("", NTPMode.UNDEFINED)
-    assert ntp.tx_timestamping is ntp.rx_timestamping is Timestamping.NONE
 
 
 def test_reference_clocks_have_no_authentication_and_no_packets() -> None:
@@ -412,13 +397,13 @@ def test_a_field_that_is_missing_is_named(report: str) -> None:
 
 
 def test_a_leap_second_is_pending_if_one_is_inserted_or_deleted() -> None:
-    pending = {s for s in LeapStatus if make_tracking(leap_status=s).is_leap_pending()}
+    pending = {s for s in LeapStatus if testing.make_tracking(leap_status=s).is_leap_pending()}
     assert pending == {LeapStatus.INSERT, LeapStatus.DELETE}
 
 
 def test_the_number_of_samples_that_is_sufficient_can_be_chosen() -> None:
-    assert not make_source_stats(samples=4).has_sufficient_samples(5)
-    assert make_source_stats(samples=3).has_sufficient_samples(minimum=3)
+    assert not testing.make_source_stats(samples=4).has_sufficient_samples(5)
+    assert testing.make_source_stats(samples=3).has_sufficient_samples(minimum=3)
 
 
 def test_a_report_that_chronyd_does_not_keep_has_no_records() -> None:
@@ -498,7 +483,7 @@ def test_annotations_are_types(model: type[Any]) -> None:
     assert [f.name for f in dataclasses.fields(model) if isinstance(f.type, str)] == []
 
 
-@pytest.mark.parametrize("made", [make_tracking(), make_rtc_data()])
+@pytest.mark.parametrize("made", [testing.make_tracking(), testing.make_rtc_data()])
 def test_the_exact_time_makes_no_two_reports_differ(made: Any) -> None:
     other = dataclasses.replace(made, ref_time=made.ref_time + 1)
     vars(other)["ref_time"] = made.ref_time
@@ -506,30 +491,34 @@ def test_the_exact_time_makes_no_two_reports_differ(made: Any) -> None:
     assert (other, hash(other), repr(other)) == (made, hash(made), repr(made))
 
 
-@pytest.mark.parametrize("made", [make_tracking(), make_rtc_data(), make_ntp_data()])
+@pytest.mark.parametrize("report", ["tracking", "rtcdata", "ntpdata"])
 @pytest.mark.parametrize("time", [0.0, 0.3, 7, 1705320000.25])
-def test_a_replaced_time_takes_its_nanoseconds_along(made: Any, time: float) -> None:
-    assert dataclasses.replace(made, ref_time=time).ref_time_ns == round(Fraction(time) * 10**9)
+def test_a_replaced_time_takes_its_nanoseconds_along(report: str, time: float) -> None:
+    replaced = dataclasses.replace(ask(report), ref_time=time)
+    assert replaced.ref_time_ns == round(Fraction(time) * 10**9)
 
 
 def test_a_time_that_is_no_time_has_no_nanoseconds() -> None:
-    assert make_tracking(ref_time=float("nan")).ref_time_ns == 0
+    assert testing.make_tracking(ref_time=float("nan")).ref_time_ns == 0
 
 
 def test_the_error_bound_is_chronycs() -> None:
-    status = make_tracking(offset=-0.25, root_dispersion=0.5, root_delay=0.125)
+    status = testing.make_tracking(offset=-0.25, root_dispersion=0.5, root_delay=0.125)
     assert status.error_bound == 0.25 + 0.5 + 0.0625
 
 
-def test_a_source_has_the_same_name_in_every_report() -> None:
-    clock, address = 0x50505330, "192.0.2.9"
-    stats, selected = make_source_stats, make_select_data
-    assert make_source(address="PPS0").name == "PPS0"
-    assert {make(address="", reference_id=clock).name for make in (stats, selected)} == {"PPS0"}
-    assert {
-        *(make(address=address).name for make in (make_source, stats, selected, make_auth_data)),
-        make_ntp_data(remote_address=address).name,
-    } == {address}
+@pytest.mark.parametrize(
+    ("known", "name"),
+    [
+        (ntp_source("192.0.2.9"), "192.0.2.9"),
+        (wire.refclock("PPS0"), "PPS0"),
+        (unresolved_source(7), "ID#0000000007"),
+    ],
+)
+def test_a_source_has_the_same_name_in_every_report(known: wire.Source, name: str) -> None:
+    with connected(script([known])) as (_, connection):
+        lists = [getattr(connection, METHODS[report])() for report in LISTS]
+    assert {record.name for found in lists for record in found} == {name}
 
 
 @every_model

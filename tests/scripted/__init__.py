@@ -5,8 +5,7 @@ with ScriptedChronyd({Command.N_SOURCES: 1, Command.SOURCES: source(poll=-4)}) a
 """
 
 from .chronyd import ScriptedChronyd, Transport
-from .requests import Answer, Fault, Request, Script
-from .scripts import OPEN_COMMANDS, changing, in_turn, script
+from .scripts import OPEN_COMMANDS, Answer, Fault, Request, Script, changing, in_turn, script
 
 __all__ = [
     "OPEN_COMMANDS",

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .faults import honest
-from .requests import Answer, Entry, Fault, Request, Script
-from .scripts import script
+from .scripts import Answer, Entry, Fault, Request, Script, script
 from .wire import VERSION, Command, Record, Status, n_sources, response
 
 Transport = Literal["udp", "udp6", "unix"]

@@ -7,7 +7,7 @@ import random
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .requests import Fault, Request, Script
+from .scripts import Fault, Request, Script
 from .wire import HEADER_FIELDS, Command, response
 
 if TYPE_CHECKING:
