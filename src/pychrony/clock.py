@@ -53,7 +53,6 @@ SUSPENDED_NS = 1_000_000
 """A larger difference means that the machine was suspended: clocks measure that only roughly."""
 
 BRACKETS = 5  # attempts to read the clocks without an interruption in between
-QUERIES = 3  # attempts to read a report without a step or slew in the meantime
 
 
 class TimeInterval(NamedTuple):
@@ -285,24 +284,16 @@ class BoundedClock:
         return connection
 
     def _ask(self, connection: ChronyConnection) -> Anchor:
-        """Read a report; read it again if the system clock was adjusted in the meantime."""
         try:
-            anchor, moved = self._query(connection)
-            for _ in range(QUERIES - 1):
-                if moved <= anchor.taken.error_bound * SECOND:
-                    break
-                anchor, moved = self._query(connection)
+            before = _cross_timestamp(self._clocks)
+            tracking = self._tracking(connection)
+            after = _cross_timestamp(self._clocks)
+            anchor = _anchor(tracking, before, after, self._drift, self._last)
         except ChronyNotSynchronizedError:
             self._last = None  # chronyd may have been replaced
             raise
         self._last = anchor
         return anchor
-
-    def _query(self, connection: ChronyConnection) -> tuple[Anchor, float]:
-        before = _cross_timestamp(self._clocks)
-        tracking = self._tracking(connection)
-        after = _cross_timestamp(self._clocks)
-        return _anchor(tracking, before, after, self._drift, self._last)
 
     def _tracking(self, connection: ChronyConnection) -> TrackingStatus:
         try:
@@ -344,8 +335,8 @@ def _anchor(
     after: CrossTimestamp,
     drift: float,
     last: Anchor | None,
-) -> tuple[Anchor, float]:
-    """Relate true time to the raw clock; also return how far the system clock was adjusted.
+) -> Anchor:
+    """Relate true time to the raw clock.
 
     chronyd made the report at an unknown time between `before` and `after`. That time does not
     matter if the system clock kept its distance from true time. Otherwise, the interval covers each
@@ -386,7 +377,7 @@ def _anchor(
     # A synchronised chronyd also reports this while it applies a leap second.
     if tracking.leap_status is LeapStatus.UNSYNC and not anchor.is_near_midnight(taken):
         raise _unsynchronized()
-    return anchor, high - low
+    return anchor
 
 
 def _unsynchronized() -> ChronyNotSynchronizedError:
