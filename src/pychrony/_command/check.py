@@ -6,7 +6,7 @@ https://www.monitoring-plugins.org/doc/guidelines.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from .._model.ranges import plain
@@ -58,11 +58,11 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse(argv)
     wanted = limits(options)
     try:
-        reports = _read(options.address, options.timeout)
-        assessment = judge(reports, wanted)
+        reports, error = _read(options.address, options.timeout)
+        assessment = judge(error or reports, wanted)
         text = _text(reports, assessment, options.verbose)
         print(_line(assessment.state, text, _measured(reports, wanted)))
-        if options.verbose > 1 and isinstance(reports, AllReports):
+        if options.verbose > 1 and error is None:
             print("\n".join(map(_ascii, _details(reports))))
         return assessment.state.value
     except Exception as error:  # a traceback would end with 1, which is a WARNING
@@ -70,28 +70,25 @@ def run(argv: Sequence[str]) -> int:
         return State.UNKNOWN.value
 
 
-def _read(address: str | None, timeout: float | None) -> AllReports | ChronyError:
+def _read(address: str | None, timeout: float | None) -> tuple[AllReports, ChronyError | None]:
     try:
-        return get_all("tracking", "sources", address=address, timeout=timeout)
+        return get_all("tracking", "sources", address=address, timeout=timeout), None
     except ChronyError as error:
-        return error
+        return AllReports(), error
 
 
-def _line(state: State, text: str, measured: Sequence[str] = ()) -> str:
+def _line(state: State, text: str, measured: Iterable[str] = ()) -> str:
     """Return the line; the only bar in it separates the performance data."""
     words = _ascii(f"{NAME} {state.name}: {' '.join(text.split())}")
-    return " | ".join([words, *([" ".join(measured)] if measured else [])])
+    return " | ".join(filter(None, [words, " ".join(measured)]))
 
 
 def _ascii(text: str) -> str:
     return text.replace("|", "/").replace("µ", "u")
 
 
-def _text(reports: AllReports | ChronyError, assessment: Assessment, verbose: int) -> str:
-    reasons = "; ".join(assessment.reasons)
-    if isinstance(reports, ChronyError):
-        return reasons
-    summary = ", ".join(_summary(reports))
+def _text(reports: AllReports, assessment: Assessment, verbose: int) -> str:
+    reasons, summary = "; ".join(assessment.reasons), ", ".join(_summary(reports))
     if assessment.state is State.OK:
         return "; ".join(filter(None, [summary, reasons]))
     return "; ".join(filter(None, [reasons, summary if verbose else ""]))
@@ -113,17 +110,13 @@ def _summary(reports: AllReports) -> Iterator[str]:
         yield f"{sum(map(Source.is_usable, known))} of {len(known)} sources usable"
 
 
-def _measured(reports: AllReports | ChronyError, wanted: Limits) -> list[str]:
+def _measured(reports: AllReports, wanted: Limits) -> Iterator[str]:
     """Return performance data: 'label'=value[unit];warning;critical;minimum;maximum."""
-    if isinstance(reports, ChronyError):
-        return []
-    found: list[str] = []
     if (tracking := reports.tracking) is not None:
-        found += _measured_clock(reports, tracking, wanted)
+        yield from _measured_clock(reports, tracking, wanted)
     if (known := known_sources(reports)) is not None:
         usable = sum(map(Source.is_usable, known))
-        found.append(f"usable_sources={usable};{wanted.sources}:;;0;{len(known)}")
-    return found
+        yield f"usable_sources={usable};{wanted.sources}:;;0;{len(known)}"
 
 
 def _measured_clock(reports: AllReports, tracking: TrackingStatus, wanted: Limits) -> Iterator[str]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 ELLIPSIS = "..."
 GAP = "  "
 
 
-def aligned(rows: Sequence[Sequence[str]], left: Collection[str]) -> list[str]:
+def aligned(columns: Iterable[Sequence[str]], left: Collection[str]) -> list[str]:
     """Return the lines of a table; columns with a head in `left` are aligned to the left."""
-    columns = []
-    for cells in zip(*rows, strict=True):
+    padded = []
+    for cells in columns:
         width = max(map(len, cells))
-        columns.append([c.ljust(width) if cells[0] in left else c.rjust(width) for c in cells])
-    return [GAP.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+        padded.append([c.ljust(width) if cells[0] in left else c.rjust(width) for c in cells])
+    return [GAP.join(cells).rstrip() for cells in zip(*padded, strict=True)]
 
 
 def fitted(

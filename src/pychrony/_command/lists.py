@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .._model.fields import FieldContent as C
-from .._model.fields import Report, origins
+from .._model.fields import Report
 from .._model.meanings import meanings
 from .grid import aligned, fitted, shortened, wrapped
 from .values import cell
@@ -73,6 +72,9 @@ LEAST_IMPORTANT = {
 }
 """The columns that a narrow table leaves out, in this order."""
 
+LEFT = {"state", "mode", "source", "auth", "options", "effective", "leap", "type", "NAK"}
+"""The heads of the columns that are aligned to the left."""
+
 SHORTEST = 16
 """The fewest characters of a name: an IPv4 address fits."""
 
@@ -89,23 +91,14 @@ def table(records: Sequence[Report], width: int) -> list[str] | None:
             cells = [shortened(text, max(SHORTEST, width // 3)) for text in cells]
         columns.append([head, *cells])
     fitting = fitted(columns, LEAST_IMPORTANT[model._report], width)
-    lines = aligned([*zip(*fitting, strict=True)], _left(model))
+    lines = aligned(fitting, LEFT)
     return lines if max(map(len, lines)) <= width else None
-
-
-def _left(model: type[Report]) -> set[str]:
-    """Return the heads of the columns that are aligned to the left."""
-    words = (C.ADDRESS, C.ENUM, C.FLAGS, C.BOOLEAN)
-    contents = {name: origin.content for name, origin in origins(model).items()}
-    return {head for head, name in COLUMNS[model._report].items() if contents[name] in words}
 
 
 def explained(model: type[Report], width: int) -> str:
     """Return what each column of the report's table means."""
-    lines = []
+    known, lines = meanings(model), []
     for head, name in COLUMNS[model._report].items():
-        text = "Address, or a reference clock's ID"
-        if name != "address":
-            text = re.split(r"[.;:,](?: |$)| as a power", meanings(model)[name].text)[0]
-        lines.append(wrapped(f"{head}: {text}", width, indent=2))
+        clause = re.split(r"[.;:,](?: |$)| as a power", known[name].text)[0]
+        lines.append(wrapped(f"{head}: {clause}", width, indent=2))
     return "\n".join(lines)

@@ -27,12 +27,12 @@ def table(rows: Sequence[Row], width: int | None) -> list[str]:
     cells = [_cells(row) for row in rows]
     columns = {head: [head, *(printable(row[head]) for row in cells)] for head in cells[0]}
     if width is None:
-        return aligned([*zip(*columns.values(), strict=True)], LEFT)
+        return aligned(columns.values(), LEFT)
     columns["host"] = [shortened(host, max(12, width // 3)) for host in columns["host"]]
     reasons = columns.pop(REASONS)
     short = [cut(reason, REASON) for reason in reasons]
     *kept, _ = fitted([*columns.values(), short], LEAST_IMPORTANT, width)
-    return [cut(line, width) for line in aligned([*zip(*kept, reasons, strict=True)], LEFT)]
+    return [cut(line, width) for line in aligned([*kept, reasons], LEFT)]
 
 
 def totals(rows: Sequence[Row], took: float) -> str:

@@ -102,7 +102,7 @@ def _text(account: Account, limit: float | None) -> Iterator[str]:
         *(_row(day, sum_, limit) for day, sum_ in account.days.items()),
         _row("all", account.whole, limit),
     ]
-    yield from aligned(rows, left={"day"})
+    yield from aligned(zip(*rows, strict=True), left={"day"})
     if account.whole.steps:
         yield ""
     for time, step in account.whole.steps:
