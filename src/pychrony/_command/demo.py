@@ -14,9 +14,10 @@ from ..exceptions import ChronyConnectionError
 from .arguments import Parser, add_json
 from .show import View, show
 
-SAMPLES = 8
-"""Number of measurements after which the reports have interesting values."""
 PATIENCE = 30.0  # seconds; it usually takes one or two
+
+SETTLING = 0.5
+"""Seconds for more measurements, so that the reports have interesting values."""
 
 SERVER = "local stratum 5"
 CLIENT = "smoothtime 400 0.01"  # turns on the smoothing report
@@ -40,8 +41,9 @@ def run(argv: Sequence[str]) -> int:
         except ChronyConnectionError:
             say("in a clone of pychrony, 'tools/run demo' downloads a chronyd")
             raise
+        client.wait_until_synchronized(PATIENCE)
+        time.sleep(SETTLING)
         connection = running.enter_context(ChronyConnection(client.address))
-        _wait(connection)
         show(View(connection, "all"), json=options.json)
     return 0
 
@@ -56,18 +58,3 @@ def _parser() -> Parser:
 def say(message: str) -> None:
     """Show progress on stderr; stdout is for the reports."""
     print(f"pychrony demo: {message}", file=sys.stderr)
-
-
-def _wait(connection: ChronyConnection) -> None:
-    """Wait until the clock is synchronised, and there are some measurements of the source."""
-    end = time.monotonic() + PATIENCE
-    while not (
-        connection.get_tracking().is_synchronized()
-        and connection.get_source_stats()[0].samples >= SAMPLES
-    ):
-        if time.monotonic() > end:
-            raise ChronyConnectionError(
-                f"synchronising a private chronyd: not done within {PATIENCE:g} s; "
-                "check whether this machine blocks UDP on the loopback interface"
-            )
-        time.sleep(0.1)
