@@ -45,11 +45,7 @@ def cut(text: str, most: int) -> str:
 
 def printable(text: str) -> str:
     """Return a text with escapes in place of control characters, which a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def wrapped(words: str, width: int, start: str = "", indent: int = 0) -> str:

@@ -6,10 +6,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from ..arguments import Parser, add_limits, add_output, add_timeout, interval, limits
+from ..arguments import Parser, add_limits, add_output, add_timeout, checked, interval, limits
 from ..exits import BAD, progress
 from ..record import Output
 from ..screen import Screen, rounds, width, write
@@ -46,18 +46,13 @@ PROGRESS_EVERY = 0.1  # seconds
 
 def run(argv: Sequence[str]) -> int:
     """Judge all hosts, and return the exit code; with `--watch`, repeat until Ctrl-C."""
-    parser = _parser()
-    options = parser.parse(argv)
+    options = _parser().parse(argv)
     options.limits = limits(options)
-    options.hosts = list(dict.fromkeys([*options.hosts, *_listed(parser, options.file)]))
+    options.hosts = list(dict.fromkeys([*options.hosts, *options.listed]))
     if not options.hosts:
-        parser.error(
-            f"no hosts in {options.file!r}"
-            if options.file
-            else "no hosts given; name them, or read them with --from FILE"
-        )
+        options.parser.error("no hosts given; name them, or read them with --from FILE")
     if options.output and not options.json:
-        parser.error("--output is for lines of JSON: add --json")
+        options.parser.error("--output is for lines of JSON: add --json")
     output = Output(options.output)
     if options.watch is None:
         return _round(options, output)
@@ -68,17 +63,19 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _listed(parser: argparse.ArgumentParser, name: str | None) -> Iterator[str]:
+@checked
+def _listed(name: str) -> list[str]:
     """Read a file of hosts."""
-    if name is None:
-        return
+    source = 0 if name == "-" else name
     try:
-        source = 0 if name == "-" else name
         with open(source, encoding="utf-8-sig", errors="replace", closefd=name != "-") as file:
-            for line in file:
-                yield from filter(None, [line.partition("#")[0].strip()])
+            hosts = [*filter(None, (line.partition("#")[0].strip() for line in file))]
     except OSError as error:
-        parser.error(f"reading the hosts from {name!r}: {(error.strerror or str(error)).lower()}")
+        words = (error.strerror or str(error)).lower()
+        raise ValueError(f"reading the hosts from {name!r}: {words}") from None
+    if not hosts:
+        raise ValueError(f"no hosts in {name!r}")
+    return hosts
 
 
 def _round(options: argparse.Namespace, output: Output, screen: Screen | None = None) -> int:
@@ -135,7 +132,12 @@ def _parser() -> Parser:
     parser.host_as = "here it is 'pychrony fleet {}'"
     parser.add_argument("hosts", nargs="*", metavar="HOST", help="host, with or without a port")
     parser.add_argument(
-        "--from", dest="file", metavar="FILE", help="read hosts from a file; '-' reads stdin"
+        "--from",
+        dest="listed",
+        type=_listed,
+        default=[],
+        metavar="FILE",
+        help="read hosts from a file; '-' reads stdin",
     )
     add_timeout(parser, of="each host in total")
     add_limits(parser)
