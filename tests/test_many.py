@@ -459,6 +459,21 @@ def test_the_time_of_daemons_begins_anew_in_a_forked_child(chronyd: PrivateChron
     assert all(answer.reports for answer in answers)
 
 
+def test_an_answer_does_not_wait_for_further_addresses() -> None:
+    taken: list[int] = []
+
+    def slowly(address: str) -> Iterator[str]:
+        for number in range(50):
+            taken.append(number)
+            yield address
+            time.sleep(0.1)
+
+    with daemons(1) as [chronyd]:
+        with closing(pychrony.get_many(slowly(chronyd.address), "tracking")) as answers:
+            assert stratum(next(answers)) == 1
+        assert len(taken) < 25
+
+
 def test_the_time_of_a_daemon_begins_when_its_address_has_been_taken(get_many: GetMany) -> None:
     def slowly(address: str) -> Iterator[str]:
         for _ in range(2):

@@ -28,8 +28,6 @@ larger burst would overflow queues on the way; chronyd's own queue holds fewer t
 YOUTH = 10_000_000  # nanoseconds
 WAITING = 1000
 """Maximum number of names that wait for their look-up."""
-PAUSE = 10_000_000
-"""A pause of the caller, in nanoseconds, after which answers may have arrived."""
 
 
 ROOM = Wait(NEVER)
@@ -41,6 +39,7 @@ class Query:
 
     def __init__(self, given: str, address: Address) -> None:
         self.given, self.address = given, address
+        self.name = given if address.is_name else ""
         self.start = 0
         """When its time began."""
         self.waits: Waits[Answers]
@@ -85,11 +84,7 @@ class Many:
     def step(self, longest: int) -> None:
         """Ask further daemons, wait for up to `longest` nanoseconds, and collect answers."""
         self._advance()
-        lib.shim_run(self.loop, min(longest, self.due()) if longest else 0)
-        while (tag := lib.shim_finished(self.loop)) >= 0:
-            if tag in self._asked:
-                query, _ = self._asked.pop(tag)
-                self._resume(query)
+        self._collect(min(longest, self.due()) if longest else 0)
         if hosts.running:
             time.sleep(0)  # if threads are green, they need this to run
 
@@ -121,12 +116,10 @@ class Many:
         self._queries.clear()
         ffi.release(self.loop)
 
-    def _note_pause(self, start: int) -> bool:
-        """Note a pause since `start`; return whether it was a long one."""
+    def _note_pause(self, start: int) -> None:
         pause = time.monotonic_ns() - start
         lib.shim_postpone(self.loop, pause)
         self._pauses += pause
-        return pause >= PAUSE
 
     def _advance(self) -> None:
         """Resume what can go on, and take further addresses."""
@@ -137,19 +130,25 @@ class Many:
             if due == query.wait.until:  # and not of an earlier wait
                 self._resume(query)
         self._look_up()
-        paused = False
-        while self._may_go_on() and not paused:  # what has arrived during a pause comes first
+        while self._may_go_on():
             if self._ready:
                 self._resume(self._ready.popleft())
             else:
-                paused = self._take()
+                self._take()
                 self._look_up()
+            self._collect(0)  # the caller may have taken a long time for an address
+
+    def _collect(self, longest: int) -> None:
+        """Wait for up to `longest` nanoseconds for answers, and take them in."""
+        lib.shim_run(self.loop, longest)
+        while (tag := lib.shim_finished(self.loop)) >= 0:
+            if tag in self._asked:
+                query, _ = self._asked.pop(tag)
+                self._resume(query)
 
     def _may_go_on(self) -> bool:
         """Whether there is room for a further daemon, and an address to ask or to take."""
-        if self._full or len(self._asked) >= self._room:
-            return False
-        if len(self.outcomes) >= YOUNG or self._rest() > 0:
+        if self.outcomes or self._full or len(self._asked) >= self._room or self._rest() > 0:
             return False
         return bool(self._ready) or (self._more and len(self._unnamed) < WAITING)
 
@@ -159,15 +158,15 @@ class Many:
             return start + YOUTH - time.monotonic_ns()
         return 0
 
-    def _take(self) -> bool:
-        """Take the next address; return whether the caller made a long pause for it."""
+    def _take(self) -> None:
+        """Take the next address."""
         start = time.monotonic_ns()
         try:
             given = next(self._left)
         except StopIteration:
             self._more = False
-            return False
-        paused = self._note_pause(start)
+            return
+        self._note_pause(start)
         try:
             if given is None:
                 raise TypeError("address must be a str or a path, not None")
@@ -178,13 +177,12 @@ class Many:
             self.outcomes.append((str(given), error))
         else:
             self._begin(query)
-        return paused
 
     def _begin(self, query: Query) -> None:
         self._queries[query] = None
         query.start = self.now()
         query.waits = self._talk(query)
-        (self._unnamed if query.address.is_name else self._ready).append(query)
+        (self._unnamed if query.name else self._ready).append(query)
 
     def _begin_again(self) -> None:
         """In a forked child, ask all daemons again: the parent's answers do not arrive here."""
@@ -211,12 +209,11 @@ class Many:
     def _talk(self, query: Query) -> Waits[Answers]:
         """Find a daemon and, as soon as there is room, ask it; return its answers."""
         places = yield from find(query.address, self._timeout, self.now)
-        if query.address.is_name:
+        if query.name:
             self._ready.append(query)
             yield ROOM
         while True:
-            name = query.given if query.address.is_name else ""
-            daemon = Daemon(places, self._timeout, name, self.loop)
+            daemon = Daemon(places, self._timeout, query.name, self.loop)
             talk = Conversation(daemon, self._question, self._timeout, query.start, now=self.now)
             try:
                 return (yield from talk.run())
