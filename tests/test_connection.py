@@ -17,7 +17,7 @@ from alone import Alone
 from connected import connected
 from limits import fds, nothing_left, remains
 from loops import ask, each_way
-from methods import METHODS
+from methods import LISTS, METHODS
 from scripted import ScriptedChronyd, Transport, script
 from scripted.faults import delay, dies
 from scripted.wire import Command, ntp_source
@@ -471,15 +471,12 @@ def test_an_old_chronyd_is_told_with_the_version_that_is_needed(report: str, wor
 
 
 def test_a_long_list_comes_whole_and_in_order() -> None:
-    sources = [ntp_source(f"10.0.{number // 250}.{number % 250 + 1}") for number in range(300)]
-    addresses = [source[Command.SOURCESTATS].values["address"] for source in sources]
-    with connected(script(sources), "unix") as (_, connection):
+    addresses = [f"10.0.{number // 250}.{number % 250 + 1}" for number in range(300)]
+    with connected(script(map(ntp_source, addresses)), "unix") as (_, connection):
         for _ in range(2):
-            assert [s.address for s in connection.get_sources()] == addresses
-            assert [s.address for s in connection.get_source_stats()] == addresses
-            assert [s.address for s in connection.get_select_data()] == addresses
-            assert [s.address for s in connection.get_auth_data()] == addresses
-            assert [s.remote_address for s in connection.get_ntp_data()] == addresses
+            for name in LISTS:
+                read = getattr(connection, METHODS[name])()
+                assert [record.name for record in read] == addresses, name
             described = connection.get_report("sourcestats")
             assert [record["address"].value for record in described] == addresses
         assert connection.get_tracking().stratum == 3

@@ -178,12 +178,6 @@ def stratum(address: str) -> int:
     return pychrony.get_tracking(address).stratum
 
 
-def test_a_private_chronyd_answers_at_both_of_its_addresses() -> None:
-    with PrivateChronyd("local stratum 7") as chronyd:
-        chronyd.wait_until_synchronized()
-        assert stratum(chronyd.address) == stratum(chronyd.command_address) == 7
-
-
 def test_a_private_chronyd_leaves_the_clock_alone() -> None:
     with PrivateChronyd() as chronyd:
         assert "Disabled control of system clock" in chronyd.log
