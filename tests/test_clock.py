@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -327,21 +328,22 @@ def test_a_short_suspension_during_a_slew_is_allowed_for(watch: Watching, suspen
     clock.look_often(4, 200 * MS)
 
 
-@pytest.mark.parametrize(("hardware", "kernel"), [(100_000, -39_743), (-169_265, 100_000)])
+@pytest.mark.parametrize(
+    ("hardware", "kernel", "round_trip"),
+    [
+        (100_000, -39_743, (0, 0)),
+        (-169_265, 100_000, (0, 0)),
+        (100_000, -39_743, (0, 7 * MS)),
+        (100_000, -39_743, (7 * MS, 0)),
+        (100_000, -39_743, (90 * MS, 90 * MS)),
+    ],
+)
 def test_a_clock_that_chronyd_does_not_control_is_allowed_for(
-    watch: Watching, hardware: int, kernel: int
+    watch: Watching, hardware: int, kernel: int, round_trip: tuple[int, int]
 ) -> None:
-    clock = watch(Machine(controlled=False, hardware=hardware, kernel=kernel))
-    clock.look_often(200, 17 * MS)
-
-
-@pytest.mark.parametrize("round_trip", [(0, 7 * MS), (7 * MS, 0), (90 * MS, 90 * MS)])
-def test_the_journey_of_a_report_on_a_clock_that_chronyd_does_not_control_is_allowed_for(
-    watch: Watching, round_trip: tuple[int, int]
-) -> None:
-    machine = Machine(controlled=False, hardware=100_000, kernel=-39_743, round_trip=round_trip)
-    clock = watch(machine, 0.0)
-    clock.look_often(3, SECOND // 2)
+    machine = Machine(False, hardware, kernel, round_trip=round_trip)
+    watch(replace(machine)).look_often(200, 17 * MS)
+    watch(machine, 0.0).look_often(3, SECOND // 2)
 
 
 @pytest.mark.parametrize("frequency", [-100_000, 100_000])
@@ -544,28 +546,19 @@ def test_a_restarted_chronyd_bounds_the_time_once_it_is_synchronized(
         assert clock.now()
 
 
-@pytest.fixture
-def self_reliant(server: PrivateChronyd) -> Iterator[PrivateChronyd]:
-    """A chronyd that becomes its own reference soon after it has lost its server."""
-    lines = "local stratum 10 distance 0.005", "maxclockerror 2000"
-    with (
-        PrivateChronyd(server.as_source(), *lines) as chronyd,
-        ChronyConnection(chronyd.address, timeout=HANG) as connection,
-    ):
-        connection.wait_synchronized(max_error=0.001)
-        yield chronyd
-
-
-def test_a_chronyd_that_becomes_its_own_reference_gives_no_time(
-    self_reliant: PrivateChronyd,
-) -> None:
+def test_a_chronyd_that_becomes_its_own_reference_gives_no_time(server: PrivateChronyd) -> None:
+    """It does so soon after it has lost its server."""
+    lines = server.as_source(), "local stratum 10 distance 0.005", "maxclockerror 2000"
     options: dict[str, Any] = {"timeout": HANG, "max_age": 0.0}
     with (
-        BoundedClock(self_reliant.address, **options) as clock,
-        BoundedClock(self_reliant.address, local_ok=True, **options) as trusting,
+        PrivateChronyd(*lines) as chronyd,
+        ChronyConnection(chronyd.address, timeout=HANG) as connection,
+        BoundedClock(chronyd.address, **options) as clock,
+        BoundedClock(chronyd.address, local_ok=True, **options) as trusting,
     ):
+        connection.wait_synchronized(max_error=0.001)
         assert clock.now()
-        chronyc(self_reliant.address, "offline")
+        chronyc(chronyd.address, "offline")
 
         def observe() -> None:
             while True:

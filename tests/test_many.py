@@ -60,9 +60,7 @@ def daemons(count: int, **options: Any) -> Iterator[list[ScriptedChronyd]]:
 
 
 def stratum(answer: Answer) -> int:
-    assert answer.reports is not None, answer.error
-    assert answer.reports.tracking is not None
-    return answer.reports.tracking.stratum
+    return answer.result().require("tracking").stratum
 
 
 def error(answer: Answer) -> ChronyError:

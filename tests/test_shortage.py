@@ -75,13 +75,11 @@ WITHOUT_MEMORY = """
 
     def get_many():
         for answer in pychrony.get_many([sys.argv[1]] * 2, timeout=30):
-            if answer.error:
-                raise answer.error
+            answer.result()
 
     async def get_many_awaited():
         async for answer in aio.get_many([sys.argv[1]] * 2, timeout=30):
-            if answer.error:
-                raise answer.error
+            answer.result()
 
     for ask in (
         lambda: pychrony.get_all(address=sys.argv[1], timeout=30),

@@ -130,15 +130,13 @@ def _many(module: Any, address: str, timeout: float) -> Iterator[Ask]:
 def _report_of(answer: Answer, address: str, report: str) -> Any:
     """Return or raise what the method for the report would."""
     assert answer.address == address
-    if answer.error is not None:
-        raise answer.error
-    assert answer.reports is not None
+    reports = answer.result()
     if report == "all":
-        return answer.reports
-    missing = answer.reports.missing.get(report)
-    if missing is None or (report in OPTIONAL and missing.error_code == _DISABLED):
-        return getattr(answer.reports, report)
-    raise missing
+        return reports
+    missing = reports.missing.get(report)
+    if missing and report in OPTIONAL and missing.error_code == _DISABLED:
+        return None
+    return reports.require(report)  # type: ignore[call-overload]
 
 
 @contextmanager
