@@ -175,12 +175,11 @@ def test_promtool_and_amtool_find_nothing() -> None:
     assert "SUCCESS" in subprocess.run(check, capture_output=True, text=True, check=True).stdout
 
 
-def rules(fleet: Fleet, kind: str) -> dict[str, str]:
-    """The queries that Prometheus read from the rule files, by name."""
-    groups = fleet.prometheus.api("rules")["groups"]
-    found = [rule for group in groups for rule in group["rules"] if rule["type"] == kind]
+def alerting(server: Prometheus) -> dict[str, str]:
+    """The queries of the alerts that Prometheus read from the rule files, by name."""
+    found = [rule for group in server.api("rules")["groups"] for rule in group["rules"]]
     assert [rule.get("lastError", "") for rule in found] == [""] * len(found)
-    return {rule["name"]: rule["query"] for rule in found}
+    return {rule["name"]: rule["query"] for rule in found if rule["type"] == "alerting"}
 
 
 UNKNOWN = {"idle", "alone", "dead", "denied", "refused"}  # there is no bound, nor a last update
@@ -259,7 +258,7 @@ FIRING = {
 
 
 def test_an_alert_finds_the_clocks_that_it_is_for(fleet: Fleet) -> None:
-    alerts = rules(fleet, "alerting")
+    alerts = alerting(fleet.prometheus)
     assert {name: set(fleet.query(query)) for name, query in alerts.items()} == FIRING
 
 
@@ -275,12 +274,7 @@ def test_an_alert_finds_a_restless_chronyd(tmp_path: Path, server: PrivateChrony
             example_for(serving, {"restless": restless.command_address}, "2s"), tmp_path
         ) as asking,
     ):
-        (expression,) = [
-            rule["query"]
-            for group in asking.api("rules")["groups"]
-            for rule in group["rules"]
-            if rule["name"] == "ChronyRestarting"
-        ]
+        expression = alerting(asking)["ChronyRestarting"]
 
         def is_found() -> bool:
             restless.restart()
@@ -293,7 +287,7 @@ def test_an_alert_finds_a_restless_chronyd(tmp_path: Path, server: PrivateChrony
 def test_each_alert_has_a_section_in_the_manual(fleet: Fleet) -> None:
     manual = (CONTRIB.parent / "docs" / "guides" / "alerts.md").read_text()
     sections = re.findall(r"^## (Chrony\w+)$", manual, re.MULTILINE)
-    assert sections == list(rules(fleet, "alerting"))
+    assert sections == list(alerting(fleet.prometheus))
     for group in fleet.prometheus.api("rules")["groups"]:
         for rule in group["rules"]:
             if rule["type"] == "alerting":

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 WORKFLOWS = sorted((artifacts.ROOT / ".github/workflows").glob("*.yml"))
 TEXTS = {path.name: path.read_text() for path in WORKFLOWS}
+JOBS = {name: YAML(typ="safe").load(text)["jobs"] for name, text in TEXTS.items()}
 
 
 def test_the_checkers_find_nothing() -> None:
@@ -58,8 +59,7 @@ def test_a_release_holds_no_token_and_no_cache() -> None:
 def test_the_table_of_minutes_names_each_job() -> None:
     page = (artifacts.ROOT / ".github/RELEASING.md").read_text()
     minutes = dict(re.findall(r"^\| ([A-Z][^|]+) \| (\d+) \|", page, re.MULTILINE))
-    jobs = YAML(typ="safe").load(TEXTS["release.yml"])["jobs"]
-    for (title, expected), job in zip(minutes.items(), jobs.values(), strict=True):
+    for (title, expected), job in zip(minutes.items(), JOBS["release.yml"].values(), strict=True):
         assert job["name"].startswith(title)
         assert int(expected) < job["timeout-minutes"]
 
@@ -80,7 +80,7 @@ def kinds(built: set[str]) -> set[str]:
 
 def selected(workflow: str) -> set[str]:
     """Return what a workflow builds: CIBW_BUILD in its matrix, or in the `include` of that."""
-    matrix = YAML(typ="safe").load(TEXTS[workflow])["jobs"]["wheels"]["strategy"]["matrix"]
+    matrix = JOBS[workflow]["wheels"]["strategy"]["matrix"]
     assert [runner.endswith("-arm") for runner in matrix["runner"]] == [False, True]
     included = {one["build"]: one["select"] for one in matrix.get("include", []) if "build" in one}
     return set().union(
@@ -95,8 +95,8 @@ def test_all_that_is_configured_is_built_and_tested(workflow: str) -> None:
 
 
 def test_no_job_of_a_matrix_cancels_another() -> None:
-    for text in TEXTS.values():
-        for job in YAML(typ="safe").load(text)["jobs"].values():
+    for jobs in JOBS.values():
+        for job in jobs.values():
             assert job.get("strategy", {"fail-fast": False})["fail-fast"] is False
 
 
