@@ -83,21 +83,17 @@ Spans = dict[str, list[tuple[float, float]]]
 """Start and end of the times in each state."""
 
 
-def draw(history: History, title: str, notes: Sequence[str]) -> Figure:
-    """Draw all panels for which the history has values."""
-    with rc_context(STYLE):
-        return _draw(history, title, notes)
-
-
+@rc_context(STYLE)
 def save(figure: Figure, path: str) -> None:
     """Write a picture; the file does not depend on the time of writing."""
     kind = path.rpartition(".")[2].lower()
     dateless: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with rc_context(STYLE):
-        figure.savefig(path, format=kind, dpi=150, metadata=dateless.get(kind))
+    figure.savefig(path, format=kind, dpi=150, metadata=dateless.get(kind))
 
 
-def _draw(history: History, title: str, notes: Sequence[str]) -> Figure:
+@rc_context(STYLE)
+def draw(history: History, title: str, notes: Sequence[str]) -> Figure:
+    """Draw all panels for which the history has values."""
     order = in_order(history)
     start, end = min(history.time), max(history.time)
     settings = steps(history, order)
