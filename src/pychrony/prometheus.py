@@ -29,7 +29,6 @@ from .exceptions import (
     ChronyPermissionError,
     ChronyTimeoutError,
 )
-from .many import get_many
 from .models import MODELS, AllReports
 
 __all__ = ["ChronyCollector"]
@@ -80,19 +79,13 @@ class ChronyCollector(Collector):
     def collect(self) -> Iterator[Family]:
         """Read the reports, and yield the metrics that have values."""
         start = time.monotonic()
-        answers, error = self._ask()
-        return self._exposition.families(answers, error, time.monotonic() - start)
-
-    def _ask(self) -> tuple[AllReports, ChronyError | None]:
-        reports = self._exposition.reports
-        if self._address is not None:
-            # This timeout includes the resolution of a host name.
-            (answer,) = get_many([self._address], *reports, timeout=self._timeout)
-            return answer.reports or AllReports(), answer.error
+        answers, failure = AllReports(), None
         try:
-            return get_all(*reports, timeout=self._timeout), None
+            reports = self._exposition.reports
+            answers = get_all(*reports, address=self._address, timeout=self._timeout)
         except ChronyError as error:
-            return AllReports(), error
+            failure = error
+        return self._exposition.families(answers, failure, time.monotonic() - start)
 
 
 class Exposition:
@@ -107,13 +100,15 @@ class Exposition:
         self.reports: tuple[str, ...] = tuple(
             name for name, model in MODELS.items() if model in named
         )
-        self._everything = all_metrics
+        self._metrics = {
+            name: exported(MODELS[name], everything=all_metrics) for name in self.reports
+        }
 
     def describe(self) -> Iterator[Family]:
         """Yield all metrics without values."""
         yield from _about_the_scrape(self.reports, AllReports(), None, 0.0)
         for name in self.reports:
-            yield from map(_family, self._metrics(name))
+            yield from map(_family, self._metrics[name])
 
     def families(
         self,
@@ -127,10 +122,7 @@ class Exposition:
         for report in self.reports:
             answer = getattr(answers, report)
             if answer is not None:
-                yield from _of_report(self._metrics(report), answer, names or {})
-
-    def _metrics(self, report: str) -> tuple[Metric, ...]:
-        return exported(MODELS[report], everything=self._everything)
+                yield from _of_report(self._metrics[report], answer, names or {})
 
 
 def _about_the_scrape(

@@ -161,15 +161,6 @@ def exported(model: type[Report], *, everything: bool) -> tuple[Metric, ...]:
 
 def metrics(model: type[Report]) -> tuple[Metric, ...]:
     """Return all metrics of a report."""
-    if model not in _METRICS:
-        _METRICS[model] = _find_metrics(model)
-    return _METRICS[model]
-
-
-_METRICS: dict[type[Report], tuple[Metric, ...]] = {}
-
-
-def _find_metrics(model: type[Report]) -> tuple[Metric, ...]:
     combined = _COMBINED.get(model, ())
     done = {attribute for metric in combined for attribute in metric.attributes}
     if model._per_source:

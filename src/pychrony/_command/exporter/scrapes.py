@@ -54,8 +54,6 @@ class Scrapes:
         self.web = WebConfig(options.web_config)
         self._local = Local(options.address, options.timeout, self._exposition.reports)
         self._about, self._refusals = own_metrics(lambda: self._places.taken)
-        for _ in self._exposition.describe():
-            pass  # prepare all metrics now, so that the first scrape is not slow
 
     def reload(self) -> None:
         """Read certificates and passwords again; if they cannot be used, the old ones stay."""
