@@ -21,16 +21,12 @@ from .web_config import ConfigError
 
 def start(options: argparse.Namespace) -> int:
     """Serve, or write the metrics once; return the exit code."""
+    _log_in_lines()
     try:
-        return asyncio.run(_run(options))
+        return asyncio.run(_once(options) if options.once else _serve(options))
     except ConfigError as error:
         complain(str(error))
         return USAGE
-
-
-async def _run(options: argparse.Namespace) -> int:
-    _log_in_lines()
-    return await (_once(options) if options.once else _serve(options))
 
 
 async def _once(options: argparse.Namespace) -> int:
@@ -92,15 +88,8 @@ def _log_in_lines() -> None:
 
     handler = logging.StreamHandler()
     handler.setFormatter(Line())
-    log.addHandler(handler)
+    logging.basicConfig(handlers=[handler])
     log.setLevel(logging.INFO)
-    log.propagate = False
-
-    def report(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        problem = context.get("exception")
-        log.error("%s%s", context["message"], f": {problem!r}" if problem else "")
-
-    asyncio.get_running_loop().set_exception_handler(report)
 
 
 def _listener(host: str, port: int) -> socket.socket:
