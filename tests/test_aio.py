@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import os
 import random
-import select
 import threading
 import time
 import weakref
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +19,7 @@ from loops import LOOPS, each_kind, each_loop, run
 from methods import METHODS
 from programs import output
 from scripted import ScriptedChronyd, Transport, script
-from scripted.faults import at, delay, drop, honest, on, restarts
+from scripted.faults import at, delay, drop, honest, restarts
 from scripted.wire import Command, ntp_source, source, tracking
 from surroundings import both
 
@@ -255,36 +252,6 @@ async def test_late_answers_of_a_cancelled_call_are_not_taken_for_the_next() -> 
                 await asyncio.wait([task])
                 chronyd.script = script(None, tracking(stratum=15))
                 assert (await connection.get_tracking()).stratum == 15
-
-
-@each_loop
-async def test_a_closed_socket_that_a_new_process_still_holds_is_no_harm() -> None:
-    """Until its exec, a new process has a copy of every socket, and epoll reports its answers."""
-
-    with ScriptedChronyd(MANY, fault=on(Command.AUTHDATA, delay(0.3))) as chronyd:
-        async with aio.ChronyConnection(chronyd.address, timeout=HANG) as kept:
-            right, before = await kept.get_tracking(), sockets()
-            asking = asyncio.ensure_future(aio.get_auth_data(chronyd.address, timeout=HANG))
-            await asyncio.sleep(0.05)
-            copies = [os.dup(descriptor) for descriptor in sockets() - before]
-            asking.cancel()
-            await asyncio.wait([asking])
-            assert asking.cancelled()
-            assert len(sockets()) == len(before) + len(copies) > len(before)
-            assert select.select(copies, [], [], HANG)[0], "no late answer came"
-            assert await kept.get_tracking() == right
-            for copy in copies:
-                os.close(copy)
-            assert await kept.get_tracking() == right
-
-
-def sockets() -> set[int]:
-    """Return the descriptors of this process that are sockets."""
-    return {
-        int(entry.name)
-        for entry in Path("/proc/self/fd").iterdir()
-        if entry.is_symlink() and os.readlink(entry).startswith("socket:")
-    }
 
 
 @each_loop

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -14,7 +17,7 @@ from connected import connected
 from limits import HANG, nothing_left, remains
 from programs import run
 from scripted import ScriptedChronyd, Transport, changing, script
-from scripted.faults import drop
+from scripted.faults import delay, drop
 from scripted.wire import Command, ntp_source, refclock, selectdata
 from surroundings import both
 
@@ -185,6 +188,30 @@ def test_a_lowered_limit_of_descriptors_is_no_reason_to_spin() -> None:
     with ScriptedChronyd(transport="udp", fault=drop) as chronyd:
         done = run(code, chronyd.address)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_closed_socket_that_a_new_process_still_holds_is_not_heard_of() -> None:
+    """Until its exec, a new process has a copy of every socket, which may still be answered."""
+    with ScriptedChronyd(fault=delay(0.3)) as chronyd:
+        loop = new_loop()
+        kept, before = Client(chronyd.address, loop), sockets()
+        client = Client(chronyd.address, loop)
+        [copy] = [os.dup(descriptor) for descriptor in sockets() - before]
+        client.start(reading(Source), -1)
+        client.close()
+        assert select.select([copy], [], [], HANG)[0], "no late answer came"
+        assert select.select([lib.shim_loop_fd(loop)], [], [], 0)[0] == []
+        os.close(copy)
+        kept.close()
+
+
+def sockets() -> set[int]:
+    """Return the descriptors of this process that are sockets."""
+    return {
+        int(entry.name)
+        for entry in Path("/proc/self/fd").iterdir()
+        if entry.is_symlink() and os.readlink(entry).startswith("socket:")
+    }
 
 
 def test_an_error_that_is_kept_in_a_cycle_is_collected() -> None:

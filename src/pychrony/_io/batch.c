@@ -375,7 +375,7 @@ static void take_record(struct batch *batch, int ask, int record, const struct s
 {
     struct progress *progress = &batch->progress[ask];
     shim_ask *told = &batch->seen.asks[ask];
-    chrony_session *session = slot->socket->session;
+    chrony_session *session = slot->socket.session;
     if (progress->done || (progress->list && is_taken(batch, ask, record)))
         return;
     shim_place *place = take_place(batch, ask, record);
@@ -401,13 +401,13 @@ static void note_record(struct batch *batch, const struct slot *slot)
     }
     round->opening = DONE;
     round->opened = slot->stamp;
-    read_source(&round->last, slot->socket->session);
+    read_source(&round->last, slot->socket.session);
 }
 
 static void take_number(struct batch *batch, const struct slot *slot)
 {
     struct round *round = &batch->round;
-    int number = chrony.get_report_number_records(slot->socket->session);
+    int number = chrony.get_report_number_records(slot->socket.session);
     if (round->number < 0 && is_count_doubtful(round, number))
         return;
     round->counting = DONE;
@@ -432,7 +432,7 @@ static void take_address(struct batch *batch, struct slot *slot, int64_t now)
     note_record(batch, slot);
     if (list >= 0)
         take_record(batch, list, item->record, slot);
-    read_source(&slot->source, slot->socket->session);
+    read_source(&slot->source, slot->socket.session);
     item->kind = RECORD;
     item->opening = false;
     if (is_open(batch, item->ask))
@@ -448,7 +448,7 @@ static void take_answer(struct batch *batch, struct slot *slot, int64_t now)
     } else if (item->kind == CLOSING) {
         round->closing = DONE;
         round->closed = slot->stamp;
-        read_source(&round->last_again, slot->socket->session);
+        read_source(&round->last_again, slot->socket.session);
     } else if (item->kind == ADDRESS) {
         take_address(batch, slot, now);
     } else {

@@ -30,8 +30,8 @@ void release(struct slot *slot)
 {
     set_state(slot, IDLE);
     /* Otherwise, epoll would report all the time that the socket is writable. */
-    if (slot->socket != NULL)
-        watch_writing(slot->peer->hub, slot->socket, false);
+    if (slot->socket.fd >= 0)
+        watch_writing(slot->peer->hub, &slot->socket, false);
 }
 
 static bool same_source(const struct item *one, const struct item *other)
@@ -67,10 +67,9 @@ static int open_slot(struct slot *slot)
 static void close_slot(struct slot *slot)
 {
     set_state(slot, IDLE);
-    if (slot->socket == NULL)
+    if (slot->socket.fd < 0)
         return;
-    close_socket(slot->peer->hub, slot->socket);
-    slot->socket = NULL;
+    close_socket(slot->peer->hub, &slot->socket);
     slot->peer->open--;
 }
 
@@ -78,11 +77,12 @@ static void close_slot(struct slot *slot)
 static struct slot *empty_slot(struct peer *peer)
 {
     for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
-        if (slot->socket == NULL && slot->state == IDLE)
+        if (slot->socket.fd < 0 && slot->state == IDLE)
             return slot;
     struct slot *slot = calloc(1, sizeof(*slot));
     if (slot == NULL)
         return NULL;
+    slot->socket.fd = -1;
     slot->peer = peer;
     slot->next = peer->slots;
     peer->slots = slot;
@@ -106,7 +106,7 @@ static bool wants_further(const struct peer *peer, int wanted)
 struct slot *vacant(struct peer *peer, int wanted)
 {
     for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
-        if (slot->socket != NULL && slot->state == IDLE)
+        if (slot->socket.fd >= 0 && slot->state == IDLE)
             return slot;
     if (peer->busy == 0)
         return empty_slot(peer);
@@ -124,7 +124,7 @@ struct slot *vacant(struct peer *peer, int wanted)
 static void close_idle(struct peer *peer, int most)
 {
     for (struct slot *slot = peer->slots; slot != NULL && peer->open > most; slot = slot->next)
-        if (slot->socket != NULL && slot->state == IDLE)
+        if (slot->socket.fd >= 0 && slot->state == IDLE)
             close_slot(slot);
 }
 
@@ -247,7 +247,7 @@ static enum event miss(struct slot *slot, int error, int system)
 static int request(const struct slot *slot)
 {
     const struct item *item = &slot->item;
-    chrony_session *session = slot->socket->session;
+    chrony_session *session = slot->socket.session;
     /* libchrony may keep the pointer to a name: its own names stay valid. */
     const char *name = chrony.get_report_name(item->report);
     if (item->kind == NUMBER) {
@@ -281,7 +281,7 @@ static enum event fail_to_send(struct slot *slot, int64_t now)
         rewind_item(slot);
         set_state(slot, BLOCKED);
         if (errno == EAGAIN)
-            watch_writing(slot->peer->hub, slot->socket, true);
+            watch_writing(slot->peer->hub, &slot->socket, true);
         else /* the socket itself is always writable, so epoll cannot tell when to send again */
             slot->again = now + CROWDED;
         return NOTHING;
@@ -300,7 +300,7 @@ static enum event refuse(struct slot *slot, int error)
 enum event send_request(struct slot *slot, int64_t now)
 {
     int error = OK;
-    if (slot->socket == NULL) {
+    if (slot->socket.fd < 0) {
         rewind_item(slot);
         error = open_slot(slot);
     }
@@ -317,10 +317,10 @@ enum event send_request(struct slot *slot, int64_t now)
         return refuse(slot, error);
     /* libchrony itself may have answered: with the number of records of a report that is not a
        list, or because reference clocks have no such record. */
-    if (!chrony.needs_response(slot->socket->session))
+    if (!chrony.needs_response(slot->socket.session))
         return conclude(slot, ANSWERED);
     set_state(slot, WAITING);
-    watch_writing(slot->peer->hub, slot->socket, false);
+    watch_writing(slot->peer->hub, &slot->socket, false);
     slot->peer->reached |= slot->peer->ordered; /* such a send fails without a chronyd */
     return NOTHING;
 }
@@ -351,9 +351,9 @@ static void note_answer(struct slot *slot, int64_t now)
 static enum event receive(struct slot *slot, int64_t now)
 {
     errno = 0;
-    int error = (int)chrony.process_response(slot->socket->session);
+    int error = (int)chrony.process_response(slot->socket.session);
     if (error == OK) {
-        if (chrony.needs_response(slot->socket->session))
+        if (chrony.needs_response(slot->socket.session))
             return NOTHING; /* a datagram to ignore */
         note_answer(slot, now);
         return conclude(slot, ANSWERED);
@@ -371,14 +371,14 @@ static enum event receive(struct slot *slot, int64_t now)
 
 enum event collect(struct slot *slot, int64_t now)
 {
-    if (slot->socket == NULL || !slot->socket->ready)
+    if (slot->socket.fd < 0 || !slot->socket.ready)
         return NOTHING;
-    slot->socket->ready = false;
+    slot->socket.ready = false;
     if (slot->state == BLOCKED)
         return send_request(slot, now);
     if (slot->state == WAITING)
         return receive(slot, now);
-    drain_socket(slot->socket);
+    drain_socket(&slot->socket);
     return NOTHING;
 }
 
@@ -386,7 +386,7 @@ void look_again(struct peer *peer)
 {
     for (struct slot *slot = peer->slots; slot != NULL; slot = slot->next)
         if (slot->state == WAITING)
-            slot->socket->ready = true;
+            slot->socket.ready = true;
 }
 
 /* ---- Repetitions ---- */
@@ -436,7 +436,7 @@ enum event repeat_overdue(struct slot **overdue, int64_t now)
         return NOTHING;
     if (slot->state == WAITING && !peer->ordered)
         return repeat(overdue, now);
-    if (slot->state == WAITING && is_cut_off(slot->socket))
+    if (slot->state == WAITING && is_cut_off(&slot->socket))
         return start_over(peer);
     if (slot->state == WAITING && now - slot->sent >= slot->tries * UNREAD)
         return send_again(slot, now);

@@ -45,9 +45,9 @@ enum state {
 
 /* A place for one request at a time, with the socket that it uses. */
 struct slot {
+    struct socket socket;
     struct peer *peer;
     struct slot *next;
-    struct socket *socket; /* NULL: closed */
     struct item item;
     enum state state;
     int error;  /* libchrony's, if the request was refused */

@@ -216,7 +216,6 @@ void shim_loop_free(shim_loop *loop)
     pthread_mutex_unlock(&loops_lock);
     close_hub(&loop->hub);
     pthread_mutex_destroy(&loop->lock);
-    free_hub(&loop->hub);
     free(loop);
 }
 
@@ -333,11 +332,8 @@ static void step(shim_loop *loop, int64_t now)
 
 static void take_events(const struct epoll_event *events, int count)
 {
-    for (int i = 0; i < count; i++) {
-        shim_client *client = take_event(&events[i]);
-        if (client != NULL)
-            make_ready(client);
-    }
+    for (int i = 0; i < count; i++)
+        make_ready(take_event(&events[i]));
 }
 
 /* The nanoseconds until the next step is due, as shim_run() returns them. */
@@ -367,10 +363,13 @@ int64_t shim_run(shim_loop *loop, int64_t longest)
     do {
         int64_t left = time_left(loop, now);
         int epoll = loop->hub.epoll;
+        int64_t closed = loop->hub.closed;
         unlock_loop(loop);
         found = wait_for(epoll, events, left < end - now ? left : end - now);
         lock_loop(loop);
-        take_events(events, found);
+        /* The socket of an event may not exist any more; the other events come again. */
+        if (loop->hub.closed == closed)
+            take_events(events, found);
         now = clock_now(loop);
         step(loop, now);
         /* After a signal, Python runs its handler. */

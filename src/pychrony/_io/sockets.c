@@ -24,27 +24,6 @@ static int64_t budget(void)
 
 int64_t budget_to_spare(void) { return budget() / 2 - further; }
 
-/* ---- Memory ---- */
-
-/* Return the memory of a closed socket, or new memory; NULL if there is none. */
-static struct socket *take_memory(struct hub *hub)
-{
-    struct socket *socket = hub->closed;
-    if (socket != NULL)
-        hub->closed = socket->next;
-    else
-        socket = malloc(sizeof(*socket));
-    return socket;
-}
-
-void free_hub(struct hub *hub)
-{
-    for (struct socket *socket; (socket = hub->closed) != NULL;) {
-        hub->closed = socket->next;
-        free(socket);
-    }
-}
-
 /* ---- Opening and closing ---- */
 
 /* libchrony's recv() and send() would block, and its socket would outlive an exec. */
@@ -65,23 +44,16 @@ static int prepare(struct hub *hub, struct socket *socket)
 }
 
 int open_socket(struct hub *hub, const char *address, bool more, void *owner,
-                struct socket **opened)
+                struct socket *socket)
 {
     if (atomic_fetch_add(&further, more) >= budget() && more) {
         atomic_fetch_sub(&further, 1);
         errno = EMFILE;
         return NO_BUDGET;
     }
-    struct socket *socket = take_memory(hub);
-    if (socket == NULL) {
-        atomic_fetch_sub(&further, more);
-        return NO_MEMORY;
-    }
     *socket = (struct socket){.fd = chrony.open_socket(address), .owner = owner, .further = more};
     int error = socket->fd >= 0 ? prepare(hub, socket) : SHIM_UNOPENED, system = errno;
-    if (error == OK)
-        *opened = socket;
-    else
+    if (error != OK)
         close_socket(hub, socket);
     errno = system;
     return error;
@@ -91,13 +63,16 @@ void close_socket(struct hub *hub, struct socket *socket)
 {
     if (socket->session != NULL)
         chrony.deinit_session(socket->session);
-    if (hub->inherited)
+    if (hub->inherited) {
         close(socket->fd); /* libchrony would also delete the parent's socket file */
-    else if (socket->fd >= 0)
+    } else if (socket->fd >= 0) {
+        /* Otherwise, its events would go on while a new process holds a copy, until its exec. */
+        epoll_ctl(hub->epoll, EPOLL_CTL_DEL, socket->fd, NULL);
         chrony.close_socket(socket->fd);
+    }
     atomic_fetch_sub(&further, socket->further);
-    *socket = (struct socket){.fd = -1, .next = hub->closed};
-    hub->closed = socket;
+    *socket = (struct socket){.fd = -1};
+    hub->closed++;
 }
 
 void close_hub(struct hub *hub)

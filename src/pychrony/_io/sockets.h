@@ -7,14 +7,11 @@
 
 struct epoll_event;
 
-/* epoll's events point to sockets, and may come late: while a new process holds a copy of a socket
-   (until its exec), closing the socket does not end its events. So until the loop ends, this memory
-   is only reused for other sockets, and an event without a reason does no harm. */
+/* epoll's events point to it. */
 struct socket {
     int fd; /* negative: closed */
     chrony_session *session;
     void *owner;     /* what take_event() returns for its events */
-    struct socket *next; /* in the hub's list of closed ones */
     bool further; /* it is part of the budget */
     bool ready;   /* epoll has reported it */
     bool writing; /* epoll also watches for it becoming writable */
@@ -24,17 +21,16 @@ struct socket {
 struct hub {
     int epoll;      /* -1 until the first socket is opened */
     bool inherited; /* in a forked child: the sockets are the parent's, so leave their files */
-    struct socket *closed; /* memory for new ones */
+    int64_t closed; /* the number of sockets closed so far */
 };
 
 /* Close epoll's descriptor. All sockets of the hub must be closed already. */
 void close_hub(struct hub *hub);
-void free_hub(struct hub *hub);
 
 /* Open a socket to `address` with a session on it, watched by epoll. A `further` socket is part of
    the budget. Returns 0, or an error with errno set. */
 int open_socket(struct hub *hub, const char *address, bool further, void *owner,
-                struct socket **opened);
+                struct socket *socket);
 
 /* The error of open_socket() if the budget is used up, for now. */
 enum { NO_BUDGET = -2 };
@@ -49,7 +45,8 @@ void close_socket(struct hub *hub, struct socket *socket);
 /* Set whether epoll also watches for the socket becoming writable. */
 void watch_writing(const struct hub *hub, struct socket *socket, bool writing);
 
-/* Note an event. Returns the owner of its socket, or NULL if there is none. */
+/* Note an event, if no socket of the hub was closed since the wait for it began. Returns the owner of
+   its socket. */
 void *take_event(const struct epoll_event *event);
 
 /* Discard a datagram, which epoll would otherwise report for ever. */
