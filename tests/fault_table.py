@@ -192,13 +192,20 @@ def overtaken(request: Request, reply: bytes, number: int) -> Iterable[tuple[flo
     return [(0.01 * (number % 3 == 0), reply)]
 
 
+def sparing(commands: Sequence[Command], fault: Fault) -> Fault:
+    """Apply the fault to all answers but those to certain commands."""
+    return lambda request, reply, number: (honest if request.command in commands else fault)(
+        request, reply, number
+    )
+
+
+def shorter(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
+    return [(0, reply[:-1])]
+
+
 def with_status(status: int, *, counts: bool = False) -> Row:
     """A row for answers with a status, perhaps only after the number of sources."""
-
-    def fault(request: Request, reply: bytes, number: int) -> Iterable[tuple[float, bytes]]:
-        counted = counts and request.command is Command.N_SOURCES
-        return (honest if counted else refuse(status))(request, reply, number)
-
+    fault = sparing([Command.N_SOURCES] * counts, refuse(status))
     name = {int(known): known.name for known in Status}.get(status, "unknown")
     after = " after the number of sources" if counts else ""
     return Row(f"status {status} ({name}){after}", lambda _: fault, by_status(status))
@@ -222,20 +229,11 @@ def unanswered(about: str, command: Command) -> Row:
     return Row(f"no answer about {about}", lambda _: on(command, drop), outcomes, MIXED)
 
 
-def cut(layout: wire.Layout) -> Iterator[Row]:
-    """Rows for an answer that lacks a part of its header, or a part of what follows."""
-    command, name = layout.command, layout.command.name
-    asked = users(command)
-    header, most = wire.HEADER.size - 1, layout.length - 1
-    yield Row(
-        f"{name} cut to 0-27", lambda _: on(command, resize(header)), TIMEOUT, SHORT, reports=asked
-    )
-    yield Row(
-        f"{name} cut to 28 bytes or more",
-        lambda _: on(command, resize(most)),
-        MALFORMED,
-        reports=asked,
-    )
+def cut(about: str, spared: Sequence[Command], reports: Sequence[str]) -> Iterator[Row]:
+    """Rows for answers that lack a part of their header, or a part of what follows."""
+    least, most = sparing(spared, resize(wire.HEADER.size - 1)), sparing(spared, shorter)
+    yield Row(f"{about} cut to 27 bytes", lambda _: least, TIMEOUT, SHORT, reports=reports)
+    yield Row(f"{about} without the last byte", lambda _: most, MALFORMED, reports=reports)
 
 
 def claiming(number: int) -> Row:
@@ -247,12 +245,6 @@ def replaced(number: int) -> Row:
     name = f"is replaced by another with other sources instead of answer {number + 1}"
     return Row(name, lambda c: at({number}, restarts(c, OTHERS)), DATA, then=OTHERS)
 
-
-CUT = (
-    *(wire.n_sources, wire.tracking, wire.source, wire.sourcestats, wire.selectdata),
-    *(wire.activity, wire.authdata, wire.ntpdata, wire.serverstats, wire.rtcdata),
-    wire.smoothing,
-)
 
 FAULTS: dict[str, list[Row]] = {
     "No fault": [Row("none", lambda _: None, DATA)],
@@ -311,7 +303,13 @@ FAULTS: dict[str, list[Row]] = {
         Row("filled up to 1024 bytes", lambda _: resize(1024), DATA),
         Row("filled up to 4000 bytes", lambda _: resize(4000), DATA),
         Row("filled up to 9000 bytes", lambda _: resize(9000), DATA),
-        *(row for layout in CUT for row in cut(layout)),
+        *cut("all answers", [], REPORTS),
+        *cut("answers after the number of sources", [Command.N_SOURCES], LISTS),
+        *cut(
+            "answers about one address",
+            [Command.N_SOURCES, Command.SOURCESTATS],
+            ["authdata", "ntpdata"],
+        ),
     ],
     "chronyd stops, restarts, is replaced": [
         Row("stopped before the call", lambda c: c.stop(), STOPPED),
