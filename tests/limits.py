@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +31,25 @@ def wait_until(condition: Callable[[], T]) -> T:
         assert time.monotonic() < end
         time.sleep(0.02)
     return result
+
+
+@contextmanager
+def meanwhile(function: Callable[[], object], threads: int = 1) -> Iterator[None]:
+    """Let threads call a function again and again until the end of the block."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.is_set():
+            function()
+
+    with ThreadPoolExecutor(threads) as pool:
+        calls = [pool.submit(repeat) for _ in range(threads)]
+        try:
+            yield
+        finally:
+            over.set()
+        for call in calls:
+            call.result(HANG)
 
 
 def fds() -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from random import Random
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 from chronyc import chronyc
 from connected import connected
-from limits import HANG, LONG
+from limits import HANG, LONG, meanwhile
 from scripted import Fault, Request, ScriptedChronyd, Transport, changing, script
 from scripted.wire import Command, ntp_source
 from surroundings import both
@@ -124,41 +122,23 @@ def test_sources_that_never_stop_changing_are_told_of(
         pychrony.get_sources(chronyd.address, timeout=timeout)
 
 
-@contextmanager
-def commanded(chronyd: PrivateChronyd, commands: Callable[[], list[str]]) -> Iterator[None]:
-    """Let chronyc change the sources repeatedly."""
-    over = threading.Event()
-
-    def command() -> None:
-        while not over.is_set():
-            for line in commands():
-                with suppress(ChronyError):  # chronyc gives up on a busy machine
-                    chronyc(chronyd.address, *line.split())
-
-    thread = threading.Thread(target=command)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 def test_a_real_chronyd_whose_sources_come_and_go_is_read_right() -> None:
     chance = Random(1)
     places = [f"127.0.1.{number}" for number in range(1, 60)]
     last = places[-1]
 
-    def replace_one() -> list[str]:
+    def replace_one() -> None:
         nonlocal last  # which must not go and come back during a call
         place = last = chance.choice([place for place in places if place != last])
-        return [f"delete {place}", f"add server {place} offline"]
+        for command in (f"delete {place}", f"add server {place} offline"):
+            with suppress(ChronyError):  # chronyc gives up on a busy machine
+                chronyc(chronyd.address, *command.split())
 
     servers = "\n".join(f"server {place} offline" for place in places)
     with (
         PrivateChronyd(servers) as chronyd,
         ChronyConnection(chronyd.address, timeout=HANG) as connection,
-        commanded(chronyd, replace_one),
+        meanwhile(replace_one),
     ):
         for _ in range(3000 if LONG else 300):
             found = [source.address for source in connection.get_sources()]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from connected import connected
-from limits import HANG, LONG, nothing_left, wait_until
+from limits import HANG, LONG, meanwhile, nothing_left, wait_until
 from methods import METHODS
 from programs import output
 from scripted import ScriptedChronyd, Transport, script, wire
@@ -140,23 +140,15 @@ def test_calls_of_many_threads_end_near_their_timeout() -> None:
 def asked_meanwhile(connection: ChronyConnection) -> Iterator[set[str]]:
     """Let threads read the statistics until the end of the block; collect samples and errors."""
     seen: set[str] = set()
-    over = threading.Event()
 
     def ask() -> None:
-        while not over.is_set():
-            try:
-                seen.add(str([stats.samples for stats in connection.get_source_stats()]))
-            except (RuntimeError, ChronyConnectionError) as error:
-                seen.add(str(error).partition(";")[0])
-
-    with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask) for _ in range(8)]
         try:
-            yield seen
-        finally:
-            over.set()
-        for call in asking:
-            call.result(HANG)
+            seen.add(str([stats.samples for stats in connection.get_source_stats()]))
+        except (RuntimeError, ChronyConnectionError) as error:
+            seen.add(str(error).partition(";")[0])
+
+    with meanwhile(ask, 8):
+        yield seen
 
 
 def test_threads_survive_restarts_of_chronyd_together() -> None:
