@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from chronyc import COLUMNS, chronyc, compare
+from limits import wait_until
 from scripted import Script, ScriptedChronyd, script, wire
 from scripted.wire import (
     NEVER,
@@ -85,10 +86,7 @@ def chronyds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, 
 
 def wait_for_samples(chronyd: PrivateChronyd) -> None:
     with ChronyConnection(chronyd.address) as connection:
-        deadline = time.monotonic() + 10
-        while sum(stats.samples >= 6 for stats in connection.get_source_stats()) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: sum(s.samples >= 6 for s in connection.get_source_stats()) >= 3)
 
 
 def columns(chronyd: PrivateChronyd, command: str, *places: int) -> set[tuple[str, ...]]:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import wait_until
 from programs import output, run
 from surroundings import needs_ipv6
 
@@ -250,10 +250,7 @@ def test_nothing_is_left_behind_when_the_program_is_killed() -> None:
     done = run(DIES)
     assert done.returncode == -signal.SIGKILL
     pid, folder = done.stdout.split()
-    deadline = time.monotonic() + 5
-    while is_running(int(pid)) or os.path.exists(folder):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(int(pid)) and not os.path.exists(folder))
 
 
 def test_a_private_chronyd_that_does_not_start_says_why_and_is_gone() -> None:
