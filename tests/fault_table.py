@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from limits import HANG
-from methods import LISTS, METHODS, REPORTS
+from methods import LISTS, METHODS, REPORTS, UNIX_ONLY
 from scripted import (
     OPEN_COMMANDS,
     Answer,
@@ -47,8 +47,6 @@ from pychrony import (
     ChronyPermissionError,
     ChronyTimeoutError,
 )
-
-UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")
 
 # Timeouts in seconds.
 ENOUGH = 2 * HANG  # for calls that end before it, even if they must ask again

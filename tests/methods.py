@@ -16,3 +16,4 @@ METHODS = {
 }
 REPORTS = (*METHODS, "all")
 LISTS = ("sources", "sourcestats", "selectdata", "authdata", "ntpdata")
+UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")

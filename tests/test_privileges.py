@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cffi import FFI
 from limits import HANG, remains
+from methods import UNIX_ONLY
 from programs import output
 from scripted import Request, ScriptedChronyd
 
@@ -28,7 +29,6 @@ NOBODY = 65534
 OWNER = GROUP = 1  # a user and a group that every system has
 
 OPEN = ("tracking", "sources", "sourcestats", "activity", "rtcdata", "smoothing")
-UNIX_ONLY = ("selectdata", "authdata", "ntpdata", "serverstats")
 
 
 @contextmanager

@@ -63,18 +63,9 @@ Script: TypeAlias = Mapping[Command, Answer]
 Fault: TypeAlias = Callable[[Request, bytes, int], Iterable[tuple[float, bytes]]]
 
 
-# The commands that chronyd answers over UDP, unless `opencommands` says otherwise.
-OPEN_COMMANDS = frozenset(
-    {
-        Command.N_SOURCES,
-        Command.SOURCES,
-        Command.TRACKING,
-        Command.SOURCESTATS,
-        Command.RTCDATA,
-        Command.ACTIVITY,
-        Command.SMOOTHING,
-    }
-)
+_CLOSED = (Command.SELECTDATA, Command.AUTHDATA, Command.NTPDATA, Command.SERVERSTATS)
+OPEN_COMMANDS = frozenset(Command).difference(_CLOSED)
+"""The commands that chronyd answers over UDP, unless `opencommands` says otherwise."""
 
 
 def script(sources: Iterable[Source] | None = None, *records: Record) -> dict[Command, Answer]:
