@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from types import FunctionType, TracebackType
 from typing import Any, TypeVar
 from weakref import ref
@@ -191,7 +191,8 @@ def _close_dropped(daemon: Daemon, process: int, reference: ref[Calls]) -> None:
     """
     calls = reference()
     if calls is not None and os.getpid() == process:
-        calls.leave_from_anywhere()
+        with suppress(RuntimeError):  # a closed event loop watches nothing
+            calls.events.call_soon_threadsafe(calls.leave)
     daemon.close_dropped(process, "task", "use an 'async with' block, or aclose()")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from ..exceptions import ChronyTimeoutError
@@ -103,13 +103,6 @@ class Calls:
         if self._watched >= 0 and not self.events.is_closed():
             self.events.remove_reader(self._watched)
         ffi.release(self.loop)
-
-    def leave_from_anywhere(self) -> None:
-        """Leave it for a connection that was dropped, possibly in another thread."""
-        with suppress(RuntimeError):  # the event loop is closed
-            self.events.call_soon_threadsafe(self.leave)
-            return
-        self.leave()
 
     async def _drive(self, waits: Waits[A]) -> A:
         """Wait for what a conversation waits for, until it ends; return its result."""
