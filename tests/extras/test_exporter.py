@@ -280,16 +280,14 @@ def test_a_report_that_is_off_is_no_fault(chronyd: PrivateChronyd) -> None:
     assert value(families, "report_missing_info", report="smoothing", reason="off") == 1
 
 
-@pytest.mark.parametrize(
-    ("address", "reason"),
-    [("127.0.0.1:9", "unreachable"), ("/nowhere/chronyd", "unreachable"), ("silent", "timeout")],
-)
-def test_a_chronyd_that_is_not_there_is_down(address: str, reason: str) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "/nowhere/chronyd", "silent"])
+def test_a_chronyd_that_is_not_there_is_down(address: str) -> None:
     with silence() as (silent, _):
-        families = scrape(silent if address == "silent" else address, timeout=0.2)
-    assert value(families, "up") == 0
-    assert value(families, "report_missing_info", report="tracking", reason=reason) == 1
-    assert "chrony_tracking_stratum" not in families
+        gone = scrape(silent, timeout=0.2) if address == "silent" else scrape(address)
+    reason = "timeout" if address == "silent" else "unreachable"
+    assert value(gone, "up") == 0
+    assert value(gone, "report_missing_info", report="tracking", reason=reason) == 1
+    assert "chrony_tracking_stratum" not in gone
 
 
 def test_registering_does_not_ask_chronyd(scripted: ScriptedChronyd) -> None:
