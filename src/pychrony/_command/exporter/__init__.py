@@ -42,16 +42,11 @@ def run(argv: Sequence[str]) -> int:
     if options.output is not None and not options.once:
         parser.error("--output needs --once")
     try:
-        import aiohttp  # noqa: F401
-        import bcrypt  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import yaml  # noqa: F401
+        from .service import start
     except ImportError:
         complain(MISSING)
         return USAGE
     library_path()  # report a missing libchrony now, and not as chrony_up 0
-    from .service import start
-
     return start(options)
 
 

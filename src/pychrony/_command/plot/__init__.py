@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
     if kind not in KINDS:
         parser.error(f"--output {options.output!r} must end in {', '.join(f'.{k}' for k in KINDS)}")
     try:
-        import matplotlib  # noqa: F401
+        from .picture import draw, save
     except ImportError:
         complain("plot needs matplotlib: pip install 'pychrony[plot]'")
         return USAGE
@@ -58,16 +58,11 @@ def run(argv: Sequence[str]) -> int:
     if history is None or not (history.sources or history.has(SYNCHRONIZED)):
         complain(f"nothing to draw: {_lack(history)}")
         return UNUSABLE
-    return _draw(history, f"chronyd at {address}" if address else "chronyd", options.output, notes)
-
-
-def _draw(history: History, title: str, output: str, notes: Sequence[str]) -> int:
-    from .picture import draw, save
-
+    title = f"chronyd at {address}" if address else "chronyd"
     try:
-        save(draw(history, title, notes), output)
+        save(draw(history, title, notes), options.output)
     except OSError as error:
-        complain(f"writing {output}: {error.strerror}")
+        complain(f"writing {options.output}: {error.strerror}")
         return UNREACHABLE
     return 0
 
