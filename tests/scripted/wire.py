@@ -80,7 +80,9 @@ def float_bytes(value: float) -> bytes:
     """Encode a 7-bit exponent and a 25-bit coefficient."""
     fraction, exponent = math.frexp(value)
     coefficient = int(math.ldexp(fraction, 24))
-    if not -64 < exponent < 63:
+    if exponent <= -64:
+        return bytes(4)  # as chronyd does
+    if exponent >= 63:
         raise ValueError(f"chronyd would not send {value}")
     return ((exponent + 1) % 2**7 << 25 | coefficient % 2**25).to_bytes(4, "big")
 

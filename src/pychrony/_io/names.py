@@ -56,10 +56,10 @@ class LookUps:
 
     def poll(self, look_up: LookUp) -> LookUp:
         """Start a look-up unless it is done or in progress; return the one to poll next."""
-        running = self.running.get(look_up.name)  # is removed only once it is done
+        running = self.running.get(look_up.name)  # first, since what is done is removed from there
         if look_up.done:
             return look_up
-        # A signal handler does not wait for a thread that is not started before the handler ends.
+        # A signal handler must not wait for a thread that starts only after the handler has ended.
         if running is not None and running.starter != _thread.get_ident():
             return running
         if not self.full:
