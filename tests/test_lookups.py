@@ -13,6 +13,7 @@ import pytest
 from alone import Alone
 from limits import wait_until
 
+from pychrony._command import lookups
 from pychrony._command.lookups import addresses_of, names_of
 from pychrony._io.address import Address
 from pychrony._io.names import LookUp, hosts
@@ -162,6 +163,7 @@ def test_names_of_addresses_are_found_after_a_shortage_of_threads(
         raise RuntimeError("can't start new thread")
 
     async def main() -> Mapping[str, str]:
+        monkeypatch.setattr(lookups, "_known", {})  # of earlier tests
         many = ["127.0.0.1", *(f"192.0.2.{n}" for n in range(100))]
         with monkeypatch.context() as shortage:
             shortage.setattr(_thread, "start_new_thread", refuse)

@@ -1,4 +1,7 @@
-"""Makes the standard streams usable, whatever the caller of the command has done with them."""
+"""Makes the standard streams usable, whatever the caller of the command has done with them.
+
+It also tells how wide the terminal is.
+"""
 
 from __future__ import annotations
 
