@@ -40,11 +40,12 @@ ANSWER_IN = 2.0
 
 def run(argv: Sequence[str]) -> int:
     """Wait; return 0 once the clock is good, or 1 if it is not good in time."""
-    options = _parser().parse(argv)
+    parser = _parser()
+    options = parser.parse(argv)
     try:
         waiting = Waiting(options.max_error, options.timeout, local_ok=options.local_ok)
     except ValueError as error:
-        options.parser.error(str(error))
+        parser.error(str(error))
     progress = _Progress(waiting, quiet=options.quiet)
     try:
         tracking = _wait(waiting, options.address, progress)
