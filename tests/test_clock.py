@@ -290,6 +290,18 @@ def test_a_leap_second_may_be_announced_after_the_report_in_use(
     assert len(clock.chronyd.requests) <= 3  # the others after midnight
 
 
+def test_a_report_from_before_the_clock_repeats_a_second_is_not_used_after_that(
+    watch: Watching,
+) -> None:
+    machine = Machine()
+    machine.advance(DAY // 2 - SECOND)
+    machine.announce("insert", delay=500 * MS, by_slew=False)
+    machine.advance(SECOND + 200 * MS)
+    clock = watch(machine, 60.0)
+    assert clock.look()
+    clock.look_often(1, 10 * SECOND)
+
+
 def test_midnight_does_not_widen_the_interval_of_a_recent_report(watch: Watching) -> None:
     machine = Machine()
     machine.advance(DAY // 2 - 10 * SECOND)
