@@ -263,10 +263,9 @@ def test_a_private_chronyd_that_does_not_start_says_why_and_is_gone() -> None:
 
 def test_without_chronyd_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr("pychrony._testing.private_chronyd._SYSTEM_FOLDERS", ())
-    with pytest.raises(
-        ChronyConnectionError, match=r"^looking for chronyd: .*'apt install chrony'"
-    ):
+    monkeypatch.setattr("pychrony._testing.private_chronyd._SYSTEM_FOLDERS", ("/no", "/none"))
+    where = r"^looking for chronyd: it is not on PATH, nor in /no, /none; .*'apt install chrony'"
+    with pytest.raises(ChronyConnectionError, match=where):
         PrivateChronyd().__enter__()
 
 

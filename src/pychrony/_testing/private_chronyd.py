@@ -245,7 +245,7 @@ def _find_chronyd() -> str:
     program = shutil.which("chronyd", path=path)
     if program is None:
         raise ChronyConnectionError(
-            "looking for chronyd: it is not on PATH, nor in {', '.join(_SYSTEM_FOLDERS)}; install "
+            f"looking for chronyd: it is not on PATH, nor in {', '.join(_SYSTEM_FOLDERS)}; install "
             "it with 'apt install chrony' (Debian, Ubuntu) or 'dnf install chrony' (Fedora, RHEL)"
         )
     return os.path.abspath(program)
