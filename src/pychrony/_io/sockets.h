@@ -11,7 +11,7 @@ struct epoll_event;
 struct socket {
     int fd; /* negative: closed */
     chrony_session *session;
-    void *owner;     /* what take_event() returns for its events */
+    void *owner;  /* what take_event() returns for its events */
     bool further; /* it is part of the budget */
     bool ready;   /* epoll has reported it */
     bool writing; /* epoll also watches for it becoming writable */
@@ -45,8 +45,8 @@ void close_socket(struct hub *hub, struct socket *socket);
 /* Set whether epoll also watches for the socket becoming writable. */
 void watch_writing(const struct hub *hub, struct socket *socket, bool writing);
 
-/* Note an event, if no socket of the hub was closed since the wait for it began. Returns the owner of
-   its socket. */
+/* Note an event, but only if no socket of the hub has been closed since the wait began: the event
+   points to its socket. Returns the owner. */
 void *take_event(const struct epoll_event *event);
 
 /* Discard a datagram, which epoll would otherwise report for ever. */
