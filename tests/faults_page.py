@@ -36,9 +36,7 @@ after the fault does not return the right values.
 | permission | `ChronyPermissionError`, at once |
 | refused | `ChronyDataError`, at once: the answer cannot be used |
 | missing *n* | for `get_all()`: *n* reports are in `missing`, and the others are right |
-
 """
-
 
 HEADER = """\
 | fault | over | outcome | the message says |
