@@ -189,7 +189,7 @@ def interval(text: str) -> float:
     """Parse an interval or a timeout."""
     seconds = durations.parse(text)
     if not 0 < seconds <= MAX_INTERVAL:
-        raise ValueError(f"{text} must be above 0 and at most {MAX_INTERVAL} s")
+        raise ValueError(f"{text!r} is not above 0 and at most {MAX_INTERVAL} s")
     return seconds
 
 
