@@ -87,7 +87,8 @@ struct peer {
     int system;
 };
 
-/* Open a first socket. Returns 0, or an error with errno set. */
+/* Open a first socket; at most `kept` stay open between batches. Returns 0, or an error with errno
+   set. */
 int open_peer(struct peer *peer, const char *address, int kept);
 
 /* Close all sockets. */

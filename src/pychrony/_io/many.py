@@ -29,7 +29,6 @@ YOUTH = 10_000_000  # nanoseconds
 WAITING = 1000
 """Maximum number of names that wait for their look-up."""
 
-
 ROOM = Wait(NEVER)
 """A wait that ends when there is room for a further daemon."""
 
@@ -153,7 +152,7 @@ class Many:
         return bool(self._ready) or (self._more and len(self._unnamed) < WAITING)
 
     def _rest(self) -> int:
-        """Return the nanoseconds until no more than `YOUNG` daemons are young."""
+        """Return the nanoseconds until fewer than `YOUNG` daemons are young."""
         for _, start in islice(reversed(self._asked.values()), YOUNG - 1, YOUNG):
             return start + YOUTH - time.monotonic_ns()
         return 0

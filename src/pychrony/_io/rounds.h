@@ -49,7 +49,7 @@ struct round {
     int recounts; /* how often the number is asked for again before this round */
 };
 
-/* Begin a round; all zero before the first one of a batch. */
+/* Begin a round. Before the first one of a batch, the structure is all zero. */
 void begin_round(struct round *round);
 
 /* A request other than opening and closing was answered. */
