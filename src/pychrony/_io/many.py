@@ -178,9 +178,9 @@ class Many:
             self._begin(query)
 
     def _begin(self, query: Query) -> None:
-        self._queries[query] = None
         query.start = self.now()
         query.waits = self._talk(query)
+        self._queries[query] = None  # from here on, close() stops it
         (self._unnamed if query.name else self._ready).append(query)
 
     def _begin_again(self) -> None:
