@@ -264,7 +264,7 @@ def make_smoothing(
 
 
 def _with_time(values: dict[str, Any]) -> dict[str, Any]:
-    """Derive `ref_time` if only `ref_time_ns` is given; the report itself does the reverse."""
+    """Derive `ref_time` from `ref_time_ns` if that is given; the report itself does the reverse."""
     if values["ref_time_ns"] is None:
         return {**values, "ref_time_ns": 0}
     return {**values, "ref_time": values["ref_time_ns"] / 1_000_000_000}

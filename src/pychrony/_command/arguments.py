@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments of the command; end with an error for what only chronyc takes.
 
-        `parser` of the result is the parser whose help describes these arguments.
+        The attribute `parser` of the result is the one whose help describes these arguments.
         """
         parser = next((self.commands[word] for word in argv if word in self.commands), self)
         for before, word in pairwise(["", *argv]):

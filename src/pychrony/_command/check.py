@@ -111,7 +111,7 @@ def _summary(reports: AllReports) -> Iterator[str]:
 
 
 def _measured(reports: AllReports, wanted: Limits) -> Iterator[str]:
-    """Return performance data: 'label'=value[unit];warning;critical;minimum;maximum."""
+    """Yield performance data: 'label'=value[unit];warning;critical;minimum;maximum."""
     if (tracking := reports.tracking) is not None:
         yield from _measured_clock(reports, tracking, wanted)
     if (known := known_sources(reports)) is not None:

@@ -1,4 +1,4 @@
-"""Colours what a terminal shows: the state of each source, headings and lines below them.
+"""Colours what a terminal shows: headings, states of sources, and a clock without a source.
 
 Nothing is coloured in a pipe, on a dumb terminal, or where NO_COLOR is set (no-color.org).
 """

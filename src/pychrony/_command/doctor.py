@@ -150,7 +150,7 @@ def _user() -> str:
 
 
 def lines_of(diagnosis: Diagnosis) -> Iterator[str]:
-    """Return a diagnosis as text."""
+    """Yield the lines of a diagnosis."""
     yield f"pychrony   {diagnosis.pychrony}"
     yield f"Python     {diagnosis.python}"
     yield f"user       {diagnosis.user}"

@@ -97,7 +97,7 @@ def thin(time: Numbers, low: Numbers, high: Numbers) -> Envelope:
 
 
 def spans(found: Iterable[Stretch], narrowest: float) -> dict[str, list[tuple[float, float]]]:
-    """Return start and end of the times in each state, joined if a picture could not part them."""
+    """Return start and end of each time in a state; join those that a picture cannot show apart."""
     spans = defaultdict[str, list[tuple[float, float]]](list)
     for start, seconds, state in found:
         joined = spans[state]
