@@ -1,4 +1,4 @@
-"""Colours what a terminal shows: headings, states of sources, and a clock without a source.
+"""Colours headings, the states of sources, and a clock that is not synchronised.
 
 Nothing is coloured in a pipe, on a dumb terminal, or where NO_COLOR is set (no-color.org).
 """
