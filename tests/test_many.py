@@ -30,8 +30,11 @@ from pychrony import (
     ChronyError,
     ChronyPermissionError,
     ChronyTimeoutError,
+    TrackingStatus,
     aio,
 )
+from pychrony._io.many import Many
+from pychrony._io.questions import Together
 from pychrony.testing import PrivateChronyd
 
 GetMany = Callable[..., list[Answer]]
@@ -470,6 +473,16 @@ def test_an_answer_does_not_wait_for_further_addresses() -> None:
         with closing(pychrony.get_many(slowly(chronyd.address), "tracking")) as answers:
             assert stratum(next(answers)) == 1
         assert len(taken) < 25
+
+
+def test_the_end_of_the_addresses_is_not_waited_for(tmp_path: Path) -> None:
+    question = Together([TrackingStatus])
+    with closing(Many([tmp_path / "missing"], question, -1)) as many:
+        many.step(0)
+        assert many.outcomes.popleft()
+        many.step(0)
+        assert many.ended
+        assert many.due() == 0
 
 
 def test_the_time_of_a_daemon_begins_when_its_address_has_been_taken(get_many: GetMany) -> None:

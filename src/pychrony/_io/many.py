@@ -89,7 +89,7 @@ class Many:
 
     def due(self) -> int:
         """Return the nanoseconds until the next step is due even if nothing arrives."""
-        if self.outcomes or self._may_go_on():
+        if self.outcomes or self.ended or self._may_go_on():
             return 0
         dues = [lib.shim_run(self.loop, 0)]
         if self._dues:
