@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import HANG, LONG
 from programs import output
-from scripted import ScriptedChronyd
+from scripted import Request, ScriptedChronyd
 from scripted.faults import drop, honest
 from scripted.wire import Command, Record, Status
 from timeline import DAY, SECOND, Leap, Machine
@@ -470,6 +470,22 @@ def test_no_thread_waits_for_another() -> None:
         chronyd.fault = honest
         assert clock.now()
         slow.join()
+
+
+def test_a_clock_that_is_opened_again_takes_no_report_of_an_earlier_call() -> None:
+    def reopen(request: Request, reply: bytes, _: int) -> list[tuple[float, bytes]]:
+        clock.close()
+        clock.__enter__()
+        return [(0, reply)]
+
+    with (
+        ScriptedChronyd({Command.TRACKING: Machine().report()}, fault=reopen) as chronyd,
+        BoundedClock(chronyd.address, timeout=HANG) as clock,
+    ):
+        clock.now()
+        chronyd.fault = honest
+        clock.now()
+        assert len(chronyd.requests) == 2
 
 
 def test_a_chronyd_that_is_not_synchronized_gives_no_time(watch: Watching) -> None:

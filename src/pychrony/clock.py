@@ -292,7 +292,8 @@ class BoundedClock:
         except ChronyNotSynchronizedError:
             self._last = None  # chronyd may have been replaced
             raise
-        self._last = anchor
+        if connection is self._connection:  # not opened again meanwhile, perhaps to another chronyd
+            self._last = anchor
         return anchor
 
     def _tracking(self, connection: ChronyConnection) -> TrackingStatus:
