@@ -162,6 +162,7 @@ def test_sources_whose_name_is_not_resolved_are_counted_as_chronyc_does(
         ("exporter --listen a..b:9123", "'a..b' is not a host name that can be looked up"),
         ("exporter --listen 127.0.0.1:99999", "'127.0.0.1:99999' is neither host"),
         ("exporter --allow 10.0.0.1/8", "host bits set"),
+        ("exporter --allow []", "neither a network nor a host name"),
         ("exporter --allow '10.*'", "neither a network nor a host name"),
         ("exporter --allow ''", "neither a network nor a host name"),
         ("exporter --allow 10.0.0.0/8:0", "has a port that is not from 1 to 65535"),

@@ -98,7 +98,7 @@ def _unmapped(host: str) -> IP:
 def _split_port(text: str) -> tuple[str, int]:
     """Split `10.0.0.0/8:1323`, `[2001:db8::/32]:1323` or `*.example.net:1323`."""
     match = re.fullmatch(r"(?:\[([^]]*)\]|([^:]*))(?::([^:]*))?", text)
-    hosts, port = (match[1] or match[2], match[3]) if match else (text, None)
+    hosts, port = (match[1] or match[2] or "", match[3]) if match else (text, None)
     if port is None:
         return hosts, PORT
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
