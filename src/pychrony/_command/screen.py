@@ -54,7 +54,7 @@ class Screen:
         if not self.can_redraw:
             write(f"{output}\n")
             return
-        size = os.terminal_size((width(), os.get_terminal_size().lines))
+        size = os.terminal_size((width(), os.get_terminal_size().lines or 24))
         lines = _fit(output.split("\n"), size)
         # After a change of its size, the terminal has moved the lines.
         back = f"\x1b[{self._height}A" if size == self._size else "\x1b[2J\x1b[H"
