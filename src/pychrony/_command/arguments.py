@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         for before, word in pairwise(["", *argv]):
             if word in self.habits and not before.startswith("--"):  # not the value of an option
                 parser.error(f"'{word}' is for chronyc; {self.habits[word]}")
-            # argparse would show the help.
+            # For `-h HOST`, argparse would show the help.
             if before == "-h" and not word.startswith("-") and word not in self.commands:
                 here = parser.host_as.format(word)
                 parser.error(

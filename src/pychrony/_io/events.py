@@ -54,7 +54,7 @@ class Calls:
         self._watched = -1
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # when the timer goes off
-        self._waiting: dict[asyncio.Future[None], Sequence[Client]] = {}  # each for one client
+        self._waiting: dict[asyncio.Future[None], Sequence[Client]] = {}  # until one is done
         self._free = AT_ONCE
         self._turns: dict[asyncio.Future[None], None] = {}  # of calls that wait, in order
 

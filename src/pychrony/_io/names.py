@@ -29,7 +29,7 @@ class LookUp:
         self._start = time.monotonic_ns()
 
     def pause(self) -> int:
-        """Return the nanoseconds until the next poll: the longer it takes, the more."""
+        """Return the nanoseconds until the next poll, which grow with the time that has passed."""
         passed = time.monotonic_ns() - self._start
         return min(max(SHORTEST, passed // 8), LONGEST)
 
@@ -56,7 +56,8 @@ class LookUps:
 
     def poll(self, look_up: LookUp) -> LookUp:
         """Start a look-up unless it is done or in progress; return the one to poll next."""
-        running = self.running.get(look_up.name)  # first, since what is done is removed from there
+        # Look here first: a look-up that is done is removed from here.
+        running = self.running.get(look_up.name)
         if look_up.done:
             return look_up
         # A signal handler must not wait for a thread that starts only after the handler has ended.

@@ -178,7 +178,7 @@ def _draw_sources(
         top = lane - 0.8 * reached.low / 8
         reachability.fill_between(reached.time / DAY, lane, top, step="post", color="0.35", lw=0)
         reachability.axhline(lane, color="0.6", linewidth=0.5)
-        del rows  # a long log's take much memory, and the next ones are made now
+        del rows  # those of a long log take much memory, and the next are made now
     reachability.set_ylim(len(names) - 0.8, -1)
     reachability.set_yticks([lane - 0.4 for lane in range(len(names))], names)
     reachability.grid(False)
