@@ -170,11 +170,18 @@ def clone(repository: Path, *options: str) -> Path:
     return repository.parent / "clone"
 
 
-@pytest.mark.parametrize("kind", ["sdist", "wheel", "editable"])
-def test_a_shallow_clone_without_its_tag_is_refused(kind: str, repository: Path) -> None:
+SUBMODULE = "--separate-git-dir=elsewhere"  # as a submodule's or a worktree's
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("sdist", []), ("wheel", []), ("editable", []), ("wheel", [SUBMODULE])]
+)
+def test_a_shallow_clone_without_its_tag_is_refused(
+    kind: str, options: list[str], repository: Path
+) -> None:
     git(repository, "tag", "v0.1.0")
     commit(repository, "second")
-    done = build(clone(repository, "--depth=1"), kind)
+    done = build(clone(repository, "--depth=1", *options), kind)
     assert done.returncode != 0
     assert "this shallow clone has none: run 'git fetch --unshallow" in done.stderr.splitlines()[-1]
 

@@ -196,8 +196,13 @@ class ShimBuildHook(BuildHookInterface[Any]):
 
     def require_version(self) -> None:
         """Stop where the version would silently be wrong: a shallow clone may lack all tags."""
-        is_shallow = Path(self.root, ".git", "shallow").exists()
-        if self.metadata.version.startswith("0.0.") and is_shallow:
+        is_clone = Path(self.root, ".git").exists()  # with git, which gave the version
+        shallow = ["git", "-C", self.root, "rev-parse", "--is-shallow-repository"]
+        if (
+            self.metadata.version.startswith("0.0.")
+            and is_clone
+            and subprocess.check_output(shallow) == b"true\n"
+        ):
             self.app.abort(
                 "pychrony's version comes from git's tags, and this shallow clone has none: run "
                 "'git fetch --unshallow --tags', or clone a tag: --depth 1 --branch v3.0.0"
