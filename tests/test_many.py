@@ -405,6 +405,38 @@ def test_more_daemons_are_asked_once_there_are_descriptors_again() -> None:
         assert output(SHORTAGE, chronyd.address) == "True None\n"
 
 
+FORK_IN_SHORTAGE = """
+    import os, resource, signal, sys
+    from pychrony import get_many
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
+
+    def addresses():
+        while len(os.listdir("/proc/self/fd")) < 390:
+            os.open("/dev/null", os.O_RDONLY)
+        for _ in range(8):
+            yield sys.argv[1]
+
+    def fork(*_):
+        global child
+        child = os.fork()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+
+    signal.signal(signal.SIGALRM, fork)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    answers = list(get_many(addresses(), "tracking"))
+    assert [answer.error for answer in answers] == [None] * 8, answers
+    if child == 0:
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_that_is_forked_without_descriptors_asks_all_daemons() -> None:
+    with ScriptedChronyd(fault=delay(0.5)) as chronyd:
+        assert output(FORK_IN_SHORTAGE, chronyd.address, str(HANG)) == "0\n"
+
+
 def test_iterators_in_several_threads_get_their_own_answers() -> None:
     results: dict[int, list[int]] = {}
 

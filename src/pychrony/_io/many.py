@@ -186,6 +186,7 @@ class Many:
     def _begin_again(self) -> None:
         """In a forked child, ask all daemons again: the parent's answers do not arrive here."""
         self._process = os.getpid()
+        self._full = False
         for queries in (self._unnamed, self._ready, self._dues):
             queries.clear()
         for query in self._queries:
