@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, aclosing, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,16 @@ def test_an_endless_generator_of_addresses_works(way: str) -> None:
             found = run(way, some(chronyd.address))
     assert found == [1] * 300
     assert taken < 3000
+
+
+@each_loop
+async def test_answers_that_come_at_once_do_not_block_the_event_loop(tmp_path: Path) -> None:
+    other = asyncio.ensure_future(asyncio.sleep(0))
+    async with aclosing(aio.get_many([tmp_path / "missing"] * 1000, "tracking")) as answers:
+        async for _ in answers:
+            if other.done():
+                break
+    assert other.done()
 
 
 @pytest.mark.parametrize("how", ["close", "drop", "throw"])

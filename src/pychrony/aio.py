@@ -292,8 +292,7 @@ async def _answers(
     with closing(Many(addresses, question, timeout)) as many:
         while not many.ended:
             many.step(0)
-            if not (many.outcomes or many.ended):
-                await wait_for(many.loop, many.due())
+            await wait_for(many.loop, many.due())
             with many.pause():
                 while many.outcomes:
                     yield answer_of(*many.outcomes.popleft())
