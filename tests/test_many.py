@@ -521,7 +521,8 @@ def test_the_end_of_the_addresses_is_not_waited_for(tmp_path: Path) -> None:
     question = Together([TrackingStatus])
     with closing(Many([tmp_path / "missing"], question, -1)) as many:
         many.step(0)
-        assert many.outcomes.popleft()
+        assert len(many.outcomes) == 1
+        many.outcomes.clear()
         many.step(0)
         assert many.ended
         assert many.due() == 0
