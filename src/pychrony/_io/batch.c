@@ -105,29 +105,37 @@ static void fail_lists(struct batch *batch, int error, int records)
 
 /* ---- Places ---- */
 
-static bool is_taken(const struct batch *batch, int ask, int record)
+/* Where the place of a record is: the last record comes first. */
+static int position(const struct batch *batch, int ask, int record)
 {
-    return record < batch->progress[ask].places && batch->seen.asks[ask].places[record].shape >= 0;
+    return record == batch->seen.asks[ask].records - 1 ? 0 : record + 1;
 }
 
-/* Return the place of a record that has arrived; NULL without memory. Until one has, the number of
-   records that chronyd claims to have takes no memory. */
+static bool is_taken(const struct batch *batch, int ask, int record)
+{
+    int at = position(batch, ask, record);
+    return at < batch->progress[ask].places && batch->seen.asks[ask].places[at].shape >= 0;
+}
+
+/* Return the place of a record that has arrived; NULL without memory. The memory grows with what
+   has arrived, not with the number of records that chronyd claims to have. */
 static shim_place *take_place(struct batch *batch, int ask, int record)
 {
     struct progress *progress = &batch->progress[ask];
     shim_ask *told = &batch->seen.asks[ask];
-    if (told->records > progress->room) {
-        size_t size = sizeof(*told->places) * (size_t)told->records;
-        shim_place *places = realloc(told->places, size);
+    int at = position(batch, ask, record);
+    if (at >= progress->room) {
+        int room = 2 * at + 8;
+        shim_place *places = realloc(told->places, sizeof(*places) * (size_t)room);
         if (places == NULL)
             return NULL;
         told->places = places;
-        progress->room = told->records;
+        progress->room = room;
         batch->store.moved++;
     }
-    for (; progress->places < told->records; progress->places++)
+    for (; progress->places <= at; progress->places++)
         told->places[progress->places] = (shim_place){.shape = -1};
-    return &told->places[record];
+    return &told->places[at];
 }
 
 /* Forget what has been read of a list, which now has `number` records. */
@@ -216,7 +224,7 @@ static bool are_lists_alike(struct batch *batch)
         for (int i = 0; i < batch->asked; i++) {
             if (!is_open_list(batch, i))
                 continue;
-            const shim_place *place = &batch->seen.asks[i].places[record];
+            const shim_place *place = &batch->seen.asks[i].places[position(batch, i, record)];
             const char *address = find_address(&batch->store, place);
             first = first != NULL ? first : address;
             differ |= strcmp(address, first) != 0;

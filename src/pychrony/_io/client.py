@@ -86,7 +86,8 @@ class Client:
         if self._moved != self.batch.moved:
             self._follow()
         # As a list: the garbage collector crashes on an iterator that an exception left behind.
-        return [*_PLACE.iter_unpack(ffi.buffer(ask.places, ask.records * _PLACE.size))]
+        places = [*_PLACE.iter_unpack(ffi.buffer(ask.places, ask.records * _PLACE.size))]
+        return places[1:] + places[:1]
 
     def first_place(self) -> tuple[int, int, int]:
         """Return the same for a single record; its shape is negative on an error."""

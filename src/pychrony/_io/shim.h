@@ -58,7 +58,7 @@ typedef struct {
     int error;   /* 0, libchrony's code, or the shim's */
     int system;  /* errno, where a system call failed */
     int records; /* how many there are */
-    shim_place *places; /* of the records */
+    shim_place *places; /* of the records; the last one, which arrives first, is the first here */
 } shim_ask;
 
 enum { SHIM_ASKS = 16 }; /* the most reports that can be asked for together */
