@@ -340,7 +340,10 @@ def test_each_client_is_answered_while_files_are_read_again(
 
         clients = [pool.submit(ask) for _ in range(8)]
         while not all(client.done() for client in clients):
+            lines = len(server.lines)
             server.process.send_signal(signal.SIGHUP)
+            while len(server.lines) == lines and server.process.poll() is None:
+                time.sleep(0.001)
     assert [client.result() for client in clients] == 8 * [50 * [200]]
     assert any("were read again" in line for line in server.lines)
 

@@ -70,7 +70,6 @@ async def _serve(options: argparse.Namespace) -> int:
     print(f"pychrony: serving {where}/metrics", file=sys.stderr, flush=True)
     while await signals.get() == signal.SIGHUP:
         scrapes.reload()
-        await asyncio.sleep(0)  # so that clients are served even while further signals wait
     accepting.cancel()
     await server.shutdown(1.0)
     listener.close()
