@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+import resource
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from servers import Exporter, exporter, silence
 import pychrony
 from pychrony import SourceMode, SourceState
 from pychrony._command.exporter import _parser
-from pychrony._command.exporter.places import NoPlaceError, Places
+from pychrony._command.exporter.places import NoPlaceError, Places, open_files
 from pychrony._command.exporter.targets import RefusedError, parse_allowed, permitted
 from pychrony._io.address import Address
 from pychrony._model.fields import FieldContent, Report, of, origins
@@ -561,3 +562,14 @@ def test_a_name_is_asked_only_at_addresses_that_are_allowed(
 def test_a_name_of_this_machine_is_refused_like_its_address(host: str, allowed: list[str]) -> None:
     with pytest.raises(RefusedError, match=r"address \S+ of 0x7f000001"):
         addresses_of("0x7f000001", *allowed, found=[host])
+
+
+def test_a_sandbox_may_forbid_to_raise_the_limit_on_open_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbid(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")  # CPython's words for EPERM
+
+    monkeypatch.setattr(resource, "setrlimit", forbid)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert open_files() == min(15_000, limit)

@@ -61,6 +61,6 @@ class Places:
 def open_files() -> int:
     """Raise the limit on open files as far as needed, and return it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError):  # a sandbox may forbid it
+    with suppress(OSError, ValueError):  # a sandbox may forbid it
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
     return min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
