@@ -239,6 +239,7 @@ def test_chronycs_n_and_v_do_the_same(scripted: ScriptedChronyd, call: Call) -> 
     start, _, explained = call("sources", "-v", *at(scripted)).out.partition("\n\nstate: ")
     assert plain.startswith(start)
     assert "poll: Polling interval\n" in explained
+    assert "source: Address, or a reference clock's ID\n" in explained
     assert "reach: Register of the last eight polls\n" in explained
     assert call("tracking", "-v", *at(scripted)).code == 0
     shown = call("sources", "-v", "--json", *at(scripted)).out

@@ -99,6 +99,8 @@ def explained(model: type[Report], width: int) -> str:
     """Return what each column of the report's table means."""
     known, lines = meanings(model), []
     for head, name in COLUMNS[model._report].items():
-        clause = re.split(r"[.;:,](?: |$)| as a power", known[name].text)[0]
+        clause = "Address, or a reference clock's ID"
+        if name != "address":
+            clause = re.split(r"[.;:,](?: |$)| as a power", known[name].text)[0]
         lines.append(wrapped(f"{head}: {clause}", width, indent=2))
     return "\n".join(lines)
